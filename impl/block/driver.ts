@@ -1,0 +1,110 @@
+/**
+ * The contract of a block driver: one instance serves one node. The block layer (io.ts) calls it with requests that are
+ * already checked, aligned to `limits`, split, tracked and inside the node; a driver does not check these again but may
+ * assert them. A driver returns an errno, never throws for a failing medium.
+ *
+ * `pwriteZeroes` and `pdiscard` answering ENOTSUP means "not for this request": the block layer writes zero buffers
+ * instead (unless NoFallback), or takes the discard as done.
+ */
+import { type Co, ENOTSUP, type Errno, OK } from '../co'
+import { type BlockLimits, Permission, StatusFlag } from './flags'
+import type { BlockChild, BlockNode } from './node'
+
+/** The answer of a status query: `flags` of StatusFlag hold for the first `bytes` of the range asked (0 < bytes <= asked). */
+export interface BlockStatus {
+  errno: Errno
+  flags: number
+  bytes: number
+  /** Valid with StatusFlag.OffsetValid: where the data lies in `mapNode`. */
+  mapOffsetBytes: number
+  mapNode: BlockNode | null
+}
+
+export function statusOf(flags: number, bytes: number, mapOffsetBytes = 0, mapNode: BlockNode | null = null): BlockStatus {
+  return { errno: OK, flags, bytes, mapOffsetBytes, mapNode }
+}
+
+export function statusError(errno: Errno): BlockStatus {
+  return { errno, flags: StatusFlag.None, bytes: 0, mapOffsetBytes: 0, mapNode: null }
+}
+
+/** What `bdrv_get_info` gives: unit of allocation, and whether zero writes with MayUnmap really free space. */
+export interface DriverInfo {
+  /** 0 where the driver has no clusters. */
+  clusterBytes: number
+  /** Unit of zeroing and allocation; equals clusterBytes without subclusters, 0 where unknown. */
+  subclusterBytes: number
+}
+
+/** How precise a status answer must be: `wantZero` asks whether holes read zero, otherwise only where data is allocated. */
+export type StatusMode = 'want-zero' | 'allocation-only'
+
+export type PreallocationMode = 'off' | 'metadata' | 'falloc' | 'full'
+
+export abstract class BlockDriver {
+  /** The `driver` name of blockdev-add. */
+  abstract readonly name: string
+  /** A filter reads exactly as its one child `file` (or `backing`, see `filterChildName`). */
+  readonly isFilter: boolean = false
+  /** A protocol driver has no child that stores its data. */
+  readonly isProtocol: boolean = false
+  /** Which request flags reach the driver; the block layer emulates Fua by a flush and drops MayUnmap otherwise. */
+  supportedWriteFlags = 0
+  supportedZeroFlags = 0
+  /** The node this instance serves; set by the graph when the node is made. */
+  node!: BlockNode
+
+  /** Length in bytes now; a multiple of 1, the block layer rounds up to sectors where QEMU does. */
+  abstract lengthBytes(): number
+  abstract pread(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno>
+  abstract pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno>
+
+  *pwriteZeroes(_offsetBytes: number, _lengthBytes: number, _flags: number): Co<Errno> {
+    return ENOTSUP
+  }
+
+  *pdiscard(_offsetBytes: number, _lengthBytes: number): Co<Errno> {
+    return ENOTSUP
+  }
+
+  /** Makes everything that completed before durable. */
+  *flush(): Co<Errno> {
+    return OK
+  }
+
+  /** Status of a range; a driver without knowledge says it is all data. */
+  *blockStatus(_mode: StatusMode, _offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
+    return statusOf(StatusFlag.Allocated | StatusFlag.Data, lengthBytes)
+  }
+
+  /** Changes the length. `exact`: fail rather than be longer. New area reads zero. */
+  *truncate(_lengthBytes: number, _exact: boolean, _preallocation: PreallocationMode): Co<Errno> {
+    return ENOTSUP
+  }
+
+  /** Fills `limits` in after the block layer has merged those of the children. */
+  refreshLimits(_limits: BlockLimits): void {}
+
+  info(): DriverInfo {
+    return { clusterBytes: 0, subclusterBytes: 0 }
+  }
+
+  /** True if a freshly created image of this driver reads zero without writing. */
+  hasZeroInit(): boolean {
+    return false
+  }
+
+  /** Permissions that this node takes on `child`, given what its own parents hold in total. */
+  childPermissions(_child: BlockChild, parentPermission: number, parentShared: number): { permission: number; shared: number } {
+    return { permission: parentPermission | Permission.ConsistentRead, shared: parentShared }
+  }
+
+  /** Stop, respectively restart, I/O that the driver starts by itself. */
+  drainBegin(): void {}
+  drainEnd(): void {}
+
+  /** Flushes and releases everything. Called once, in a drained section. */
+  *close(): Co<Errno> {
+    return OK
+  }
+}

@@ -1,0 +1,18 @@
+/**
+ * Errors of configuration: opening, attaching, starting a job. They carry QEMU's text and error class, because scripts
+ * read both; the program that prints them adds its own prefix. I/O errors are errno values instead (see co/errno).
+ */
+import { type Errno, EINVAL } from '../co'
+
+export type QmpErrorClass = 'GenericError' | 'CommandNotFound' | 'DeviceNotActive' | 'DeviceNotFound' | 'KVMMissingCap'
+
+export class BlockError extends Error {
+  readonly qmpClass: QmpErrorClass
+  readonly errno: Errno
+  constructor(text: string, options: { errno?: Errno; qmpClass?: QmpErrorClass } = {}) {
+    super(text)
+    this.name = 'BlockError'
+    this.errno = options.errno ?? EINVAL
+    this.qmpClass = options.qmpClass ?? 'GenericError'
+  }
+}

@@ -1,0 +1,6 @@
+export { AssertionFailure, assert } from './assert'
+export * from './errno'
+export { type Clockwork, type Co, Coroutine, CoroutineState, describeWait, Kernel, type WaitReason } from './kernel'
+export { hashText, type Label, makeLabel, mix32, numberedLabel } from './label'
+export { Mutex, WaitQueue } from './queue'
+export { findWaitCycle } from './waits'

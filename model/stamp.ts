@@ -1,0 +1,55 @@
+/**
+ * What the data of the worlds looks like. A data sector carries who wrote it and where it belongs, so that a mismatch can
+ * say whether a sector is stale (an older writer), misdirected (another sector) or corrupt (no stamp at all).
+ *
+ * A sector is 512 bytes: the 16-byte header [magic, writer, sector, check] as little-endian words, repeated 32 times, so
+ * that a copy of part of a sector shows too. `writer` is a positive integer; 0 stands for a sector of zero bytes.
+ */
+
+export const SECTOR_BYTES = 512
+const MAGIC = 0x6d697272
+const HEADER_BYTES = 16
+
+/** Writer 0: the sector reads as zeroes. */
+export const ZERO_WRITER = 0
+
+function checkOf(writer: number, sectorIndex: number): number {
+  return (Math.imul(writer ^ 0x5bd1e995, 0x9e3779b1) ^ Math.imul(sectorIndex + 1, 0x85ebca6b)) >>> 0
+}
+
+/** Fills sectors [sectorIndex, sectorIndex + count) of a disk into `bytes` from `atBytes` on; writer 0 writes zeroes. */
+export function stampSectors(bytes: Uint8Array, atBytes: number, writer: number, sectorIndex: number, count: number): void {
+  if (writer === ZERO_WRITER) {
+    bytes.fill(0, atBytes, atBytes + count * SECTOR_BYTES)
+    return
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  for (let index = 0; index < count; index++) {
+    const at = atBytes + index * SECTOR_BYTES
+    view.setUint32(at, MAGIC, true)
+    view.setUint32(at + 4, writer, true)
+    view.setUint32(at + 8, sectorIndex + index, true)
+    view.setUint32(at + 12, checkOf(writer, sectorIndex + index), true)
+    for (let filled = HEADER_BYTES; filled < SECTOR_BYTES; filled *= 2) bytes.copyWithin(at + filled, at, at + filled)
+  }
+}
+
+/** What a sector holds: `writer` with 0 for all zeroes, or a fault of its own. */
+export type SectorReading =
+  | { kind: 'stamp'; writer: number; sectorIndex: number }
+  | { kind: 'zero' }
+  | { kind: 'corrupt'; firstBadByte: number }
+
+/** Decodes the sector at `atBytes` and checks every byte of it. */
+export function readSector(bytes: Uint8Array, atBytes: number): SectorReading {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + atBytes, SECTOR_BYTES)
+  const magic = view.getUint32(0, true)
+  const writer = view.getUint32(4, true)
+  const sectorIndex = view.getUint32(8, true)
+  const isStamp = magic === MAGIC && view.getUint32(12, true) === checkOf(writer, sectorIndex)
+  for (let word = 0; word < SECTOR_BYTES; word += 4) {
+    const expected = isStamp ? view.getUint32(word % HEADER_BYTES, true) : 0
+    if (view.getUint32(word, true) !== expected) return { kind: 'corrupt', firstBadByte: word }
+  }
+  return isStamp ? { kind: 'stamp', writer, sectorIndex } : { kind: 'zero' }
+}

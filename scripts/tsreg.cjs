@@ -1,0 +1,46 @@
+// Loads TypeScript through ts-node's own compiler, with the result kept under .tscache/ by content:
+// a warm start compiles nothing and does not even load the compiler. Type checking is `npm run typecheck`.
+//
+// A mutant (see scenarios/mutants) is a source edit applied here, before compilation, so that the
+// product's code carries no switches: MIRRORSIM_MUTANT holds {file, find, replace} as JSON.
+'use strict'
+const crypto = require('node:crypto')
+const fs = require('node:fs')
+const path = require('node:path')
+
+const root = path.resolve(__dirname, '..')
+const cacheDir = path.join(root, '.tscache')
+const config = fs.readFileSync(path.join(root, 'tsconfig.json'), 'utf8')
+const versions = `${process.version}/${require('typescript/package.json').version}/${require('ts-node/package.json').version}`
+const mutant = process.env.MIRRORSIM_MUTANT ? JSON.parse(process.env.MIRRORSIM_MUTANT) : undefined
+
+let service
+function compile(source, file) {
+  service ??= require('ts-node').create({ cwd: root, transpileOnly: true })
+  return service.compile(source, file)
+}
+
+function mutate(source, file) {
+  if (mutant === undefined || path.resolve(root, mutant.file) !== file) return source
+  const parts = source.split(mutant.find)
+  if (parts.length !== 2) throw new Error(`mutant: the snippet matches ${parts.length - 1} times in ${mutant.file}, not once`)
+  return parts.join(mutant.replace)
+}
+
+require.extensions['.ts'] = (module, file) => {
+  const source = mutate(fs.readFileSync(file, 'utf8'), file)
+  const relative = path.relative(root, file)
+  const key = crypto.createHash('sha256').update(`${versions}\0${config}\0${relative}\0${source}`).digest('hex')
+  const cached = path.join(cacheDir, `${key}.js`)
+  let output
+  try {
+    output = fs.readFileSync(cached, 'utf8')
+  } catch {
+    output = compile(source, file)
+    fs.mkdirSync(cacheDir, { recursive: true })
+    const partial = `${cached}.${process.pid}.${module.id.length}.tmp`
+    fs.writeFileSync(partial, output)
+    fs.renameSync(partial, cached)
+  }
+  module._compile(output, file)
+}

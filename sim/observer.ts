@@ -1,0 +1,80 @@
+/**
+ * What checkers see of a world. They live in `properties`, share no code with `impl`, and get plain data: requests as the
+ * disks receive them, operations as the guest submits and completes them, and the mirror's read-only view.
+ *
+ * Every hook returns null, or the finding that ends the world. Hooks run synchronously between two events; they must not
+ * keep references to the byte arrays that they are shown.
+ */
+import type { MirrorView } from '../impl/jobs/mirror/inspect'
+import type { DiskName, DiskOperation, GuestOperation, Plan } from './plan'
+import type { Finding } from './verdict'
+
+export type { MirrorView } from '../impl/jobs/mirror/inspect'
+
+/** A request at a simulated disk. `submitted` is when it arrives; its effect on the store happens at completion. */
+export interface DiskRequestView {
+  /** Counts requests of this disk, from 0. */
+  serial: number
+  operation: DiskOperation
+  offsetBytes: number
+  lengthBytes: number
+  /** write: the bytes. read: the bytes returned, at completion. */
+  data: Uint8Array | null
+  /** write-zeroes: the request may deallocate. */
+  mayUnmap: boolean
+  /** For whom the request is made (the label of the coroutine). */
+  origin: string
+}
+
+/** A simulated disk as checkers see it: content by sector and allocation by unit, live. */
+export interface DiskView {
+  name: DiskName
+  lengthBytes: number
+  allocationUnitBytes: number
+  bytes: Uint8Array
+  /** One byte per allocation unit: 1 allocated. */
+  allocated: Uint8Array
+}
+
+export interface JobEventView {
+  /** `JOB_STATUS_CHANGE`, `BLOCK_JOB_READY`, … */
+  event: string
+  data: Readonly<Record<string, unknown>>
+}
+
+export interface WorldView {
+  readonly plan: Plan
+  readonly source: DiskView
+  readonly destination: DiskView
+  /** null before the mirror has been started. */
+  readonly mirror: MirrorView | null
+  /** The job's status as query-jobs shows it, or `none`. */
+  readonly jobStatus: string
+  readonly jobOffsetBytes: number
+  readonly jobLengthBytes: number
+  /** After a pivot the guest's device is on the destination. */
+  readonly guestDisk: DiskName
+  readonly timeNs: number
+  readonly step: number
+  /** Marks that a named situation happened. */
+  probe(name: string): void
+}
+
+export interface Checker {
+  readonly name: string
+  diskSubmitted?(disk: DiskName, request: DiskRequestView): Finding | null
+  diskCompleted?(disk: DiskName, request: DiskRequestView, errno: number): Finding | null
+  /** The guest's driver has made the request visible to the device. */
+  guestSubmitted?(operation: GuestOperation, data: Uint8Array | null): Finding | null
+  /** The used ring told the guest; `status` is virtio's status byte (0 ok, 1 ioerr, 2 unsupp), data what a read got. */
+  guestCompleted?(operation: GuestOperation, status: number, data: Uint8Array | null): Finding | null
+  /** The device was reset: operations in flight will never complete, writes among them may or may not have happened. */
+  guestAborted?(operation: GuestOperation): Finding | null
+  jobEvent?(event: JobEventView): Finding | null
+  afterEvent?(): Finding | null
+  /** The world has come to rest; both images have been opened afresh and read whole into `source` and `destination`. */
+  atEnd?(end: { source: Uint8Array; destination: Uint8Array; jobCompleted: boolean; jobCancelledAfterReady: boolean }): Finding | null
+}
+
+/** Makes a checker for one world. */
+export type CheckerFactory = (world: WorldView) => Checker

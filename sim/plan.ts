@@ -1,0 +1,155 @@
+/**
+ * A plan is everything a world is made of, as plain JSON. It runs without its seed: `seed` is the key of the decisions
+ * that the plan leaves open (latencies, ties) and a label for people. Every operation has a stable id; ids never change
+ * when others are deleted, and decisions are keyed by them.
+ *
+ * This file holds types only; `plan_check.ts` checks a plan that comes from outside.
+ */
+
+export const SECTOR_BYTES = 512
+
+export interface Plan {
+  format: 'mirrorsim-plan'
+  version: 1
+  seed: string
+  /** Which part of the mixture made it: `uniform`, `swarm`, `extreme`, a scenario's name, … A label only. */
+  profile: string
+  device: DevicePlan
+  source: DiskPlan
+  destination: DiskPlan
+  mirror: MirrorPlan
+  guest: GuestOperation[]
+  control: ControlOperation[]
+  faults: FaultPlan[]
+  /** Bounds after which the world is stuck: a liveness failure. */
+  bounds: { eventsMax: number; timeMaxNs: number }
+}
+
+/** The virtio-blk device as the guest sees it. */
+export interface DevicePlan {
+  queueCount: number
+  queueSize: number
+  /** Size of the guest's logical blocks; guest operations are multiples of it. 512 or 4096. */
+  blockBytes: number
+  indirect: boolean
+  eventIndex: boolean
+  /** Data segments into which the guest's driver cuts a buffer; 1 or more. */
+  segmentsMax: number
+  writeCache: boolean
+}
+
+/** A disk whose backing store belongs to the world, with the node on top of it. */
+export interface DiskPlan {
+  lengthBytes: number
+  requestAlignmentBytes: number
+  /** 0: no limit. */
+  maxTransferBytes: number
+  maxWriteZeroesBytes: number
+  writeZeroesAlignmentBytes: number
+  maxDiscardBytes: number
+  discardAlignmentBytes: number
+  /** Unit in which the store allocates and deallocates; a multiple of 512. */
+  allocationUnitBytes: number
+  /** none: ENOTSUP; allocating: zeroes in place; unmapping: MayUnmap deallocates whole units. */
+  writeZeroes: 'none' | 'allocating' | 'unmapping'
+  /** none: ENOTSUP; otherwise whole units are deallocated and then read: zero / what was there / other bytes. */
+  discard: 'none' | 'reads-zero' | 'reads-old' | 'reads-garbage'
+  /** Whether block status tells holes from data; otherwise everything is data. */
+  reportsHoles: boolean
+  /** Whether a hole is known to read zero (status flag Zero). */
+  holesReadZero: boolean
+  node: { discard: 'ignore' | 'unmap'; detectZeroes: 'off' | 'on' | 'unmap'; readOnly?: boolean }
+  latency: LatencyPlan
+  /** In order; later ones overwrite. Everything else is a hole that reads zero. */
+  initial: InitialExtent[]
+}
+
+/** Latency of a request is minNs + stepNs * decide(0 … steps - 1). */
+export interface LatencyPlan {
+  minNs: number
+  stepNs: number
+  steps: number
+}
+
+export interface InitialExtent {
+  id: string
+  offsetBytes: number
+  lengthBytes: number
+  /** data: stamped sectors; zero: allocated, reads zero. */
+  content: 'data' | 'zero'
+}
+
+export interface MirrorPlan {
+  sync: 'full' | 'top' | 'none'
+  copyMode: 'background' | 'write-blocking'
+  /** 0: the default. */
+  granularityBytes: number
+  bufferBytes: number
+  speedBytesPerSecond: number
+  unmap: boolean
+  targetIsZero: boolean
+  onSourceError: ErrorPolicy
+  onTargetError: ErrorPolicy
+  autoFinalize: boolean
+  /** `replaces`: name of a node; absent: the source. */
+  replaces?: string
+}
+
+export type ErrorPolicy = 'report' | 'ignore' | 'stop' | 'enospc'
+
+export type GuestOperationKind = 'read' | 'write' | 'write-zeroes' | 'discard' | 'flush' | 'get-id'
+
+export interface GuestOperation {
+  id: string
+  kind: GuestOperationKind
+  /** Requests of one lane follow one another; lanes run side by side: their number is the queue depth. */
+  lane: number
+  /** Multiples of the device's block size; 0 for flush and get-id. */
+  offsetBytes: number
+  lengthBytes: number
+  /** The driver waits this long before it issues the request, after the lane's previous one has completed. */
+  thinkNs: number
+  /** write-zeroes with the UNMAP flag. */
+  unmap?: boolean
+  /** write: a buffer full of zero bytes instead of stamped data. */
+  zeroData?: boolean
+}
+
+/** When a control operation happens. `afterNs` counts from the moment named by `on`. */
+export interface Trigger {
+  on: 'start' | 'mirror-started' | 'ready' | 'guest-done' | { operationDone: string } | { controlDone: string }
+  afterNs: number
+}
+
+export type ControlOperation = { id: string; when: Trigger } & (
+  | { kind: 'mirror-start' }
+  | { kind: 'pause' }
+  | { kind: 'resume' }
+  | { kind: 'set-speed'; speedBytesPerSecond: number }
+  | { kind: 'change-copy-mode'; copyMode: 'background' | 'write-blocking' }
+  | { kind: 'complete' }
+  | { kind: 'cancel'; force: boolean }
+  | { kind: 'finalize' }
+  | { kind: 'dismiss' }
+  | { kind: 'drain'; durationNs: number }
+  | { kind: 'device-reset' }
+)
+
+export type DiskName = 'source' | 'destination'
+export type DiskOperation = 'read' | 'write' | 'write-zeroes' | 'discard' | 'flush' | 'status'
+
+/** An error that a disk returns for matching requests. */
+export interface FaultPlan {
+  id: string
+  kind: 'error'
+  disk: DiskName
+  operation: DiskOperation
+  errno: 'EIO' | 'ENOSPC'
+  offsetBytes: number
+  lengthBytes: number
+  /** Matching requests that pass first, and how many fail after that. */
+  skip: number
+  times: number
+  /** A failing write still changes the first half of its range (torn). */
+  torn?: boolean
+}

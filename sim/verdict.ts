@@ -1,0 +1,88 @@
+/**
+ * The outcome of a world. A failure's `key` names what is wrong without ids or offsets, so that a shrinker can tell
+ * whether a smaller plan still fails in the same way.
+ */
+
+export type FailureClass =
+  | 'content'
+  | 'sparseness'
+  | 'invariant'
+  | 'liveness'
+  | 'protocol'
+  | 'durability'
+  | 'nondeterminism'
+  | 'crash'
+  | 'harness'
+
+/** Exit codes of every command that runs worlds; 0 ok, 2 usage, 3 coverage below a floor. */
+export const EXIT_CODES: Readonly<Record<FailureClass, number>> = {
+  content: 10,
+  sparseness: 11,
+  invariant: 12,
+  liveness: 13,
+  nondeterminism: 14,
+  crash: 15,
+  harness: 16,
+  protocol: 17,
+  durability: 18,
+}
+
+/** What a checker found. Facts are for the report; absent ones do not apply. */
+export interface Finding {
+  class: FailureClass
+  /** `checker/what`, stable, without ids and offsets. */
+  key: string
+  /** One sentence for a person who has not seen the code. */
+  text: string
+  disk?: 'source' | 'destination' | 'guest'
+  offsetBytes?: number
+  lengthBytes?: number
+  chunkIndex?: number
+  operationId?: string
+  expected?: string
+  actual?: string
+  /** More lines: who waits for whom, the state of the job. */
+  details?: string[]
+}
+
+export interface Failure extends Finding {
+  /** Number of the event after which it was found. */
+  step: number
+  timeNs: number
+}
+
+export interface WorldResult {
+  failure: Failure | null
+  events: number
+  timeNs: number
+  /** Rolling hash over all events, 8 hex digits; and its value at each 64th event. */
+  hash: string
+  checkpoints: string[]
+  /** Situations that happened, by name, with counts. */
+  probes: Record<string, number>
+  /** How often each planned fault fired, by its id. */
+  faultsFired: Record<string, number>
+  /** The last lines of the trace, or all of them when asked. */
+  trace: TraceRecord[]
+  /** Facts about the end: job status, allocation of both disks, bytes skipped. */
+  end: WorldEnd
+}
+
+export interface WorldEnd {
+  jobStatus: string
+  jobError: string | null
+  guestOperationsDone: number
+  sourceAllocatedBytes: number
+  destinationAllocatedBytes: number
+  skippedZeroBytes: number
+  copiedBytes: number
+}
+
+/** One event of a world. Printed in fixed columns: step, time, lane, text. */
+export interface TraceRecord {
+  step: number
+  timeNs: number
+  /** Who: `guest`, `source`, `destination`, `mirror`, `job`, `control`. */
+  lane: string
+  text: string
+}
