@@ -32,7 +32,18 @@ if (chosen.length === 0) {
 const pattern = `^(${chosen.map((file) => path.relative(root, file).replace(/[.]/g, '\\.')).join('|')})$`
 const result = spawnSync(
   process.execPath,
-  ['--enable-source-maps', '-r', hook, path.join(root, 'node_modules/uvu/bin.js'), '-r', hook, root, pattern, '-i', 'node_modules'],
+  [
+    '--enable-source-maps',
+    '-r',
+    hook,
+    path.join(root, 'node_modules/uvu/bin.js'),
+    '-r',
+    hook,
+    root,
+    pattern,
+    '-i',
+    'node_modules',
+  ],
   { cwd: root, stdio: 'inherit' },
 )
 process.exit(result.status ?? 1)

@@ -73,7 +73,12 @@ export interface Checker {
   jobEvent?(event: JobEventView): Finding | null
   afterEvent?(): Finding | null
   /** The world has come to rest; both images have been opened afresh and read whole into `source` and `destination`. */
-  atEnd?(end: { source: Uint8Array; destination: Uint8Array; jobCompleted: boolean; jobCancelledAfterReady: boolean }): Finding | null
+  atEnd?(end: {
+    source: Uint8Array
+    destination: Uint8Array
+    jobCompleted: boolean
+    jobCancelledAfterReady: boolean
+  }): Finding | null
 }
 
 /** Makes a checker for one world. */

@@ -2,7 +2,7 @@
  * Errors of configuration: opening, attaching, starting a job. They carry QEMU's text and error class, because scripts
  * read both; the program that prints them adds its own prefix. I/O errors are errno values instead (see co/errno).
  */
-import { type Errno, EINVAL } from '../co'
+import { EINVAL, type Errno } from '../co'
 
 export type QmpErrorClass = 'GenericError' | 'CommandNotFound' | 'DeviceNotActive' | 'DeviceNotFound' | 'KVMMissingCap'
 
