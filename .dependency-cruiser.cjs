@@ -1,0 +1,61 @@
+// Who may import whom. Checked by `npm run lint` and by scripts/boundaries.test.ts, which also plants violations.
+'use strict'
+
+const only = (from, allowed, comment) => ({
+  name: `${from.replace(/[^a-z]+/g, '-').replace(/^-|-$/g, '')}-boundary`,
+  comment,
+  severity: 'error',
+  from: { path: from, pathNot: '[.]test[.]ts$|/testing[.]ts$' },
+  to: { pathNot: allowed },
+})
+const npm = (...names) => names.map((name) => `^node_modules/${name}/`)
+
+module.exports = {
+  forbidden: [
+    only('^impl/co/', ['^impl/co/'], 'the coroutine kernel stands on nothing'),
+    only('^impl/block/', ['^impl/(block|co)/'], 'the block layer knows neither jobs nor devices nor the machine'),
+    only('^impl/jobs/', ['^impl/(jobs|block|co)/'], 'jobs see the graph, never the machine'),
+    only('^impl/virtio/', ['^impl/(virtio|block|co)/'], 'a device sees guest memory and a backend'),
+    only(
+      '^impl/host/',
+      ['^impl/(host|block|co)/', '^(node:)?(fs|os|path|tty|events|worker_threads)$', ...npm('koffi')],
+      'the only room that touches the machine',
+    ),
+    only(
+      '^impl/programs/',
+      ['^impl/', '^(node:)?[a-z_/]+$', ...npm('commander', 'picocolors')],
+      'command lines are made of impl alone',
+    ),
+    only('^model/', ['^model/'], 'the model shares no code with what it judges'),
+    only(
+      '^sim/',
+      ['^sim/', '^model/', '^impl/(co|block|jobs|virtio)/', ...npm('seedrandom')],
+      'worlds run the real code, but never on the real machine',
+    ),
+    only(
+      '^properties/',
+      ['^properties/', '^sim/', '^model/', ...npm('fast-check', 'seedrandom', 'pure-rand'), '^(node:)?worker_threads$'],
+      'checkers share no code with impl',
+    ),
+    only('^scenarios/', ['^scenarios/', '^sim/(plan|verdict)[.]ts$'], 'scenarios are plain data'),
+    only(
+      '^reports/',
+      ['^reports/', '^sim/(plan|verdict|plan_check)[.]ts$', '^(node:)?(fs|path|crypto)$', ...npm('picocolors', 'valibot')],
+      'reports see plans, traces and verdicts as plain data',
+    ),
+    {
+      name: 'no-cycles',
+      comment: 'modules that need each other are one module; type-only cycles between a class and its edge are fine',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    { name: 'resolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['require', 'node', 'types'] },
+  },
+}
