@@ -1,0 +1,177 @@
+/**
+ * For tests only: virtual time in a sorted list, and a driver over an array with limits, latency and errors that a test
+ * sets. Small and obvious rather than fast; the world has its own.
+ */
+import { type Clockwork, type Co, type Coroutine, ENOTSUP, type Errno, Kernel, makeLabel, OK } from '../co'
+import { BlockDriver, type BlockStatus, type DriverInfo, type PreallocationMode, type StatusMode, statusOf } from './driver'
+import { type BlockLimits, RequestFlag, StatusFlag } from './flags'
+import { BlockGraph } from './graph'
+
+/** Events in order of time, first come first served at one instant. */
+export class VirtualClock implements Clockwork {
+  private timeNs = 0
+  private readonly queue: Array<{ coroutine: Coroutine; parkSerial: number; atNs: number }> = []
+  kernel!: Kernel
+
+  nowNs(): number {
+    return this.timeNs
+  }
+  schedule(coroutine: Coroutine, parkSerial: number, atNs: number): void {
+    let at = this.queue.length
+    while (at > 0 && this.queue[at - 1]!.atNs > atNs) at--
+    this.queue.splice(at, 0, { coroutine, parkSerial, atNs })
+  }
+  /** Runs until nothing is queued, or `untilNs`; throws what a coroutine threw. Returns the number of events. */
+  run(untilNs = Number.MAX_SAFE_INTEGER, eventsMax = 1_000_000): number {
+    let events = 0
+    while (this.queue.length > 0 && this.queue[0]!.atNs <= untilNs) {
+      const next = this.queue.shift()!
+      // A stale wake-up must not move the clock: nothing happens then.
+      if (next.coroutine.parkSerial !== next.parkSerial) continue
+      this.timeNs = next.atNs
+      if (this.kernel.resume(next.coroutine, next.parkSerial) && ++events > eventsMax) throw new Error('the test world does not come to rest')
+      if (this.kernel.failure !== null) throw this.kernel.failure.error
+    }
+    if (untilNs !== Number.MAX_SAFE_INTEGER) this.timeNs = Math.max(this.timeNs, untilNs)
+    return events
+  }
+}
+
+export interface TestBench {
+  clock: VirtualClock
+  kernel: Kernel
+  graph: BlockGraph
+  /** Runs `body` as a coroutine to its end and returns what it returned; throws if it got stuck. */
+  run<T>(body: Co<T>): T
+}
+
+export function testBench(): TestBench {
+  const clock = new VirtualClock()
+  const kernel = new Kernel(clock)
+  clock.kernel = kernel
+  const run = <T>(body: Co<T>): T => {
+    let result: { value: T } | null = null
+    function* main(): Co<void> {
+      result = { value: yield* body }
+    }
+    const coroutine = kernel.spawn(main(), makeLabel('test'))
+    clock.run()
+    if (result === null) throw new Error(`stuck: ${coroutine.waitsFor?.describe()}`)
+    return (result as { value: T }).value
+  }
+  return { clock, kernel, graph: new BlockGraph(kernel), run }
+}
+
+export interface MemoryRequest {
+  kind: 'read' | 'write' | 'zero' | 'discard' | 'flush' | 'status'
+  offsetBytes: number
+  lengthBytes: number
+  flags: number
+}
+
+/** A protocol driver over an array. Every request is logged; effects happen after `latencyNs`. */
+export class MemoryDriver extends BlockDriver {
+  readonly name = 'memory'
+  override readonly isProtocol = true
+  data: Uint8Array
+  /** 1 per `unitBytes`: allocated. */
+  allocated: Uint8Array
+  readonly unitBytes: number
+  limitsWanted: Partial<BlockLimits> = {}
+  latencyNs = 0
+  canZero = true
+  canDiscard = true
+  reportsHoles = true
+  readonly log: MemoryRequest[] = []
+  /** Called at arrival; a non-zero errno fails the request without effect. */
+  fail: (request: MemoryRequest) => Errno = () => OK
+
+  constructor(lengthBytes: number, unitBytes = 512) {
+    super()
+    this.data = new Uint8Array(lengthBytes)
+    this.unitBytes = unitBytes
+    this.allocated = new Uint8Array(Math.ceil(lengthBytes / unitBytes))
+    this.supportedZeroFlags = RequestFlag.MayUnmap | RequestFlag.NoFallback
+  }
+
+  lengthBytes(): number {
+    return this.data.length
+  }
+  override refreshLimits(limits: BlockLimits): void {
+    Object.assign(limits, this.limitsWanted)
+  }
+  override info(): DriverInfo {
+    return { clusterBytes: 0, subclusterBytes: 0 }
+  }
+  /** Requests of one kind, in order of arrival. */
+  requests(kind: MemoryRequest['kind']): MemoryRequest[] {
+    return this.log.filter((request) => request.kind === kind)
+  }
+
+  private *arrive(kind: MemoryRequest['kind'], offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    const request = { kind, offsetBytes, lengthBytes, flags }
+    this.log.push(request)
+    const errno = this.fail(request)
+    if (this.latencyNs > 0) yield* this.node.kernel.sleepNs(this.latencyNs)
+    return errno
+  }
+  private mark(offsetBytes: number, lengthBytes: number, value: 0 | 1): void {
+    const first = value === 1 ? Math.floor(offsetBytes / this.unitBytes) : Math.ceil(offsetBytes / this.unitBytes)
+    const end = offsetBytes + lengthBytes
+    const last = value === 1 || end === this.data.length ? Math.ceil(end / this.unitBytes) : Math.floor(end / this.unitBytes)
+    for (let unit = first; unit < last; unit++) this.allocated[unit] = value
+  }
+
+  *pread(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    const errno = yield* this.arrive('read', offsetBytes, buffer.length, flags)
+    if (errno === OK) buffer.set(this.data.subarray(offsetBytes, offsetBytes + buffer.length))
+    return errno
+  }
+  *pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    const captured = buffer.slice()
+    const errno = yield* this.arrive('write', offsetBytes, buffer.length, flags)
+    if (errno !== OK) return errno
+    this.data.set(captured, offsetBytes)
+    this.mark(offsetBytes, captured.length, 1)
+    return OK
+  }
+  override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    if (!this.canZero) return ENOTSUP
+    const errno = yield* this.arrive('zero', offsetBytes, lengthBytes, flags)
+    if (errno !== OK) return errno
+    this.data.fill(0, offsetBytes, offsetBytes + lengthBytes)
+    if ((flags & RequestFlag.MayUnmap) !== 0) this.mark(offsetBytes, lengthBytes, 0)
+    else this.mark(offsetBytes, lengthBytes, 1)
+    return OK
+  }
+  override *pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    if (!this.canDiscard) return ENOTSUP
+    const errno = yield* this.arrive('discard', offsetBytes, lengthBytes, 0)
+    if (errno !== OK) return errno
+    this.data.fill(0, offsetBytes, offsetBytes + lengthBytes)
+    this.mark(offsetBytes, lengthBytes, 0)
+    return OK
+  }
+  override *flush(): Co<Errno> {
+    return yield* this.arrive('flush', 0, 0, 0)
+  }
+  override *blockStatus(_mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
+    const errno = yield* this.arrive('status', offsetBytes, lengthBytes, 0)
+    if (errno !== OK) return { ...statusOf(0, 0), errno }
+    if (!this.reportsHoles) return statusOf(StatusFlag.Allocated | StatusFlag.Data, lengthBytes)
+    const isData = this.allocated[Math.floor(offsetBytes / this.unitBytes)] === 1
+    let unit = Math.floor(offsetBytes / this.unitBytes)
+    while (unit * this.unitBytes < offsetBytes + lengthBytes && (this.allocated[unit] === 1) === isData) unit++
+    const bytes = Math.min(unit * this.unitBytes, offsetBytes + lengthBytes) - offsetBytes
+    return statusOf(isData ? StatusFlag.Allocated | StatusFlag.Data : StatusFlag.Allocated | StatusFlag.Zero, bytes)
+  }
+  override *truncate(lengthBytes: number, _exact: boolean, _preallocation: PreallocationMode): Co<Errno> {
+    const data = new Uint8Array(lengthBytes)
+    data.set(this.data.subarray(0, lengthBytes))
+    const allocated = new Uint8Array(Math.ceil(lengthBytes / this.unitBytes))
+    allocated.set(this.allocated.subarray(0, allocated.length))
+    this.data = data
+    this.allocated = allocated
+    return OK
+  }
+}
