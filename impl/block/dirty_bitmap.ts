@@ -89,7 +89,11 @@ export class DirtyBitmap {
 
   private checkRange(offsetBytes: number, lengthBytes: number): void {
     assert(lengthBytes > 0, 'bitmap-range-not-empty', () => `${offsetBytes}+${lengthBytes}`)
-    assert(offsetBytes >= 0 && offsetBytes + lengthBytes <= this.bytes, 'bitmap-range', () => `${offsetBytes}+${lengthBytes} of ${this.bytes}`)
+    assert(
+      offsetBytes >= 0 && offsetBytes + lengthBytes <= this.bytes,
+      'bitmap-range',
+      () => `${offsetBytes}+${lengthBytes} of ${this.bytes}`,
+    )
   }
 
   private change(firstBit: number, endBit: number, value: boolean): void {

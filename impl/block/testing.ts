@@ -29,7 +29,8 @@ export class VirtualClock implements Clockwork {
       // A stale wake-up must not move the clock: nothing happens then.
       if (next.coroutine.parkSerial !== next.parkSerial) continue
       this.timeNs = next.atNs
-      if (this.kernel.resume(next.coroutine, next.parkSerial) && ++events > eventsMax) throw new Error('the test world does not come to rest')
+      if (this.kernel.resume(next.coroutine, next.parkSerial) && ++events > eventsMax)
+        throw new Error('the test world does not come to rest')
       if (this.kernel.failure !== null) throw this.kernel.failure.error
     }
     if (untilNs !== Number.MAX_SAFE_INTEGER) this.timeNs = Math.max(this.timeNs, untilNs)
