@@ -1,0 +1,103 @@
+/**
+ * npm run fuzz: runs worlds of consecutive seeds under all checkers and writes a report for what fails. Says which seed it
+ * used; the same --seed and --runs give the same campaign hash on any machine, whatever --workers.
+ */
+import { randomBytes } from 'node:crypto'
+import * as os from 'node:os'
+import * as path from 'node:path'
+import { Command } from 'commander'
+import type { Subject } from '../properties/campaign'
+import { EXIT_CODES_HELP, EXIT_INTERRUPTED, parseOrExitCode, seconds, wholeNumber } from './cli'
+import { type FuzzOptions, fuzz } from './fuzz_campaign'
+import type { Output } from './progress'
+
+const root = path.resolve(__dirname, '..')
+const DEFAULT_SECONDS = 20
+/** Starting threads costs as much as so many worlds. */
+const WORLDS_WITHOUT_THREADS = 200
+const INDEX_MAX = 2 ** 48
+
+interface Arguments {
+  seed?: string
+  first: number
+  runs?: number
+  time?: number
+  workers?: number
+  profile: string
+  out: string
+  json?: boolean
+  replayShare: number
+  stopAfter: number
+}
+
+function parser(): Command {
+  return new Command('fuzz')
+    .usage('[options]')
+    .description('Runs worlds of consecutive seeds under all checkers; writes a report for each kind of failure.')
+    .option('--seed <text>', 'root of the seeds (default: drawn, and printed)')
+    .option('--first <index>', 'index of the first world', wholeNumber(0, INDEX_MAX), 0)
+    .option('--runs <count>', 'stop after so many worlds', wholeNumber(1, INDEX_MAX))
+    .option('--time <seconds>', `stop after so much real time (default: ${DEFAULT_SECONDS}, without --runs)`, seconds)
+    .option('--workers <count>', 'threads; 0 runs in the main one (default: one a core)', wholeNumber(0, 256))
+    .option('--profile <name>', 'which plans to make', 'default')
+    .option('--out <folder>', 'where reports go', path.join(root, 'reports/out'))
+    .option('--json', 'print the result as one JSON object')
+    .option('--replay-share <percent>', 'share of the worlds that run twice, to compare', wholeNumber(0, 100), 5)
+    .option('--stop-after <count>', 'stop after so many failing worlds; 0: never', wholeNumber(0, INDEX_MAX), 0)
+    .addHelpText('after', EXIT_CODES_HELP)
+    .allowExcessArguments(false)
+}
+
+function optionsOf(args: Arguments): FuzzOptions {
+  const isSmall = args.runs !== undefined && args.runs <= WORLDS_WITHOUT_THREADS
+  return {
+    seed: args.seed ?? randomBytes(4).toString('hex'),
+    firstIndex: args.first,
+    worldsMax: args.runs ?? null,
+    secondsMax: args.time ?? (args.runs === undefined ? DEFAULT_SECONDS : null),
+    workers: args.workers ?? (isSmall ? 0 : os.availableParallelism()),
+    profile: args.profile,
+    outFolder: path.resolve(args.out),
+    json: args.json === true,
+    replayPercent: args.replayShare,
+    stopAfterFailures: args.stopAfter,
+  }
+}
+
+async function main(args: readonly string[], out: Output, err: Output): Promise<number> {
+  const command = parser()
+  const exitCode = parseOrExitCode(command, args)
+  if (exitCode !== null) return exitCode
+  const options = optionsOf(command.opts<Arguments>())
+  const { subjectOf, isProfile, PROFILE_NAMES, REQUIRED_PROBES }: typeof import('./subject') = require('./subject')
+  if (!isProfile(options.profile)) {
+    err.write(`fuzz: there is no profile '${options.profile}'; there are: ${PROFILE_NAMES.join(', ')}\n`)
+    return 2
+  }
+  const { profile } = options
+  const stop = new AbortController()
+  const interrupt = (): void => {
+    // The second one means it: reports are on disk already.
+    if (stop.signal.aborted) process.exit(EXIT_INTERRUPTED)
+    stop.abort()
+  }
+  process.on('SIGINT', interrupt).on('SIGTERM', interrupt)
+  try {
+    const subject = (): Subject => subjectOf(profile)
+    return await fuzz(options, { out, err, subject, requiredProbes: REQUIRED_PROBES, stop: stop.signal })
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
+  }
+}
+
+if (require.main === module) {
+  main(process.argv.slice(2), process.stdout, process.stderr).then(
+    (exitCode) => {
+      process.exitCode = exitCode
+    },
+    (error) => {
+      process.stderr.write(`fuzz: the harness is broken: ${error instanceof Error ? error.stack : error}\n`)
+      process.exitCode = 16
+    },
+  )
+}

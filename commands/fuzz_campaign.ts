@@ -1,0 +1,220 @@
+/**
+ * One campaign from its options to its exit code: shares out the seeds, shows progress, keeps reports and prints the
+ * result. No failure that a worker has told of may be lost, however the campaign ends.
+ */
+import * as path from 'node:path'
+import { campaignHash, emptyTally, type FoundFailure, firstFailure, mergeTally, type Subject, type Tally } from '../properties/campaign'
+import { failureText, plainStyle } from '../reports/text'
+import { EXIT_CODES } from '../sim/verdict'
+import { EXIT_COVERAGE, EXIT_INTERRUPTED, EXIT_OK } from './cli'
+import { CHUNK_WORLDS, HANG_SECONDS, type Range, runFleet } from './fleet'
+import { grouped, type Output, Progress } from './progress'
+import { ReportFolder, revisionOf } from './report_folder'
+
+/** Floors of coverage are judged from so many worlds on. */
+export const COVERAGE_WORLDS_MIN = 10_000
+
+export interface FuzzOptions {
+  seed: string
+  firstIndex: number
+  /** null: no limit. */
+  worldsMax: number | null
+  secondsMax: number | null
+  workers: number
+  profile: string
+  outFolder: string
+  json: boolean
+  replayPercent: number
+  /** 0: never. */
+  stopAfterFailures: number
+}
+
+/** A situation that a campaign has to meet. */
+export interface RequiredProbe {
+  name: string
+  worldsPerTenThousandMin: number
+}
+
+export interface FuzzContext {
+  out: Output
+  err: Output
+  subject: () => Subject
+  requiredProbes: readonly RequiredProbe[]
+  stop: AbortSignal
+  /** Milliseconds of real time. */
+  clock?: () => number
+}
+
+export async function fuzz(options: FuzzOptions, context: FuzzContext): Promise<number> {
+  const { out, err, stop } = context
+  const clock = context.clock ?? (() => performance.now())
+  const tally = emptyTally()
+  const progress = new Progress(err, clock)
+  const folder = new ReportFolder(options.outFolder, () => ({ revision: revisionOf(__dirname), command: commandOf(options) }))
+  const budget = new Budget(options, progress, tally, stop)
+  if (!options.json) progress.print(`fuzz: seed ${options.seed}, profile ${options.profile}, ${workersText(options.workers)}\n`)
+  await runFleet(
+    {
+      workers: options.workers,
+      setup: {
+        profile: options.profile,
+        campaign: { seed: options.seed, replayPercent: options.replayPercent },
+        hangSeconds: HANG_SECONDS,
+      },
+      next: () => budget.next(),
+      done: (part) => {
+        const known = new Set(tally.groups.map(({ key }) => key))
+        mergeTally(tally, part)
+        for (const group of tally.groups) {
+          if (part.groups.some(({ key }) => key === group.key)) folder.update(group)
+          if (!known.has(group.key)) progress.print(`fuzz: failure ${group.key} in world ${group.found[0]!.seed}\n`)
+        }
+        if (!options.json) progress.update(tally, budget.share())
+      },
+    },
+    context.subject,
+  )
+  progress.clear()
+  const missed = missedProbes(tally, context.requiredProbes)
+  const exitCode = exitCodeOf(tally, missed, stop.aborted)
+  const summary = { options, tally, folder, missed, exitCode, seconds: progress.seconds(), wasInterrupted: stop.aborted }
+  out.write(options.json ? `${JSON.stringify(jsonOf(summary))}\n` : textOf(summary, out.isTTY === true))
+  return exitCode
+}
+
+/** Decides how much is left to do: seeds in order, no gaps. */
+class Budget {
+  private nextIndex: number
+  private readonly options: FuzzOptions
+  private readonly progress: Progress
+  private readonly tally: Tally
+  private readonly stop: AbortSignal
+
+  constructor(options: FuzzOptions, progress: Progress, tally: Tally, stop: AbortSignal) {
+    this.options = options
+    this.progress = progress
+    this.tally = tally
+    this.stop = stop
+    this.nextIndex = options.firstIndex
+  }
+
+  next(): Range | null {
+    const { firstIndex, worldsMax, secondsMax, stopAfterFailures } = this.options
+    if (this.stop.aborted) return null
+    if (secondsMax !== null && this.progress.seconds() >= secondsMax) return null
+    if (stopAfterFailures > 0 && failuresOf(this.tally) >= stopAfterFailures) return null
+    const endIndex = firstIndex + (worldsMax ?? Number.MAX_SAFE_INTEGER - firstIndex)
+    const count = Math.min(CHUNK_WORLDS, endIndex - this.nextIndex)
+    if (count <= 0) return null
+    this.nextIndex += count
+    return { firstIndex: this.nextIndex - count, count }
+  }
+
+  /** How much of the budget is used up. */
+  share(): number {
+    const { worldsMax, secondsMax } = this.options
+    const ofWorlds = worldsMax === null ? 0 : this.tally.worlds / worldsMax
+    const ofTime = secondsMax === null ? 0 : this.progress.seconds() / secondsMax
+    return Math.max(ofWorlds, ofTime)
+  }
+}
+
+interface Summary {
+  options: FuzzOptions
+  tally: Tally
+  folder: ReportFolder
+  missed: readonly RequiredProbe[]
+  exitCode: number
+  seconds: number
+  wasInterrupted: boolean
+}
+
+function missedProbes(tally: Tally, required: readonly RequiredProbe[]): RequiredProbe[] {
+  if (tally.worlds < COVERAGE_WORLDS_MIN) return []
+  return required.filter(
+    ({ name, worldsPerTenThousandMin }) => (tally.probes[name] ?? 0) * 10_000 < worldsPerTenThousandMin * tally.worlds,
+  )
+}
+
+/** An interrupt says that the rest is unknown; a failure weighs more than a floor. */
+function exitCodeOf(tally: Tally, missed: readonly RequiredProbe[], wasInterrupted: boolean): number {
+  if (wasInterrupted) return EXIT_INTERRUPTED
+  const first = firstFailure(tally)
+  if (first !== null) return EXIT_CODES[first.failure.class]
+  return missed.length > 0 ? EXIT_COVERAGE : EXIT_OK
+}
+
+function failuresOf(tally: Tally): number {
+  return tally.groups.reduce((sum, group) => sum + group.count, 0)
+}
+
+function textOf({ options, tally, folder, missed, seconds, wasInterrupted }: Summary, isTerminal: boolean): string {
+  const rate = (count: number): string => grouped(Math.round(count / Math.max(seconds, 1e-3)))
+  const lines = [
+    `${grouped(tally.worlds)} worlds in ${seconds.toFixed(1)} s${wasInterrupted ? ', interrupted' : ''}: ` +
+      `${rate(tally.worlds)} worlds/s, ${rate(tally.events)} events/s, ${grouped(tally.replays)} run twice`,
+    `${Object.keys(tally.probes).length} probes hit, ${grouped(sumOf(tally.faults))} faults fired`,
+    ...missed.map(
+      ({ name, worldsPerTenThousandMin }) =>
+        `  too rare: ${name}, in ${tally.probes[name] ?? 0} worlds, at least ${worldsPerTenThousandMin} in 10,000 are asked for`,
+    ),
+  ]
+  for (const group of tally.groups) lines.push(`  ${String(group.count).padStart(7)} × ${group.key}`)
+  const first = firstFailure(tally)
+  if (first !== null) lines.push('', failureText(folder.reportOf(first), shownPath(folder, first), styleFor(isTerminal)))
+  const range = `--seed ${options.seed}${options.firstIndex > 0 ? ` --first ${options.firstIndex}` : ''} --runs ${tally.worlds}`
+  lines.push(`campaign ${campaignHash(tally)}  (${range}${options.profile === 'default' ? '' : ` --profile ${options.profile}`})`)
+  return `${lines.join('\n')}\n`
+}
+
+function jsonOf({ options, tally, folder, missed, exitCode, seconds, wasInterrupted }: Summary): object {
+  return {
+    seed: options.seed,
+    profile: options.profile,
+    firstIndex: options.firstIndex,
+    worlds: tally.worlds,
+    replays: tally.replays,
+    events: tally.events,
+    simulatedNs: tally.simulatedNs,
+    seconds,
+    campaignHash: campaignHash(tally),
+    probes: tally.probes,
+    missedProbes: missed.map(({ name }) => name),
+    faultsFired: tally.faults,
+    failures: tally.groups.map(({ class: failureClass, key, count, found }) => ({
+      class: failureClass,
+      key,
+      count,
+      reports: found.map((one) => shownPath(folder, one)),
+    })),
+    interrupted: wasInterrupted,
+    exitCode,
+  }
+}
+
+function shownPath(folder: ReportFolder, found: FoundFailure): string | null {
+  const file = folder.fileOf(found)
+  if (file === null) return null
+  const relative = path.relative(process.cwd(), file)
+  return relative.startsWith('..') ? file : relative
+}
+
+/** Colours are loaded only where they show; the library honours NO_COLOR. */
+function styleFor(isTerminal: boolean): typeof plainStyle {
+  if (!isTerminal) return plainStyle
+  const colours: typeof import('picocolors') = require('picocolors')
+  return colours
+}
+
+function sumOf(counts: Record<string, number>): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0)
+}
+
+function workersText(workers: number): string {
+  return workers === 0 ? 'in this thread' : `${workers} ${workers === 1 ? 'worker' : 'workers'}`
+}
+
+function commandOf({ seed, firstIndex, worldsMax, profile }: FuzzOptions): string {
+  const runs = worldsMax === null ? '' : ` --runs ${worldsMax}`
+  return `npm run fuzz -- --seed ${seed} --first ${firstIndex}${runs} --profile ${profile}`
+}

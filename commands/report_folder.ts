@@ -1,0 +1,64 @@
+/**
+ * The reports of a campaign on disk, written as soon as a failure is known. At most KEPT_PER_KEY of one key stay: those of
+ * the lowest world indexes, so that the folder is the same however the work was shared out.
+ */
+import { spawnSync } from 'node:child_process'
+import * as fs from 'node:fs'
+import * as path from 'node:path'
+import type { FailureGroup, FoundFailure } from '../properties/campaign'
+import { type Report, reportFileName, writeReport } from '../reports/format'
+
+/** The revision of the sources, with a `+` if files differ from it; `unknown` outside a repository. */
+export function revisionOf(folder: string): string {
+  const git = (...args: string[]): string | null => {
+    const { status, stdout } = spawnSync('git', ['-C', folder, ...args], { encoding: 'utf8' })
+    return status === 0 ? stdout.trim() : null
+  }
+  const revision = git('rev-parse', '--short=12', 'HEAD')
+  if (revision === null) return 'unknown'
+  return git('status', '--porcelain', '--untracked-files=no') === '' ? revision : `${revision}+`
+}
+
+export class ReportFolder {
+  readonly folder: string
+  private readonly label: () => Pick<Report['label'], 'revision' | 'command'>
+  private readonly written = new Map<FoundFailure, string>()
+
+  /** `label` is asked only when there is something to report. */
+  constructor(folder: string, label: () => Pick<Report['label'], 'revision' | 'command'>) {
+    this.folder = folder
+    let known: ReturnType<typeof label> | undefined
+    this.label = () => (known ??= label())
+  }
+
+  /** Brings the files of one key up to date with what the group keeps now. */
+  update(group: FailureGroup): void {
+    for (const found of group.found) {
+      if (this.written.has(found)) continue
+      const file = path.join(this.folder, reportFileName(group.key, found.seed))
+      writeReport(file, this.reportOf(found))
+      this.written.set(found, file)
+    }
+    for (const [found, file] of this.written) {
+      if (found.failure.key !== group.key || group.found.includes(found)) continue
+      fs.rmSync(file, { force: true })
+      this.written.delete(found)
+    }
+  }
+
+  fileOf(found: FoundFailure): string | null {
+    return this.written.get(found) ?? null
+  }
+
+  reportOf(found: FoundFailure): Report {
+    const { failure, seed, plan, events, timeNs, hash, checkpoints, trace } = found
+    return {
+      format: 'mirrorsim-report',
+      version: 1,
+      failure,
+      label: { seed, profile: plan.profile, node: process.versions.node, ...this.label() },
+      plan,
+      trace: { events, timeNs, hash, checkpoints, last: trace },
+    }
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * The report: one JSON file that is the whole reproduction of a failure. It holds the plan, so it replays without the
+ * generator that made it; the seed is a label.
+ *
+ * Reading trusts nothing: a file that is not a whole report of this version gives one line that says where and why, and
+ * never an exception. Writing is atomic: whoever finds the file finds all of it, even after a crash.
+ */
+import * as fs from 'node:fs'
+import * as path from 'node:path'
+import type { Plan } from '../sim/plan'
+import { EXIT_CODES, type Failure, type FailureClass, type TraceRecord } from '../sim/verdict'
+
+export const REPORT_FORMAT = 'mirrorsim-report'
+export const REPORT_VERSION = 1
+/** Reports are small; whatever is larger is something else. */
+const REPORT_BYTES_MAX = 64 * 1024 * 1024
+
+export interface Report {
+  format: typeof REPORT_FORMAT
+  version: typeof REPORT_VERSION
+  failure: Failure
+  label: {
+    seed: string
+    profile: string
+    /** Of the repository, or `unknown`; ends in `+` if files had been changed. */
+    revision: string
+    node: string
+    /** The command line that found the failure. */
+    command: string
+  }
+  plan: Plan
+  /** Decisions that differ from what the plan's seed gives, by key; absent: none. */
+  decisions?: Record<string, number>
+  trace: {
+    events: number
+    timeNs: number
+    hash: string
+    /** The rolling hash at each 64th event. */
+    checkpoints: string[]
+    /** The last events before the failure. */
+    last: TraceRecord[]
+  }
+}
+
+export type Reading = { ok: true; report: Report } | { ok: false; reason: string }
+
+/** One line a top-level entry would be unreadable, one a field too long: events and operations get a line each. */
+export function formatReport(report: Report): string {
+  const oneLine = (value: unknown): string => JSON.stringify(value)
+  const list = (values: readonly unknown[], indent: string): string =>
+    values.length === 0 ? '[]' : `[\n${values.map((value) => `${indent}  ${oneLine(value)}`).join(',\n')}\n${indent}]`
+  const body = (fields: object, indent: string): string => {
+    const entries = Object.entries(fields).filter(([, value]) => value !== undefined)
+    const lines = entries.map(([name, value]) => {
+      const isList = Array.isArray(value) && typeof value[0] === 'object'
+      const text = name === 'plan' || name === 'trace' ? body(value, `${indent}  `) : isList ? list(value, `${indent}  `) : oneLine(value)
+      return `${indent}  ${oneLine(name)}: ${text}`
+    })
+    return `{\n${lines.join(',\n')}\n${indent}}`
+  }
+  return `${body(report, '')}\n`
+}
+
+/** Writes a report so that the file appears whole or not at all, and stays after a crash. Creates the folder. */
+export function writeReport(file: string, report: Report): void {
+  const folder = path.dirname(file)
+  fs.mkdirSync(folder, { recursive: true })
+  const partial = `${file}.tmp`
+  const descriptor = fs.openSync(partial, 'w')
+  try {
+    fs.writeFileSync(descriptor, formatReport(report))
+    fs.fsyncSync(descriptor)
+  } finally {
+    fs.closeSync(descriptor)
+  }
+  fs.renameSync(partial, file)
+  const folderDescriptor = fs.openSync(folder, 'r')
+  try {
+    fs.fsyncSync(folderDescriptor)
+  } finally {
+    fs.closeSync(folderDescriptor)
+  }
+}
+
+/** The name of a report's file: what failed, and where it came from. */
+export function reportFileName(key: string, seed: string): string {
+  const plain = (text: string): string => text.replace(/[^A-Za-z0-9._-]+/g, '-')
+  return `${plain(key)}--${plain(seed)}.json`
+}
+
+export function readReport(file: string): Reading {
+  let text: string
+  try {
+    const { size } = fs.statSync(file)
+    if (size > REPORT_BYTES_MAX) return { ok: false, reason: `${file}: ${size} bytes are too many for a report` }
+    text = fs.readFileSync(file, 'utf8')
+  } catch (error) {
+    return { ok: false, reason: `${file}: cannot be read: ${(error as NodeJS.ErrnoException).code ?? error}` }
+  }
+  const reading = parseReport(text)
+  return reading.ok ? reading : { ok: false, reason: `${file}: ${reading.reason}` }
+}
+
+/** Reads a report from text; every field is checked, unknown ones are refused. */
+export function parseReport(text: string): Reading {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    return { ok: false, reason: `not JSON: ${(error as Error).message.replace(/\s+/g, ' ')}` }
+  }
+  const { format, version } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
+  if (format !== REPORT_FORMAT) return { ok: false, reason: `not a report: "format" is not "${REPORT_FORMAT}"` }
+  if (version !== REPORT_VERSION) {
+    return { ok: false, reason: `a report of version ${JSON.stringify(version)}; this program reads version ${REPORT_VERSION}` }
+  }
+  return checkFields(value)
+}
+
+/** The schema library and the plan's checker are loaded here: writing reports needs neither. */
+function checkFields(value: unknown): Reading {
+  const v: typeof import('valibot') = require('valibot')
+  const { checkPlan }: typeof import('../sim/plan_check') = require('../sim/plan_check')
+  const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+  const record = v.strictObject({ step: count, timeNs: count, lane: v.string(), text: v.string() })
+  const failure = v.strictObject({
+    class: v.picklist(Object.keys(EXIT_CODES) as FailureClass[]),
+    key: v.pipe(v.string(), v.minLength(1)),
+    text: v.string(),
+    disk: v.exactOptional(v.picklist(['source', 'destination', 'guest'])),
+    offsetBytes: v.exactOptional(count),
+    lengthBytes: v.exactOptional(count),
+    chunkIndex: v.exactOptional(count),
+    operationId: v.exactOptional(v.string()),
+    expected: v.exactOptional(v.string()),
+    actual: v.exactOptional(v.string()),
+    details: v.exactOptional(v.array(v.string())),
+    step: count,
+    timeNs: count,
+  })
+  const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{8}$/, 'not 8 hex digits'))
+  const schema = v.strictObject({
+    format: v.literal(REPORT_FORMAT),
+    version: v.literal(REPORT_VERSION),
+    failure,
+    label: v.strictObject({ seed: v.string(), profile: v.string(), revision: v.string(), node: v.string(), command: v.string() }),
+    plan: v.custom<Plan>((plan) => typeof plan === 'object' && plan !== null, 'not a plan'),
+    decisions: v.exactOptional(v.record(v.string(), count)),
+    trace: v.strictObject({ events: count, timeNs: count, hash, checkpoints: v.array(hash), last: v.array(record) }),
+  })
+  const parsed = v.safeParse(schema, value, { abortEarly: true })
+  if (!parsed.success) {
+    const issue = parsed.issues[0]
+    return { ok: false, reason: `${v.getDotPath(issue) ?? 'report'}: ${issue.message.replace(/\s+/g, ' ')}` }
+  }
+  const reason = checkPlan(parsed.output.plan)
+  return reason === null ? { ok: true, report: parsed.output } : { ok: false, reason }
+}

@@ -1,0 +1,92 @@
+/**
+ * A failure for a person who has not seen the code: what broke in words, where, what was expected, the last events in
+ * fixed columns and the command that shows it again. At most TEXT_LINES_MAX lines of at most COLUMNS_MAX characters.
+ */
+import type { TraceRecord } from '../sim/verdict'
+import type { Report } from './format'
+
+export const TEXT_LINES_MAX = 40
+export const COLUMNS_MAX = 130
+const DETAILS_MAX = 10
+const EVENTS_MAX = 16
+
+/** Words that a terminal may emphasise; `plainStyle` leaves them as they are. */
+export interface Style {
+  bold(text: string): string
+  red(text: string): string
+  dim(text: string): string
+}
+export const plainStyle: Style = { bold: (text) => text, red: (text) => text, dim: (text) => text }
+
+/** `file` is where the report lies, for the command; null leaves the command out. */
+export function failureText(report: Report, file: string | null, style: Style = plainStyle): string {
+  const { failure, label, plan, trace } = report
+  const lines = [style.red(style.bold(clip(`${failure.class}: ${failure.key}`))), clip(`  ${failure.text}`), '']
+  const fact = (name: string, value: string | undefined): void => {
+    if (value !== undefined) lines.push(clip(`  ${name.padEnd(11)}${value}`))
+  }
+  fact('disk', failure.disk)
+  if (failure.offsetBytes !== undefined) fact('offset', rangeText(failure.offsetBytes, failure.lengthBytes))
+  fact('chunk', failure.chunkIndex?.toString())
+  fact('operation', failure.operationId === undefined ? undefined : operationText(report, failure.operationId))
+  fact('expected', failure.expected)
+  fact('actual', failure.actual)
+  fact('when', `event ${failure.step} of ${trace.events}, ${timeText(failure.timeNs)} of virtual time`)
+  fact('world', `seed ${label.seed}, ${worldText(plan)}`)
+  fact('code', `revision ${label.revision}, node ${label.node}`)
+  pushList(lines, failure.details ?? [], DETAILS_MAX, (line) => clip(`  ${line}`))
+  if (trace.last.length > 0) {
+    lines.push('', style.dim(eventColumns('event', 'time', 'who', 'what')))
+    for (const record of trace.last.slice(-EVENTS_MAX)) lines.push(eventText(record))
+  }
+  if (file !== null) lines.push('', `  ${style.bold(`npm run replay -- ${file}`)}`)
+  return `${lines.join('\n')}\n`
+}
+
+/** One event in fixed columns. */
+export function eventText(record: TraceRecord): string {
+  return clip(eventColumns(`#${record.step}`, timeText(record.timeNs), record.lane, record.text))
+}
+
+function eventColumns(step: string, time: string, lane: string, text: string): string {
+  return `  ${step.padStart(7)} ${time.padStart(13)}  ${lane.padEnd(12)} ${text}`
+}
+
+/** Virtual time in microseconds with all its digits: `12.345 us`. */
+export function timeText(timeNs: number): string {
+  const fraction = timeNs % 1000
+  return `${(timeNs - fraction) / 1000}.${String(fraction).padStart(3, '0')} us`
+}
+
+function rangeText(offsetBytes: number, lengthBytes: number | undefined): string {
+  const place = `${offsetBytes} (0x${offsetBytes.toString(16)})`
+  return lengthBytes === undefined ? place : `${place}, ${lengthBytes} bytes, sectors ${offsetBytes / 512} to ${(offsetBytes + lengthBytes) / 512}`
+}
+
+function operationText(report: Report, id: string): string {
+  const { guest, control, faults } = report.plan
+  const operation = guest.find((other) => other.id === id)
+  if (operation !== undefined) {
+    const { kind, offsetBytes, lengthBytes, lane } = operation
+    return `${id}: guest ${kind} of ${lengthBytes} bytes at ${offsetBytes}, lane ${lane}`
+  }
+  const other = control.find((one) => one.id === id) ?? faults.find((one) => one.id === id)
+  return other === undefined ? id : `${id}: ${other.kind}`
+}
+
+function worldText({ guest, control, faults, mirror, source, profile }: Report['plan']): string {
+  const counts = `${guest.length} guest operations, ${control.length} controls, ${faults.length} faults`
+  return `${profile}, ${mirror.copyMode}, sync ${mirror.sync}, ${source.lengthBytes} bytes, ${counts}`
+}
+
+function pushList(lines: string[], list: readonly string[], max: number, format: (line: string) => string): void {
+  if (list.length === 0) return
+  lines.push('')
+  for (const line of list.slice(0, max)) lines.push(format(line))
+  if (list.length > max) lines.push(format(`and ${list.length - max} more`))
+}
+
+function clip(line: string): string {
+  const flat = line.replace(/\s*\n\s*/g, ' ')
+  return flat.length <= COLUMNS_MAX ? flat : `${flat.slice(0, COLUMNS_MAX - 1)}…`
+}
