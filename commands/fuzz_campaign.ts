@@ -3,7 +3,15 @@
  * result. No failure that a worker has told of may be lost, however the campaign ends.
  */
 import * as path from 'node:path'
-import { campaignHash, emptyTally, type FoundFailure, firstFailure, mergeTally, type Subject, type Tally } from '../properties/campaign'
+import {
+  campaignHash,
+  emptyTally,
+  type FoundFailure,
+  firstFailure,
+  mergeTally,
+  type Subject,
+  type Tally,
+} from '../properties/campaign'
 import { failureText, plainStyle } from '../reports/text'
 import { EXIT_CODES } from '../sim/verdict'
 import { EXIT_COVERAGE, EXIT_INTERRUPTED, EXIT_OK } from './cli'

@@ -77,4 +77,3 @@ export function progressText(tally: Tally, elapsedSeconds: number, share: number
 export function grouped(count: number): string {
   return String(count).replace(/\B(?=(\d{3})+$)/g, ',')
 }
-

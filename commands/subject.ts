@@ -6,6 +6,7 @@ import { runWorld } from '../sim/world'
 
 export type ProfileName = Parameters<typeof planOfSeed>[1]
 
+export const PROFILE_NAMES: readonly string[] = Object.keys(PROFILES)
 export const CHECKER_NAMES: readonly string[] = ALL_CHECKERS.map(({ name }) => name)
 
 /** Runs worlds of a profile under all checkers but those named in `checkersOff`. */
@@ -18,5 +19,5 @@ export function subjectOf(profile: ProfileName, checkersOff: readonly string[] =
 }
 
 export function isProfile(name: string): name is ProfileName {
-  return Object.hasOwn(PROFILES, name)
+  return PROFILE_NAMES.includes(name)
 }

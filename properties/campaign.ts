@@ -134,12 +134,7 @@ export class Chunk {
   /** Records that the world at `index` did not come back after `seconds` of real time, and goes past it. */
   recordHang(seconds: number): void {
     const seed = seedOfWorld(this.options.seed, this.index)
-    const result = failedResult({
-      class: 'liveness',
-      key: 'campaign/hang',
-      text: `the world did not come back within ${seconds} s of real time`,
-    })
-    this.add(seed, this.planOf(seed), result)
+    this.add(seed, this.planOf(seed), hangResult(seconds))
     this.index++
   }
 
@@ -203,6 +198,15 @@ export function runOrCatch(subject: Pick<Subject, 'run'>, plan: Plan, trace: 'la
       details: (stack ?? '').split('\n').slice(1, 9),
     })
   }
+}
+
+/** The outcome of a world that did not come back after `seconds` of real time. */
+export function hangResult(seconds: number): WorldResult {
+  return failedResult({
+    class: 'liveness',
+    key: 'campaign/hang',
+    text: `the world did not come back within ${seconds} s of real time`,
+  })
 }
 
 /** Runs a plan a second time. Gives the first result back if both agree, and otherwise a failure that says where they part. */

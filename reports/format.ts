@@ -53,7 +53,8 @@ export function formatReport(report: Report): string {
     const entries = Object.entries(fields).filter(([, value]) => value !== undefined)
     const lines = entries.map(([name, value]) => {
       const isList = Array.isArray(value) && typeof value[0] === 'object'
-      const text = name === 'plan' || name === 'trace' ? body(value, `${indent}  `) : isList ? list(value, `${indent}  `) : oneLine(value)
+      const text =
+        name === 'plan' || name === 'trace' ? body(value, `${indent}  `) : isList ? list(value, `${indent}  `) : oneLine(value)
       return `${indent}  ${oneLine(name)}: ${text}`
     })
     return `{\n${lines.join(',\n')}\n${indent}}`

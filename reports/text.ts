@@ -60,7 +60,9 @@ export function timeText(timeNs: number): string {
 
 function rangeText(offsetBytes: number, lengthBytes: number | undefined): string {
   const place = `${offsetBytes} (0x${offsetBytes.toString(16)})`
-  return lengthBytes === undefined ? place : `${place}, ${lengthBytes} bytes, sectors ${offsetBytes / 512} to ${(offsetBytes + lengthBytes) / 512}`
+  return lengthBytes === undefined
+    ? place
+    : `${place}, ${lengthBytes} bytes, sectors ${offsetBytes / 512} to ${(offsetBytes + lengthBytes) / 512}`
 }
 
 function operationText(report: Report, id: string): string {

@@ -1,0 +1,99 @@
+/**
+ * npm run replay -- FILE: runs the world of a report again and says one of five things about it (reports/verdict.ts), with
+ * the failure in words. Works on the plan alone: neither the seed nor today's generator matters.
+ */
+import { Command } from 'commander'
+import { checkExactness, hangResult, runOrCatch, type Subject } from '../properties/campaign'
+import { type Report, readReport } from '../reports/format'
+import { eventText, failureText, plainStyle, type Style } from '../reports/text'
+import { type Judgement, judgeReplay, judgeStale } from '../reports/verdict'
+import type { WorldResult } from '../sim/verdict'
+import { EXIT_CODES_HELP, parseOrExitCode } from './cli'
+import { HANG_SECONDS } from './fleet'
+import { finishesWithin } from './guard'
+import type { Output } from './progress'
+
+const VERDICTS_HELP = `
+Prints one of:
+  reproduced                  the same failure after the same events
+  reproduced-different-trace  the same failure after other events: the code has moved on
+  fixed                       no failure any more; exit code 0
+  other-failure               another failure
+  stale                       the report cannot be read; exit code 2
+`
+
+interface ReplayOptions {
+  json?: boolean
+  trace?: boolean
+}
+
+export interface ReplayContext {
+  out: Output
+  subject: () => Pick<Subject, 'run'>
+  style?: Style
+}
+
+/** Replays one file and prints the outcome; gives the exit code. */
+export function replay(file: string, options: ReplayOptions, { out, subject, style = plainStyle }: ReplayContext): number {
+  const reading = readReport(file)
+  if (!reading.ok) return printJudgement(judgeStale(reading.reason), null, options, out, style)
+  const { report } = reading
+  const result = runReport(report, subject(), options.trace === true)
+  const again: Report | null =
+    result.failure === null
+      ? null
+      : {
+          ...report,
+          failure: result.failure,
+          trace: {
+            events: result.events,
+            timeNs: result.timeNs,
+            hash: result.hash,
+            checkpoints: result.checkpoints,
+            last: result.trace,
+          },
+        }
+  if (options.trace === true && options.json !== true) for (const record of result.trace) out.write(`${eventText(record)}\n`)
+  return printJudgement(judgeReplay(report, result), again, options, out, style)
+}
+
+/** A report about two runs that differ takes two runs; one about a hang takes a guard. */
+function runReport(report: Report, subject: Pick<Subject, 'run'>, wholeTrace: boolean): WorldResult {
+  let result: WorldResult | undefined
+  const finished = finishesWithin(HANG_SECONDS * 1000, () => {
+    result = runOrCatch(subject, report.plan, wholeTrace ? 'all' : 'last')
+    if (report.failure.class === 'nondeterminism') result = checkExactness(subject, report.plan, result)
+  })
+  if (finished && result !== undefined) return result
+  return hangResult(HANG_SECONDS)
+}
+
+function printJudgement(judgement: Judgement, again: Report | null, options: ReplayOptions, out: Output, style: Style): number {
+  if (options.json === true) {
+    out.write(`${JSON.stringify({ ...judgement, failure: again?.failure ?? null })}\n`)
+    return judgement.exitCode
+  }
+  if (again !== null) out.write(`${failureText(again, null, style)}\n`)
+  out.write(`${style.bold(judgement.text)}\n`)
+  return judgement.exitCode
+}
+
+function main(args: readonly string[]): number {
+  const command = new Command('replay')
+    .description('Runs the world of a report again and says whether it still fails.')
+    .argument('<file>', 'a report')
+    .option('--json', 'print the outcome as one JSON object')
+    .option('--trace', 'print all events, not only the last ones')
+    .addHelpText('after', VERDICTS_HELP + EXIT_CODES_HELP)
+    .allowExcessArguments(false)
+  const exitCode = parseOrExitCode(command, args)
+  if (exitCode !== null) return exitCode
+  const subject = (): Pick<Subject, 'run'> => {
+    const { subjectOf }: typeof import('./subject') = require('./subject')
+    return subjectOf('default')
+  }
+  const style: Style = process.stdout.isTTY ? require('picocolors') : plainStyle
+  return replay(command.args[0]!, command.opts<ReplayOptions>(), { out: process.stdout, subject, style })
+}
+
+if (require.main === module) process.exitCode = main(process.argv.slice(2))
