@@ -7,8 +7,8 @@ import type { Report } from './format'
 
 export const TEXT_LINES_MAX = 40
 export const COLUMNS_MAX = 130
-const DETAILS_MAX = 10
-const EVENTS_MAX = 16
+const DETAILS_MAX = 8
+const EVENTS_MAX = 14
 
 /** Words that a terminal may emphasise; `plainStyle` leaves them as they are. */
 export interface Style {
@@ -60,9 +60,9 @@ export function timeText(timeNs: number): string {
 
 function rangeText(offsetBytes: number, lengthBytes: number | undefined): string {
   const place = `${offsetBytes} (0x${offsetBytes.toString(16)})`
-  return lengthBytes === undefined
-    ? place
-    : `${place}, ${lengthBytes} bytes, sectors ${offsetBytes / 512} to ${(offsetBytes + lengthBytes) / 512}`
+  if (lengthBytes === undefined) return place
+  const endBytes = offsetBytes + lengthBytes
+  return `${place}, ${lengthBytes} bytes, sectors [${Math.floor(offsetBytes / 512)}, ${Math.ceil(endBytes / 512)})`
 }
 
 function operationText(report: Report, id: string): string {
