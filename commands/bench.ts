@@ -1,0 +1,137 @@
+/**
+ * npm run bench: what worlds and real copies cost. Worlds are counted against CPU seconds of this process (garbage
+ * collection included), so that a busy machine changes the numbers little.
+ */
+import * as fs from 'node:fs'
+import * as os from 'node:os'
+import * as path from 'node:path'
+import { Command, Option } from 'commander'
+import { Chunk } from '../properties/campaign'
+import { benchCopy, type CopyResult } from './bench_copy'
+import { EXIT_OK, parseOrExitCode, seconds, wholeNumber } from './cli'
+import { grouped } from './progress'
+import { subjectOf } from './subject'
+
+const root = path.resolve(__dirname, '..')
+const WARM_UP_WORLDS = 500
+const MIB = 1024 * 1024
+
+interface WorldsResult {
+  worlds: number
+  cpuSeconds: number
+  worldsPerSecond: number
+  eventsPerSecond: number
+  nsPerEvent: number
+  eventsPerWorld: number
+  /** Virtual time that passed in a second of CPU time. */
+  simulatedSecondsPerSecond: number
+  residentBytesMax: number
+  failures: number
+}
+
+function cpuSecondsNow(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1e6
+}
+
+/** Worlds of the default profile under all checkers, none run twice, until the CPU time is used up. */
+function benchWorlds(cpuSecondsMax: number): WorldsResult {
+  const subject = subjectOf('default')
+  const options = { seed: 'bench', replayPercent: 0 }
+  const warmUp = new Chunk(subject, options, 0, WARM_UP_WORLDS)
+  while (warmUp.step());
+  const chunk = new Chunk(subject, options, WARM_UP_WORLDS, Number.MAX_SAFE_INTEGER / 2)
+  const start = cpuSecondsNow()
+  let cpuSeconds = 0
+  while (cpuSeconds < cpuSecondsMax) {
+    for (let count = 0; count < 50; count++) chunk.step()
+    cpuSeconds = cpuSecondsNow() - start
+  }
+  const { worlds, events, simulatedNs, groups } = chunk.tally
+  return {
+    worlds,
+    cpuSeconds,
+    worldsPerSecond: Math.round(worlds / cpuSeconds),
+    eventsPerSecond: Math.round(events / cpuSeconds),
+    nsPerEvent: Math.round((cpuSeconds * 1e9) / events),
+    eventsPerWorld: Math.round(events / worlds),
+    simulatedSecondsPerSecond: Math.round(simulatedNs / 1e9 / cpuSeconds),
+    residentBytesMax: process.resourceUsage().maxRSS * 1024,
+    failures: groups.reduce((sum, { count }) => sum + count, 0),
+  }
+}
+
+function worldsText(result: WorldsResult): string {
+  return [
+    'worlds (one core, all checkers)',
+    `  ${grouped(result.worldsPerSecond).padStart(10)} worlds/s   ${grouped(result.worlds)} in ${result.cpuSeconds.toFixed(1)} CPU s`,
+    `  ${grouped(result.eventsPerSecond).padStart(10)} events/s   ${result.nsPerEvent} ns each, ${result.eventsPerWorld} a world`,
+    `  ${grouped(result.simulatedSecondsPerSecond).padStart(10)} s of virtual time a second`,
+    `  ${grouped(Math.round(result.residentBytesMax / MIB)).padStart(10)} MiB resident at most`,
+    ...(result.failures > 0 ? [`  ${result.failures} worlds failed: the numbers are not comparable`] : []),
+  ].join('\n')
+}
+
+function copyText({ lengthBytes, ours, peer, ratio }: CopyResult): string {
+  const line = (name: string, { cpuSeconds, wallSeconds, peakBytes }: CopyResult['ours']): string =>
+    `  ${name.padEnd(18)}${cpuSeconds.toFixed(2).padStart(6)} CPU s ${wallSeconds.toFixed(2).padStart(6)} s ${Math.round(peakBytes / MIB)} MiB`
+  return [
+    `copy of ${grouped(lengthBytes / MIB)} MiB raw, a quarter of it data`,
+    line('mirrorsim mirror', ours),
+    peer === null ? '  qemu-img convert  skipped: not installed' : line('qemu-img convert', peer),
+    ...(ratio === null ? [] : [`  ratio of CPU seconds: ${ratio.toFixed(2)}`]),
+  ].join('\n')
+}
+
+async function copyInTemporaryFolder(parent: string, lengthBytes: number, rounds: number): Promise<CopyResult> {
+  const folder = fs.mkdtempSync(path.join(parent, 'mirrorsim-bench-'))
+  try {
+    return await benchCopy(path.join(root, 'bin/mirrorsim.cjs'), folder, lengthBytes, rounds)
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+interface Options {
+  only?: 'worlds' | 'copy'
+  seconds: number
+  size: number
+  rounds: number
+  directory: string
+  json?: boolean
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const command = new Command('bench')
+    .description('Measures worlds per second, and a real copy against qemu-img.')
+    .addOption(new Option('--only <part>', 'one part alone').choices(['worlds', 'copy']))
+    .option('--seconds <seconds>', 'CPU time for the worlds', seconds, 5)
+    .option('--size <MiB>', 'length of the file to copy', wholeNumber(4, 1 << 20), 4096)
+    .option('--rounds <count>', 'copies of each program; the median counts', wholeNumber(1, 99), 3)
+    .option('--directory <folder>', 'where to make the files', os.tmpdir())
+    .option('--json', 'print the result as one JSON object')
+    .allowExcessArguments(false)
+  const exitCode = parseOrExitCode(command, args)
+  if (exitCode !== null) return exitCode
+  const options = command.opts<Options>()
+  const print = (text: string): unknown => options.json === true || process.stdout.write(`${text}\n`)
+  const worlds = options.only === 'copy' ? null : benchWorlds(options.seconds)
+  if (worlds !== null) print(worldsText(worlds))
+  const copy =
+    options.only === 'worlds' ? null : await copyInTemporaryFolder(options.directory, options.size * MIB, options.rounds)
+  if (copy !== null) print(copyText(copy))
+  if (options.json === true) process.stdout.write(`${JSON.stringify({ worlds, copy })}\n`)
+  return EXIT_OK
+}
+
+if (require.main === module) {
+  main(process.argv.slice(2)).then(
+    (exitCode) => {
+      process.exitCode = exitCode
+    },
+    (error) => {
+      process.stderr.write(`bench: ${error instanceof Error ? error.message : error}\n`)
+      process.exitCode = 16
+    },
+  )
+}
