@@ -37,7 +37,11 @@ export interface FleetOptions {
   next: () => Range | null
   /** A chunk has come back. */
   done: (tally: Tally) => void
+  /** The program of the threads. */
+  workerFile?: string
 }
+
+const WORKER_FILE = path.join(__dirname, 'fleet_worker.ts')
 
 /** Runs a range; in a world that hangs it stops, and says what is left. */
 export function runRange(subject: Subject, setup: WorkerSetup, range: Range): { tally: Tally; left: Range | null } {
@@ -75,7 +79,7 @@ async function runHere({ setup, next, done }: FleetOptions, subject: Subject): P
 /** Feeds one worker from `first` on until there is no more to do, or until it has to be replaced. */
 function serve(options: FleetOptions, first: Range, next: () => Range | null, left: Range[]): Promise<void> {
   return new Promise((resolve, reject) => {
-    const worker = new Worker(path.join(__dirname, 'fleet_worker.ts'), { workerData: options.setup })
+    const worker = new Worker(options.workerFile ?? WORKER_FILE, { workerData: options.setup })
     let isOver = false
     const end = (error?: Error): void => {
       if (isOver) return

@@ -51,6 +51,8 @@ export interface FuzzContext {
   stop: AbortSignal
   /** Milliseconds of real time. */
   clock?: () => number
+  workerFile?: string
+  hangSeconds?: number
 }
 
 export async function fuzz(options: FuzzOptions, context: FuzzContext): Promise<number> {
@@ -63,11 +65,12 @@ export async function fuzz(options: FuzzOptions, context: FuzzContext): Promise<
   if (!options.json) progress.print(`fuzz: seed ${options.seed}, profile ${options.profile}, ${workersText(options.workers)}\n`)
   await runFleet(
     {
+      ...(context.workerFile === undefined ? {} : { workerFile: context.workerFile }),
       workers: options.workers,
       setup: {
         profile: options.profile,
         campaign: { seed: options.seed, replayPercent: options.replayPercent },
-        hangSeconds: HANG_SECONDS,
+        hangSeconds: context.hangSeconds ?? HANG_SECONDS,
       },
       next: () => budget.next(),
       done: (part) => {
