@@ -31,14 +31,16 @@ export interface ReplayContext {
   out: Output
   subject: () => Pick<Subject, 'run'>
   style?: Style
+  hangSeconds?: number
 }
 
 /** Replays one file and prints the outcome; gives the exit code. */
-export function replay(file: string, options: ReplayOptions, { out, subject, style = plainStyle }: ReplayContext): number {
+export function replay(file: string, options: ReplayOptions, context: ReplayContext): number {
+  const { out, subject, style = plainStyle, hangSeconds = HANG_SECONDS } = context
   const reading = readReport(file)
   if (!reading.ok) return printJudgement(judgeStale(reading.reason), null, options, out, style)
   const { report } = reading
-  const result = runReport(report, subject(), options.trace === true)
+  const result = runReport(report, subject(), options.trace === true, hangSeconds)
   const again: Report | null =
     result.failure === null
       ? null
@@ -58,14 +60,14 @@ export function replay(file: string, options: ReplayOptions, { out, subject, sty
 }
 
 /** A report about two runs that differ takes two runs; one about a hang takes a guard. */
-function runReport(report: Report, subject: Pick<Subject, 'run'>, wholeTrace: boolean): WorldResult {
+function runReport(report: Report, subject: Pick<Subject, 'run'>, wholeTrace: boolean, hangSeconds: number): WorldResult {
   let result: WorldResult | undefined
-  const finished = finishesWithin(HANG_SECONDS * 1000, () => {
+  const finished = finishesWithin(hangSeconds * 1000, () => {
     result = runOrCatch(subject, report.plan, wholeTrace ? 'all' : 'last')
     if (report.failure.class === 'nondeterminism') result = checkExactness(subject, report.plan, result)
   })
   if (finished && result !== undefined) return result
-  return hangResult(HANG_SECONDS)
+  return hangResult(hangSeconds)
 }
 
 function printJudgement(judgement: Judgement, again: Report | null, options: ReplayOptions, out: Output, style: Style): number {

@@ -1,0 +1,96 @@
+import * as fs from 'node:fs'
+import * as os from 'node:os'
+import * as path from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import type { Subject } from '../properties/campaign'
+import { type Report, writeReport } from '../reports/format'
+import { samplePlan, sampleReport } from '../reports/testing'
+import type { WorldResult } from '../sim/verdict'
+import { replay } from './replay'
+import { recorder, scriptedSubject } from './testing'
+
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'replay-'))
+test.after(() => fs.rmSync(folder, { recursive: true, force: true }))
+
+const file = path.join(folder, 'report.json')
+const failing = scriptedSubject({ failures: { 7: ['content', 'content/destination-stale'] } })
+const healthy = scriptedSubject({})
+
+/** The report that a campaign would write for what the subject does now. */
+function reportOf(subject: Subject, change: Partial<Report> = {}): Report {
+  const { failure, events, timeNs, hash, checkpoints, trace } = subject.run(samplePlan, 'last')
+  assert.ok(failure !== null)
+  return { ...sampleReport, failure: failure!, trace: { events, timeNs, hash, checkpoints, last: trace }, ...change }
+}
+
+function run(report: Report | string, subject: Pick<Subject, 'run'>, options = {}): { exitCode: number; text: string } {
+  if (typeof report === 'string') fs.writeFileSync(file, report)
+  else writeReport(file, report)
+  const out = recorder()
+  const exitCode = replay(file, options, { out, subject: () => subject, hangSeconds: 0.2 })
+  return { exitCode, text: out.text() }
+}
+
+test('a failure that is still there is reproduced, shown and gives its exit code', () => {
+  const { exitCode, text } = run(reportOf(failing), failing)
+  assert.is(exitCode, 10)
+  assert.match(text, /^content: content\/destination-stale\n/)
+  assert.match(text, /\nreproduced: content\/destination-stale, with the same 60 events\n$/)
+})
+
+test('a failure after other events is told apart', () => {
+  const report = reportOf(failing)
+  const { exitCode, text } = run({ ...report, trace: { ...report.trace, hash: '12345678' } }, failing)
+  assert.is(exitCode, 10)
+  assert.match(text, /\nreproduced-different-trace: /)
+})
+
+test('a failure that is gone is fixed', () => {
+  const { exitCode, text } = run(reportOf(failing), healthy)
+  assert.is(exitCode, 0)
+  assert.match(text, /^fixed: /)
+})
+
+test('another failure is shown as what it is now', () => {
+  const other = scriptedSubject({ failures: { 7: ['liveness', 'world/stuck'] } })
+  const { exitCode, text } = run(reportOf(failing), other)
+  assert.is(exitCode, 13)
+  assert.match(text, /^liveness: world\/stuck\n/)
+  assert.match(text, /\nother-failure: world\/stuck instead of/)
+})
+
+test('what cannot be read is stale', () => {
+  const { exitCode, text } = run('{"format": "mirrorsim-report", "version": 7}', failing)
+  assert.is(exitCode, 2)
+  assert.match(text, /^stale: .*report.json: a report of version 7/)
+})
+
+test('two runs that differ are run twice again', () => {
+  let runs = 0
+  const restless = {
+    run: (): WorldResult => ({ ...healthy.run(samplePlan, 'last'), hash: `0000000${runs++ % 2}` }),
+  }
+  const failure = { ...sampleReport.failure, class: 'nondeterminism', key: 'campaign/replay-differs' } as const
+  const { exitCode, text } = run({ ...sampleReport, failure }, restless)
+  assert.is(exitCode, 14)
+  assert.match(text, /\nreproduced(-different-trace)?: campaign\/replay-differs/)
+})
+
+test('a world that hangs is stopped', () => {
+  const failure = { ...sampleReport.failure, class: 'liveness', key: 'campaign/hang' } as const
+  const trace = { events: 0, timeNs: 0, hash: '00000000', checkpoints: [], last: [] }
+  const { exitCode, text } = run({ ...sampleReport, failure, trace }, scriptedSubject({ hangs: [7] }))
+  assert.is(exitCode, 13)
+  assert.match(text, /\nreproduced: campaign\/hang/)
+})
+
+test('--json prints one object, --trace every event', () => {
+  const { text } = run(reportOf(failing), failing, { json: true })
+  const outcome = JSON.parse(text)
+  assert.is(outcome.verdict, 'reproduced')
+  assert.is(outcome.failure.key, 'content/destination-stale')
+  assert.match(run(reportOf(failing), failing, { trace: true }).text, /^ {6}#60/)
+})
+
+test.run()
