@@ -1,0 +1,51 @@
+/**
+ * Plans from seeds. The same seed and profile give the same plan on every machine; a change of the mixture changes the
+ * plans of all seeds, which is why reports hold plans and not seeds.
+ */
+import type { Plan } from '../../sim/plan'
+import { Choices } from './choices'
+import { drawControl } from './control'
+import { drawFaults } from './faults'
+import { drawGeometry, drawMirror } from './geometry'
+import { drawGuest } from './guest'
+import { drawImage } from './images'
+import {
+  DESTINATION_IMAGE,
+  EVENTS_MAX,
+  PROFILES,
+  type Profile,
+  type ProfileName,
+  SOURCE_IMAGE,
+  STYLES,
+  TIME_MAX_NS,
+} from './mixture'
+
+export { PROFILES, type Profile, type ProfileName } from './mixture'
+
+/** The plan of a seed; any text is a seed. */
+export function planOfSeed(seed: string, profileName: ProfileName): Plan {
+  const profile: Profile = PROFILES[profileName]
+  const style = new Choices(seed, 'style', 'uniform').pick(STYLES)
+  const part = (name: string): Choices => new Choices(seed, name, style)
+  const geometry = drawGeometry(part('geometry'), profile)
+  const { device, source, destination } = geometry
+  const images = part('images')
+  source.initial = drawImage(images, geometry, images.pick(SOURCE_IMAGE), 's')
+  destination.initial = drawImage(images, geometry, images.pick(DESTINATION_IMAGE), 'd')
+  const mirror = drawMirror(part('mirror'), geometry)
+  const guest = drawGuest(part('guest'), geometry, profile)
+  return {
+    format: 'mirrorsim-plan',
+    version: 1,
+    seed,
+    profile: `${profileName}/${style}`,
+    device,
+    source,
+    destination,
+    mirror,
+    guest,
+    control: drawControl(part('control'), geometry, profile, guest),
+    faults: drawFaults(part('faults'), geometry, profile),
+    bounds: { eventsMax: EVENTS_MAX, timeMaxNs: TIME_MAX_NS },
+  }
+}

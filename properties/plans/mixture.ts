@@ -1,0 +1,460 @@
+/**
+ * The mixture: what worlds look like, as plain numbers. Every table is `[value, weight, weight in extreme worlds]`; a weight
+ * is a share of its table's sum. To see more of a feature, raise its number: nothing else has to change, and the
+ * distribution test tells what the change did to the rest.
+ */
+import type { ControlOperation, DiskOperation, DiskPlan, ErrorPolicy, GuestOperationKind, MirrorPlan } from '../../sim/plan'
+import type { Style, Table } from './choices'
+
+const KiB = 1024
+const MiB = 1024 * KiB
+const MICRO = 1_000
+const MILLI = 1_000_000
+
+/**
+ * Uniform worlds find defects of tails and part chunks fastest, swarm worlds those that need many of one kind of operation
+ * or none of another, extreme worlds what only shows at the ends. Neither replaces the others.
+ */
+export const STYLES: Table<Style> = [
+  ['uniform', 50, 50],
+  ['swarm', 40, 40],
+  ['extreme', 10, 10],
+]
+
+/** What profiles differ in; everything else is common to all. */
+export interface Profile {
+  /** For people: one line. */
+  readonly about: string
+  readonly diskBytes: { readonly least: number; readonly most: number }
+  readonly granularityBytes: Table<number>
+  readonly chunks: Table<readonly [least: number, most: number]>
+  readonly guestOperations: Table<readonly [least: number, most: number]>
+  readonly controlOperations: Table<number>
+  /** Share of the worlds with disk errors, in percent. */
+  readonly faultyPercent: number
+}
+
+const GRANULARITY: Table<number> = [
+  [512, 14, 30],
+  [1 * KiB, 10, 0],
+  [2 * KiB, 10, 0],
+  [4 * KiB, 30, 10],
+  [8 * KiB, 12, 0],
+  [16 * KiB, 12, 0],
+  [32 * KiB, 5, 10],
+  [64 * KiB, 5, 30],
+  // The default of a target without clusters, asked for by leaving it out.
+  [0, 2, 20],
+]
+
+/** Chunks of a disk before it is fitted into the profile's size. */
+const CHUNKS: Table<readonly [number, number]> = [
+  [[1, 3], 5, 30],
+  [[4, 12], 40, 20],
+  [[13, 32], 40, 10],
+  [[33, 80], 12, 10],
+  [[81, 256], 3, 30],
+]
+
+const CONTROL_COUNT: Table<number> = [
+  [0, 30, 20],
+  [1, 25, 10],
+  [2, 20, 10],
+  [3, 12, 10],
+  [5, 8, 20],
+  [8, 5, 30],
+]
+
+const DEFAULT: Profile = {
+  about: 'the usual mixture: a busy guest, some control operations, now and then a disk error',
+  diskBytes: { least: 32 * KiB, most: 1 * MiB },
+  granularityBytes: GRANULARITY,
+  chunks: CHUNKS,
+  guestOperations: [
+    [[0, 4], 4, 20],
+    [[5, 24], 20, 20],
+    [[25, 48], 52, 20],
+    [[49, 72], 24, 20],
+    [[120, 160], 0, 20],
+  ],
+  controlOperations: CONTROL_COUNT,
+  faultyPercent: 12,
+}
+
+export const PROFILES = {
+  default: DEFAULT,
+  faults: { ...DEFAULT, about: 'disk errors in every world, under all error policies', faultyPercent: 100 },
+  quiet: {
+    ...DEFAULT,
+    about: 'no guest: images are mirrored as they lie there',
+    guestOperations: [[[0, 0], 1, 1]],
+  },
+  small: {
+    about: 'a handful of operations on a few chunks, for reading a world in full',
+    diskBytes: { least: 1 * KiB, most: 32 * KiB },
+    granularityBytes: [
+      [512, 40, 30],
+      [1 * KiB, 40, 20],
+      [2 * KiB, 20, 0],
+      [4 * KiB, 0, 50],
+    ],
+    chunks: [
+      [[1, 2], 30, 60],
+      [[3, 6], 60, 20],
+      [[7, 12], 10, 20],
+    ],
+    guestOperations: [
+      [[1, 2], 40, 40],
+      [[3, 6], 60, 60],
+    ],
+    controlOperations: [
+      [0, 60, 40],
+      [1, 30, 40],
+      [2, 10, 20],
+    ],
+    faultyPercent: 12,
+  },
+} as const satisfies Record<string, Profile>
+
+export type ProfileName = keyof typeof PROFILES
+
+// ---------------------------------------------------------------------------------------------------------------- disks
+
+/** Worlds whose last chunk is short, in percent: rounding at the end of an image is where bits get lost. */
+export const TAIL_PERCENT = 55
+
+export const REQUEST_ALIGNMENT: Table<number> = [
+  [1, 25, 20],
+  [512, 60, 30],
+  [4 * KiB, 15, 50],
+]
+
+/** Multiples of the request alignment; 0 no limit. */
+export const MAX_TRANSFER: Table<number> = [
+  [0, 78, 50],
+  [4 * KiB, 4, 40],
+  [16 * KiB, 8, 10],
+  [64 * KiB, 10, 0],
+]
+
+/** Largest write-zeroes or discard; multiples of the alignments below. */
+export const MAX_ZEROES: Table<number> = [
+  [0, 75, 50],
+  [64 * KiB, 15, 10],
+  [16 * KiB, 10, 40],
+]
+
+/** What write-zeroes and discards are good at: below it, a driver may decline. */
+export const ZEROES_ALIGNMENT: Table<number> = [
+  [0, 60, 40],
+  [4 * KiB, 20, 10],
+  [16 * KiB, 20, 50],
+]
+
+export const ALLOCATION_UNIT: Table<number> = [
+  [512, 25, 30],
+  [4 * KiB, 45, 10],
+  [16 * KiB, 18, 20],
+  [64 * KiB, 12, 40],
+]
+
+export const WRITE_ZEROES: Table<DiskPlan['writeZeroes']> = [
+  ['unmapping', 62, 40],
+  ['allocating', 23, 30],
+  ['none', 15, 30],
+]
+
+export const DISCARD: Table<DiskPlan['discard']> = [
+  ['reads-zero', 50, 20],
+  ['reads-old', 15, 25],
+  ['reads-garbage', 10, 25],
+  ['none', 25, 30],
+]
+
+export const REPORTS_HOLES_PERCENT = 82
+export const HOLES_READ_ZERO_PERCENT = 88
+
+export const NODE_DISCARD: Table<'ignore' | 'unmap'> = [
+  ['unmap', 80, 60],
+  ['ignore', 20, 40],
+]
+
+/** `unmap` turns into `on` at a node that ignores discards, as the block layer demands. */
+export const DETECT_ZEROES: Table<'off' | 'on' | 'unmap'> = [
+  ['off', 64, 40],
+  ['on', 14, 20],
+  ['unmap', 22, 40],
+]
+
+/** `[least, step, steps]` of a latency. Long steps stretch every race that a request takes part in. */
+export const LATENCY: Table<readonly [minNs: number, stepNs: number, steps: number]> = [
+  // Everything at the same instant: the order is all that is left to decide.
+  [[0, 0, 1], 8, 20],
+  [[10 * MICRO, 0, 1], 12, 10],
+  [[10 * MICRO, 5 * MICRO, 4], 30, 0],
+  [[5 * MICRO, 20 * MICRO, 16], 30, 10],
+  [[50 * MICRO, 200 * MICRO, 8], 15, 20],
+  // One request may take longer than all the others together.
+  [[1 * MICRO, 2 * MILLI, 3], 5, 40],
+]
+
+// --------------------------------------------------------------------------------------------------------------- images
+
+export type ImageShape = 'empty' | 'full' | 'half' | 'scattered' | 'stripes' | 'zeroed' | 'edges'
+
+export const SOURCE_IMAGE: Table<ImageShape> = [
+  ['empty', 12, 30],
+  ['full', 8, 20],
+  ['half', 15, 0],
+  // Extents of any size, so that holes shorter than a chunk occur.
+  ['scattered', 40, 10],
+  // Data, hole, data, hole: the most runs to split.
+  ['stripes', 12, 20],
+  // Allocated, yet all zero.
+  ['zeroed', 5, 10],
+  // The first and the last sectors only.
+  ['edges', 8, 10],
+]
+
+export const DESTINATION_IMAGE: Table<ImageShape> = [
+  ['empty', 60, 40],
+  ['full', 8, 20],
+  ['half', 6, 0],
+  ['scattered', 12, 10],
+  ['stripes', 4, 0],
+  ['zeroed', 8, 20],
+  ['edges', 2, 10],
+]
+
+/** Share of zero extents (allocated, reading zero) in scattered images, in percent. */
+export const ZERO_EXTENT_PERCENT = 25
+
+// --------------------------------------------------------------------------------------------------------------- mirror
+
+export const SYNC: Table<MirrorPlan['sync']> = [
+  ['full', 88, 70],
+  ['top', 6, 15],
+  ['none', 6, 15],
+]
+
+export const COPY_MODE: Table<MirrorPlan['copyMode']> = [
+  ['write-blocking', 62, 50],
+  ['background', 38, 50],
+]
+
+/** Buffers in chunks; 0 asks for the default size. */
+export const BUFFER_CHUNKS: Table<number> = [
+  [1, 12, 50],
+  [2, 15, 0],
+  [4, 25, 0],
+  [16, 30, 0],
+  [64, 10, 0],
+  [0, 8, 50],
+]
+
+/** Speeds as shares of the disk a second: `8` copies it in an eighth. 0 no limit. Bounded below, so that worlds end. */
+export const SPEED_SHARES: Table<number> = [
+  [0, 86, 60],
+  [64, 6, 0],
+  [8, 5, 10],
+  [2, 3, 30],
+]
+
+export const UNMAP_PERCENT = 85
+/** Among destinations that do read zero. */
+export const TARGET_IS_ZERO_PERCENT = 30
+export const AUTO_FINALIZE_PERCENT = 90
+
+export const ERROR_POLICY: Table<ErrorPolicy> = [
+  ['report', 40, 25],
+  ['ignore', 20, 25],
+  ['stop', 20, 25],
+  ['enospc', 20, 25],
+]
+
+// --------------------------------------------------------------------------------------------------------------- device
+
+export const BLOCK_BYTES: Table<number> = [
+  [512, 80, 50],
+  [4 * KiB, 20, 50],
+]
+
+export const QUEUE_COUNT: Table<number> = [
+  [1, 70, 40],
+  [2, 20, 0],
+  [4, 10, 60],
+]
+
+/** Ring sizes leave room for `SEGMENTS_MAX` and the two other descriptors of a request. */
+export const QUEUE_SIZE: Table<number> = [
+  [8, 10, 50],
+  [16, 20, 0],
+  [64, 50, 0],
+  [128, 20, 50],
+]
+
+export const SEGMENTS_MAX: Table<number> = [
+  [1, 40, 50],
+  [2, 25, 0],
+  [4, 25, 0],
+  [6, 10, 50],
+]
+
+export const INDIRECT_PERCENT = 50
+export const EVENT_INDEX_PERCENT = 50
+export const WRITE_CACHE_PERCENT = 80
+
+// ---------------------------------------------------------------------------------------------------------------- guest
+
+export const GUEST_KIND: Table<GuestOperationKind> = [
+  ['write', 44, 30],
+  ['write-zeroes', 22, 20],
+  ['discard', 12, 20],
+  ['read', 15, 10],
+  ['flush', 6, 15],
+  ['get-id', 1, 5],
+]
+
+/** Requests in flight at a time. */
+export const LANES: Table<number> = [
+  [1, 15, 30],
+  [2, 25, 0],
+  [4, 35, 0],
+  [8, 20, 0],
+  [16, 5, 70],
+]
+
+export const GUEST_UNMAP_PERCENT = 60
+/** Writes of a buffer full of zeroes, what detect-zeroes is for. */
+export const ZERO_DATA_PERCENT = 15
+
+/** Where operations go. */
+export type Place = 'hot' | 'straddle' | 'tail' | 'head' | 'anywhere'
+
+export const PLACE: Table<Place> = [
+  // One of the world's few hot chunks: write, zero, discard, write again.
+  ['hot', 45, 40],
+  // Over a boundary of two chunks.
+  ['straddle', 15, 20],
+  ['tail', 10, 20],
+  ['head', 4, 10],
+  ['anywhere', 26, 10],
+]
+
+export const HOT_CHUNKS: Table<number> = [
+  [1, 35, 60],
+  [2, 35, 0],
+  [4, 30, 40],
+]
+
+/** How long operations are. */
+export type Extent = 'block' | 'part' | 'chunk' | 'chunks' | 'disk'
+
+export const EXTENT: Table<Extent> = [
+  ['block', 20, 30],
+  ['part', 35, 10],
+  ['chunk', 22, 20],
+  ['chunks', 21, 10],
+  ['disk', 2, 30],
+]
+
+/** Most chunks of a `chunks` operation, and most bytes of any: long requests cost time and show little. */
+export const EXTENT_CHUNKS_MAX = 6
+export const OPERATION_BYTES_MAX = 256 * KiB
+
+/** Pauses of the guest: `[share of operations that wait in percent, longest wait]`. */
+export const PACE: Table<readonly [percent: number, thinkMaxNs: number]> = [
+  // A burst, over before the scan of the source is.
+  [[0, 0], 20, 40],
+  [[30, 100 * MICRO], 35, 10],
+  [[60, 500 * MICRO], 30, 10],
+  // Lives on through READY and after it.
+  [[50, 10 * MILLI], 13, 10],
+  [[20, 150 * MILLI], 2, 30],
+]
+
+// -------------------------------------------------------------------------------------------------------------- control
+
+/** How the job ends. Without a control operation, the world completes it when it is ready and the guest has finished. */
+export type Ending = 'implicit' | 'complete' | 'complete-early' | 'complete-twice' | 'soft-cancel' | 'force-cancel'
+
+export const ENDING: Table<Ending> = [
+  ['implicit', 58, 30],
+  ['complete', 16, 10],
+  // Before READY: refused.
+  ['complete-early', 6, 10],
+  ['complete-twice', 6, 10],
+  ['soft-cancel', 8, 20],
+  ['force-cancel', 6, 20],
+]
+
+/** Other control operations, in legal and in illegal moments. A pause brings its resume along. */
+export const CONTROL_KIND: Table<Exclude<ControlOperation['kind'], 'mirror-start' | 'complete' | 'cancel'>> = [
+  ['pause', 25, 20],
+  ['resume', 4, 10],
+  ['set-speed', 16, 15],
+  ['change-copy-mode', 18, 15],
+  ['drain', 20, 20],
+  ['device-reset', 8, 10],
+  ['finalize', 4, 5],
+  ['dismiss', 5, 5],
+]
+
+export type Moment = 'start' | 'mirror-started' | 'ready' | 'guest-done' | 'operation' | 'control'
+
+export const MOMENT: Table<Moment> = [
+  ['start', 5, 10],
+  ['mirror-started', 35, 20],
+  ['ready', 20, 30],
+  ['guest-done', 10, 20],
+  ['operation', 25, 10],
+  ['control', 5, 10],
+]
+
+/** When the mirror starts: mostly at once, sometimes after an operation of the guest. */
+export const START_LATE_PERCENT = 25
+
+/** Longest time between a moment and its control operation. */
+export const AFTER_MAX_NS: Table<number> = [
+  [0, 30, 50],
+  [100 * MICRO, 40, 0],
+  [1 * MILLI, 25, 0],
+  [120 * MILLI, 5, 50],
+]
+
+export const DRAIN_MAX_NS = 2 * MILLI
+export const PAUSE_MAX_NS = 3 * MILLI
+
+// --------------------------------------------------------------------------------------------------------------- faults
+
+export const FAULT_COUNT: Table<number> = [
+  [1, 50, 20],
+  [2, 30, 20],
+  [4, 20, 60],
+]
+
+export const FAULT_AT: Table<readonly ['source' | 'destination', DiskOperation]> = [
+  [['source', 'read'], 14, 10],
+  [['source', 'write'], 14, 10],
+  [['source', 'write-zeroes'], 7, 10],
+  [['source', 'discard'], 5, 10],
+  [['source', 'flush'], 3, 10],
+  [['source', 'status'], 5, 10],
+  [['destination', 'write'], 27, 10],
+  [['destination', 'write-zeroes'], 14, 10],
+  [['destination', 'discard'], 4, 10],
+  [['destination', 'flush'], 4, 10],
+  [['destination', 'read'], 2, 5],
+  [['destination', 'status'], 1, 5],
+]
+
+export const FAULT_SKIP_MAX = 4
+export const FAULT_TIMES_MAX = 3
+export const NO_SPACE_PERCENT = 30
+export const TORN_PERCENT = 50
+
+// --------------------------------------------------------------------------------------------------------------- bounds
+
+/** A world that has not come to rest by then never will: two orders of magnitude above the longest that do. */
+export const EVENTS_MAX = 200_000
+export const TIME_MAX_NS = 600_000 * MILLI
