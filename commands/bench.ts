@@ -7,9 +7,9 @@ import * as os from 'node:os'
 import * as path from 'node:path'
 import { Command, Option } from 'commander'
 import { Chunk } from '../properties/campaign'
+import { grouped } from '../reports/text'
 import { benchCopy, type CopyResult } from './bench_copy'
-import { EXIT_OK, parseOrExitCode, seconds, wholeNumber } from './cli'
-import { grouped } from './progress'
+import { EXIT_OK, parseOrExitCode, runProgram, type Streams, seconds, wholeNumber } from './cli'
 import { subjectOf } from './subject'
 
 const root = path.resolve(__dirname, '..')
@@ -101,7 +101,7 @@ interface Options {
   json?: boolean
 }
 
-async function main(args: readonly string[]): Promise<number> {
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = new Command('bench')
     .description('Measures worlds per second, and a real copy against qemu-img.')
     .addOption(new Option('--only <part>', 'one part alone').choices(['worlds', 'copy']))
@@ -111,27 +111,17 @@ async function main(args: readonly string[]): Promise<number> {
     .option('--directory <folder>', 'where to make the files', os.tmpdir())
     .option('--json', 'print the result as one JSON object')
     .allowExcessArguments(false)
-  const exitCode = parseOrExitCode(command, args)
+  const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const options = command.opts<Options>()
-  const print = (text: string): unknown => options.json === true || process.stdout.write(`${text}\n`)
+  const print = (text: string): unknown => options.json === true || streams.out.write(`${text}\n`)
   const worlds = options.only === 'copy' ? null : benchWorlds(options.seconds)
   if (worlds !== null) print(worldsText(worlds))
   const copy =
     options.only === 'worlds' ? null : await copyInTemporaryFolder(options.directory, options.size * MIB, options.rounds)
   if (copy !== null) print(copyText(copy))
-  if (options.json === true) process.stdout.write(`${JSON.stringify({ worlds, copy })}\n`)
+  if (options.json === true) streams.out.write(`${JSON.stringify({ worlds, copy })}\n`)
   return EXIT_OK
 }
 
-if (require.main === module) {
-  main(process.argv.slice(2)).then(
-    (exitCode) => {
-      process.exitCode = exitCode
-    },
-    (error) => {
-      process.stderr.write(`bench: ${error instanceof Error ? error.message : error}\n`)
-      process.exitCode = 16
-    },
-  )
-}
+if (require.main === module) runProgram('bench', main)

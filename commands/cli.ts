@@ -1,6 +1,7 @@
 /** What the command lines share: options that are refused in one clear line, with exit code 2. */
 import { type Command, CommanderError, InvalidArgumentError } from 'commander'
 import { EXIT_CODES } from '../sim/verdict'
+import type { Output } from './progress'
 
 export const EXIT_OK = 0
 export const EXIT_USAGE = 2
@@ -17,11 +18,23 @@ Exit codes:
     .join(', ')}
 `
 
+/** Where a program writes: results to one stream, everything else to the other. */
+export interface Streams {
+  out: Output
+  err: Output
+}
+export const STANDARD_STREAMS: Streams = { out: process.stdout, err: process.stderr }
+
 /** Parses the arguments after the script's name; gives an exit code where the program has nothing to do. */
-export function parseOrExitCode(command: Command, args: readonly string[]): number | null {
-  command.exitOverride().configureOutput({
-    outputError: (text, write) => write(`${command.name()}: ${text.replace(/^error: /, '')}`),
-  })
+export function parseOrExitCode(command: Command, args: readonly string[], { out, err } = STANDARD_STREAMS): number | null {
+  command
+    .exitOverride()
+    .showSuggestionAfterError(false)
+    .configureOutput({
+      writeOut: (text) => out.write(text),
+      writeErr: (text) => err.write(text),
+      outputError: (text, write) => write(`${command.name()}: ${text.replace(/^error: /, '')}`),
+    })
   try {
     command.parse(args, { from: 'user' })
     return null
@@ -29,6 +42,19 @@ export function parseOrExitCode(command: Command, args: readonly string[]): numb
     if (!(error instanceof CommanderError)) throw error
     return error.exitCode === 0 ? EXIT_OK : EXIT_USAGE
   }
+}
+
+/** Runs a program from its arguments to the exit code of the process; what it throws is a fault of the harness. */
+export function runProgram(name: string, main: (args: readonly string[], streams: Streams) => Promise<number>): void {
+  main(process.argv.slice(2), STANDARD_STREAMS).then(
+    (exitCode) => {
+      process.exitCode = exitCode
+    },
+    (error) => {
+      process.stderr.write(`${name}: the harness is broken: ${error instanceof Error ? error.stack : error}\n`)
+      process.exitCode = EXIT_CODES.harness
+    },
+  )
 }
 
 /** A parser of whole numbers in [min, max]. */

@@ -7,9 +7,17 @@ import * as os from 'node:os'
 import * as path from 'node:path'
 import { Command } from 'commander'
 import type { Subject } from '../properties/campaign'
-import { EXIT_CODES_HELP, EXIT_INTERRUPTED, parseOrExitCode, seconds, wholeNumber } from './cli'
+import {
+  EXIT_CODES_HELP,
+  EXIT_INTERRUPTED,
+  EXIT_USAGE,
+  parseOrExitCode,
+  runProgram,
+  type Streams,
+  seconds,
+  wholeNumber,
+} from './cli'
 import { type FuzzOptions, fuzz } from './fuzz_campaign'
-import type { Output } from './progress'
 
 const root = path.resolve(__dirname, '..')
 const DEFAULT_SECONDS = 20
@@ -64,15 +72,15 @@ function optionsOf(args: Arguments): FuzzOptions {
   }
 }
 
-async function main(args: readonly string[], out: Output, err: Output): Promise<number> {
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = parser()
-  const exitCode = parseOrExitCode(command, args)
+  const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const options = optionsOf(command.opts<Arguments>())
   const { subjectOf, isProfile, PROFILE_NAMES, REQUIRED_PROBES }: typeof import('./subject') = require('./subject')
   if (!isProfile(options.profile)) {
-    err.write(`fuzz: there is no profile '${options.profile}'; there are: ${PROFILE_NAMES.join(', ')}\n`)
-    return 2
+    streams.err.write(`fuzz: there is no profile '${options.profile}'; there are: ${PROFILE_NAMES.join(', ')}\n`)
+    return EXIT_USAGE
   }
   const { profile } = options
   const stop = new AbortController()
@@ -84,20 +92,10 @@ async function main(args: readonly string[], out: Output, err: Output): Promise<
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt)
   try {
     const subject = (): Subject => subjectOf(profile)
-    return await fuzz(options, { out, err, subject, requiredProbes: REQUIRED_PROBES, stop: stop.signal })
+    return await fuzz(options, { ...streams, subject, requiredProbes: REQUIRED_PROBES, stop: stop.signal })
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
   }
 }
 
-if (require.main === module) {
-  main(process.argv.slice(2), process.stdout, process.stderr).then(
-    (exitCode) => {
-      process.exitCode = exitCode
-    },
-    (error) => {
-      process.stderr.write(`fuzz: the harness is broken: ${error instanceof Error ? error.stack : error}\n`)
-      process.exitCode = 16
-    },
-  )
-}
+if (require.main === module) runProgram('fuzz', main)

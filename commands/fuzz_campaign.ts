@@ -12,11 +12,11 @@ import {
   type Subject,
   type Tally,
 } from '../properties/campaign'
-import { failureText, plainStyle } from '../reports/text'
+import { counted, failureText, grouped, plainStyle } from '../reports/text'
 import { EXIT_CODES } from '../sim/verdict'
 import { EXIT_COVERAGE, EXIT_INTERRUPTED, EXIT_OK } from './cli'
 import { CHUNK_WORLDS, HANG_SECONDS, type Range, runFleet } from './fleet'
-import { grouped, type Output, Progress } from './progress'
+import { type Output, Progress } from './progress'
 import { ReportFolder, revisionOf } from './report_folder'
 
 /** Floors of coverage are judged from so many worlds on. */
@@ -162,9 +162,9 @@ function failuresOf(tally: Tally): number {
 function textOf({ options, tally, folder, missed, seconds, wasInterrupted }: Summary, isTerminal: boolean): string {
   const rate = (count: number): string => grouped(Math.round(count / Math.max(seconds, 1e-3)))
   const lines = [
-    `${grouped(tally.worlds)} worlds in ${seconds.toFixed(1)} s${wasInterrupted ? ', interrupted' : ''}: ` +
+    `${counted(tally.worlds, 'world')} in ${seconds.toFixed(1)} s${wasInterrupted ? ', interrupted' : ''}: ` +
       `${rate(tally.worlds)} worlds/s, ${rate(tally.events)} events/s, ${grouped(tally.replays)} run twice`,
-    `${Object.keys(tally.probes).length} probes hit, ${grouped(sumOf(tally.faults))} faults fired`,
+    `${counted(Object.keys(tally.probes).length, 'probe')} hit, ${counted(sumOf(tally.faults), 'fault')} fired`,
     ...missed.map(
       ({ name, worldsPerTenThousandMin }) =>
         `  too rare: ${name}, in ${tally.probes[name] ?? 0} worlds, at least ${worldsPerTenThousandMin} in 10,000 are asked for`,
@@ -222,7 +222,7 @@ function sumOf(counts: Record<string, number>): number {
 }
 
 function workersText(workers: number): string {
-  return workers === 0 ? 'in this thread' : `${workers} ${workers === 1 ? 'worker' : 'workers'}`
+  return workers === 0 ? 'in this thread' : counted(workers, 'worker')
 }
 
 function commandOf({ seed, firstIndex, worldsMax, profile }: FuzzOptions): string {

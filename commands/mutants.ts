@@ -7,10 +7,10 @@ import * as os from 'node:os'
 import * as path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { Command } from 'commander'
-import { EXIT_COVERAGE, EXIT_OK, EXIT_USAGE, parseOrExitCode, wholeNumber } from './cli'
+import { grouped } from '../reports/text'
+import { EXIT_COVERAGE, EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
 import { type Mutant, readMutants } from './mutant_catalogue'
 import type { MutantAnswer, MutantTask } from './mutant_worker'
-import { grouped } from './progress'
 
 const root = path.resolve(__dirname, '..')
 const SECONDS_MAX = 120
@@ -95,7 +95,7 @@ export function attributionLines(outcomes: readonly MutantOutcome[]): string[] {
   })
 }
 
-async function runAll(mutants: readonly Mutant[], options: Options): Promise<number> {
+async function runAll(mutants: readonly Mutant[], options: Options, { out }: Streams): Promise<number> {
   const outcomes: MutantOutcome[] = new Array(mutants.length)
   let next = 0
   let printed = 0
@@ -104,7 +104,7 @@ async function runAll(mutants: readonly Mutant[], options: Options): Promise<num
     for (let index = next++; index < mutants.length; index = next++) {
       outcomes[index] = await tryMutant(mutants[index]!, options)
       // In the catalogue's order, whoever finishes first.
-      for (; isText && outcomes[printed] !== undefined; printed++) process.stdout.write(`${outcomeLine(outcomes[printed]!)}\n`)
+      for (; isText && outcomes[printed] !== undefined; printed++) out.write(`${outcomeLine(outcomes[printed]!)}\n`)
     }
   }
   await Promise.all(Array.from({ length: options.workers }, work))
@@ -112,17 +112,17 @@ async function runAll(mutants: readonly Mutant[], options: Options): Promise<num
   const killed = outcomes.filter(({ verdict }) => verdict === 'killed').length
   const exitCode = unsound !== null ? 16 : killed < mutants.length ? EXIT_COVERAGE : EXIT_OK
   if (isText) {
-    if (options.checkers === true) process.stdout.write(`\n${attributionLines(outcomes).join('\n')}\n\n`)
-    process.stdout.write(`${killed} of ${mutants.length} killed\n`)
-    if (unsound !== null) process.stdout.write(`but the code fails without any of them: ${unsound}\n`)
+    if (options.checkers === true) out.write(`\n${attributionLines(outcomes).join('\n')}\n\n`)
+    out.write(`${killed} of ${mutants.length} killed\n`)
+    if (unsound !== null) out.write(`but the code fails without any of them: ${unsound}\n`)
   } else {
     const list = outcomes.map(({ mutant, verdict, answer, seconds }) => ({ id: mutant.id, verdict, ...answer, seconds }))
-    process.stdout.write(`${JSON.stringify({ killed, total: mutants.length, unsound, exitCode, mutants: list })}\n`)
+    out.write(`${JSON.stringify({ killed, total: mutants.length, unsound, exitCode, mutants: list })}\n`)
   }
   return exitCode
 }
 
-async function main(args: readonly string[]): Promise<number> {
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = new Command('mutants')
     .description('Plants known bugs and says whether the worlds find them.')
     .argument('[ids...]', 'which ones (default: all)')
@@ -131,26 +131,16 @@ async function main(args: readonly string[]): Promise<number> {
     .option('--checkers', 'also say which checkers find what when they are alone')
     .option('--json', 'print the result as one JSON object')
     .addHelpText('after', '\nExit codes: 0 all killed, 2 usage, 3 some survive, 16 the code fails without any bug planted\n')
-  const exitCode = parseOrExitCode(command, args)
+  const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const all = readMutants(path.join(root, 'scenarios/mutants'))
   const unknown = command.args.find((id) => !all.some((mutant) => mutant.id === id))
   if (unknown !== undefined) {
-    process.stderr.write(`mutants: there is no mutant '${unknown}'\n`)
+    streams.err.write(`mutants: there is no mutant '${unknown}'\n`)
     return EXIT_USAGE
   }
   const chosen = command.args.length === 0 ? all : all.filter(({ id }) => command.args.includes(id))
-  return runAll(chosen, command.opts<Options>())
+  return runAll(chosen, command.opts<Options>(), streams)
 }
 
-if (require.main === module) {
-  main(process.argv.slice(2)).then(
-    (exitCode) => {
-      process.exitCode = exitCode
-    },
-    (error) => {
-      process.stderr.write(`mutants: ${error instanceof Error ? error.message : error}\n`)
-      process.exitCode = 16
-    },
-  )
-}
+if (require.main === module) runProgram('mutants', main)

@@ -3,6 +3,7 @@
  * asked to be quiet. It writes to the error stream only; results go to the other one.
  */
 import type { Tally } from '../properties/campaign'
+import { counted, grouped } from '../reports/text'
 
 const REDRAW_MS = 200
 const PLAIN_LINE_MS = 5000
@@ -65,15 +66,10 @@ export function progressText(tally: Tally, elapsedSeconds: number, share: number
   const failures = tally.groups.reduce((sum, group) => sum + group.count, 0)
   return [
     `${String(Math.min(100, Math.floor(share * 100))).padStart(3)} %`,
-    `${grouped(tally.worlds)} worlds`,
+    counted(tally.worlds, 'world'),
     `${rate(tally.worlds)} worlds/s`,
     `${rate(tally.events)} events/s`,
     `${Object.keys(tally.probes).length} probes hit`,
-    `${failures} ${failures === 1 ? 'failure' : 'failures'}`,
+    counted(failures, 'failure'),
   ].join('  ')
-}
-
-/** 12345 → 12,345, in every locale. */
-export function grouped(count: number): string {
-  return String(count).replace(/\B(?=(\d{3})+$)/g, ',')
 }

@@ -8,7 +8,7 @@ import { type Report, readReport } from '../reports/format'
 import { eventText, failureText, plainStyle, type Style } from '../reports/text'
 import { type Judgement, judgeReplay, judgeStale } from '../reports/verdict'
 import type { WorldResult } from '../sim/verdict'
-import { EXIT_CODES_HELP, parseOrExitCode } from './cli'
+import { EXIT_CODES_HELP, parseOrExitCode, runProgram, type Streams } from './cli'
 import { HANG_SECONDS } from './fleet'
 import { finishesWithin } from './guard'
 import type { Output } from './progress'
@@ -80,7 +80,7 @@ function printJudgement(judgement: Judgement, again: Report | null, options: Rep
   return judgement.exitCode
 }
 
-function main(args: readonly string[]): number {
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = new Command('replay')
     .description('Runs the world of a report again and says whether it still fails.')
     .argument('<file>', 'a report')
@@ -88,14 +88,14 @@ function main(args: readonly string[]): number {
     .option('--trace', 'print all events, not only the last ones')
     .addHelpText('after', VERDICTS_HELP + EXIT_CODES_HELP)
     .allowExcessArguments(false)
-  const exitCode = parseOrExitCode(command, args)
+  const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const subject = (): Pick<Subject, 'run'> => {
     const { subjectOf }: typeof import('./subject') = require('./subject')
     return subjectOf('default')
   }
-  const style: Style = process.stdout.isTTY ? require('picocolors') : plainStyle
-  return replay(command.args[0]!, command.opts<ReplayOptions>(), { out: process.stdout, subject, style })
+  const style: Style = streams.out.isTTY === true ? require('picocolors') : plainStyle
+  return replay(command.args[0]!, command.opts<ReplayOptions>(), { out: streams.out, subject, style })
 }
 
-if (require.main === module) process.exitCode = main(process.argv.slice(2))
+if (require.main === module) runProgram('replay', main)

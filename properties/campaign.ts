@@ -164,7 +164,7 @@ export class Chunk {
 
   private add(seed: string, plan: Plan, result: WorldResult): void {
     const { tally } = this
-    const identity = `${this.index}:${result.hash}:${result.failure?.key ?? ''}`
+    const identity = `${seed}:${result.hash}:${result.failure?.key ?? ''}`
     tally.worlds++
     tally.events += result.events
     tally.simulatedNs += result.timeNs

@@ -2,7 +2,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Report } from './format'
 import { sampleReport } from './testing'
-import { COLUMNS_MAX, eventText, failureText, TEXT_LINES_MAX, timeText } from './text'
+import { COLUMNS_MAX, counted, eventText, failureText, grouped, TEXT_LINES_MAX, timeText } from './text'
 
 test('a failure says what broke, where, what was expected, what happened last and how to see it again', () => {
   assert.equal(failureText(sampleReport, 'reports/out/one.json').split('\n'), [
@@ -16,7 +16,7 @@ test('a failure says what broke, where, what was expected, what happened last an
     '  expected   written by g1',
     '  actual     zeroes',
     '  when       event 130 of 130, 12345.678 us of virtual time',
-    '  world      seed abc.7, uniform, write-blocking, sync full, 65536 bytes, 1 guest operations, 1 controls, 0 faults',
+    '  world      seed abc.7, uniform, write-blocking, sync full, 65536 bytes, 1 guest operation, 1 control, 0 faults',
     '  code       revision 0123456789ab, node 20.20.2',
     '',
     '    event          time  who          what',
@@ -52,6 +52,14 @@ test('a text of several lines stays in its line', () => {
 test('times keep every digit', () => {
   assert.is(timeText(0), '0.000 us')
   assert.is(timeText(1_000_000_007), '1000000.007 us')
+})
+
+test('thousands are set apart in one way everywhere', () => {
+  assert.equal([0, 999, 1000, 1234567].map(grouped), ['0', '999', '1,000', '1,234,567'])
+  assert.equal(
+    [0, 1, 2000].map((count) => counted(count, 'fault')),
+    ['0 faults', '1 fault', '2,000 faults'],
+  )
 })
 
 test.run()

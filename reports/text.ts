@@ -77,8 +77,18 @@ function operationText(report: Report, id: string): string {
 }
 
 function worldText({ guest, control, faults, mirror, source, profile }: Report['plan']): string {
-  const counts = `${guest.length} guest operations, ${control.length} controls, ${faults.length} faults`
+  const counts = `${counted(guest.length, 'guest operation')}, ${counted(control.length, 'control')}, ${counted(faults.length, 'fault')}`
   return `${profile}, ${mirror.copyMode}, sync ${mirror.sync}, ${source.lengthBytes} bytes, ${counts}`
+}
+
+/** `1 fault`, `2 faults`, `1,234 faults`. */
+export function counted(count: number, noun: string): string {
+  return `${grouped(count)} ${noun}${count === 1 ? '' : 's'}`
+}
+
+/** 12345 → 12,345, in every locale. */
+export function grouped(count: number): string {
+  return String(count).replace(/\B(?=(\d{3})+$)/g, ',')
 }
 
 function pushList(lines: string[], list: readonly string[], max: number, format: (line: string) => string): void {
