@@ -2,21 +2,27 @@
  * A backend is what a device, an export or a job holds on the graph: a root edge with permissions. Requests that arrive
  * while the node is drained wait in line (unless queuing is off, as for a job's target, whose own requests must finish
  * inside a drained section).
+ *
+ * What may fail: a request without a medium gives ENOMEDIUM, one that leaves the medium EIO.
  */
-import type { Co, Errno } from '../co'
+import { assert, type Co, EEXIST, ENOMEDIUM, type Errno, WaitQueue } from '../co'
 import type { PreallocationMode } from './driver'
+import { BlockError } from './error'
 import type { BlockGraph } from './graph'
-import type { BlockChild, BlockNode, BlockParent } from './node'
+import type { BlockChild, BlockNode, BlockParent, RequestGate } from './node'
 
 export interface BackendHooks {
   /** The owner must stop starting requests (a job pauses, a device leaves its rings alone). */
   drainBegin?(): void
   drainEnd?(): void
-  /** Work of the owner, beyond requests in flight, that must end before the drained section starts. */
+  /**
+   * Work of the owner, beyond requests in flight, that must end before the drained section starts. The owner calls
+   * `graph.drainProgress()` when it has.
+   */
   drainBusy?(): boolean
 }
 
-export class BlockBackend implements BlockParent {
+export class BlockBackend implements BlockParent, RequestGate {
   readonly graph: BlockGraph
   /** The user-visible name (`drive0`), or empty. */
   readonly name: string
@@ -26,52 +32,101 @@ export class BlockBackend implements BlockParent {
   inFlight = 0
   /** False lets requests through a drained section. */
   queuesWhileDrained = true
+  private readonly hooks: BackendHooks
+  private readonly waiting: WaitQueue
+  private quiesceCount = 0
 
-  constructor(graph: BlockGraph, name: string, _hooks: BackendHooks = {}) {
+  /** Throws BlockError if the name is taken. */
+  constructor(graph: BlockGraph, name: string, hooks: BackendHooks = {}) {
     this.graph = graph
     this.name = name
+    this.hooks = hooks
+    this.waiting = new WaitQueue(graph.kernel)
+    if (name === '') return
+    if (graph.backends.has(name)) throw new BlockError(`Device with id '${name}' already exists`, { errno: EEXIST })
+    if (graph.nodes.has(name)) throw new BlockError(`Device name '${name}' conflicts with an existing node name`)
+    graph.backends.set(name, this)
   }
 
   describe(): string {
-    return `block device '${this.name}'`
+    return this.name === '' ? 'an unnamed block device' : `block device '${this.name}'`
   }
+
   /** Takes the permissions on `node`. Throws BlockError if somebody else excludes them. */
-  attach(_node: BlockNode, _permission: number, _shared: number): void {
-    throw new Error('not built')
+  attach(node: BlockNode, permission: number, shared: number): void {
+    assert(this.root === null, 'backend-attached-once', () => this.name)
+    this.root = this.graph.attach({ name: 'root', parent: this, node, permission, shared, gate: this })
   }
+  /** Gives the medium up. Nothing may be in flight; requests that wait at the gate will fail with ENOMEDIUM. */
   detach(): void {
-    throw new Error('not built')
+    assert(this.root !== null, 'backend-attached', () => this.name)
+    assert(this.inFlight === 0, 'detach-idle', () => this.name)
+    const root = this.root
+    this.root = null
+    this.graph.detach(root)
   }
   /** Changes what is held; throws BlockError and changes nothing if that is excluded. */
-  setPermissions(_permission: number, _shared: number): void {
-    throw new Error('not built')
+  setPermissions(permission: number, shared: number): void {
+    assert(this.root !== null, 'backend-attached', () => this.name)
+    this.graph.setPermissions(this.root, permission, shared)
+  }
+  /** Detaches and gives the name free. */
+  dispose(): void {
+    if (this.root !== null) this.detach()
+    if (this.graph.backends.get(this.name) === this) this.graph.backends.delete(this.name)
   }
 
+  /** 0 without a medium. */
   get lengthBytes(): number {
-    throw new Error('not built')
+    return this.root === null ? 0 : this.root.node.lengthBytes
   }
-  pread(_offsetBytes: number, _buffer: Uint8Array, _flags = 0): Co<Errno> {
-    throw new Error('not built')
+  pread(offsetBytes: number, buffer: Uint8Array, flags = 0): Co<Errno> {
+    return this.root === null ? noMedium() : this.root.pread(offsetBytes, buffer, flags)
   }
-  pwrite(_offsetBytes: number, _buffer: Uint8Array, _flags = 0): Co<Errno> {
-    throw new Error('not built')
+  pwrite(offsetBytes: number, buffer: Uint8Array, flags = 0): Co<Errno> {
+    return this.root === null ? noMedium() : this.root.pwrite(offsetBytes, buffer, flags)
   }
-  pwriteZeroes(_offsetBytes: number, _lengthBytes: number, _flags = 0): Co<Errno> {
-    throw new Error('not built')
+  pwriteZeroes(offsetBytes: number, lengthBytes: number, flags = 0): Co<Errno> {
+    return this.root === null ? noMedium() : this.root.pwriteZeroes(offsetBytes, lengthBytes, flags)
   }
-  pdiscard(_offsetBytes: number, _lengthBytes: number): Co<Errno> {
-    throw new Error('not built')
+  pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    return this.root === null ? noMedium() : this.root.pdiscard(offsetBytes, lengthBytes)
   }
   flush(): Co<Errno> {
-    throw new Error('not built')
+    return this.root === null ? noMedium() : this.root.flush()
   }
-  truncate(_lengthBytes: number, _exact: boolean, _preallocation: PreallocationMode): Co<Errno> {
-    throw new Error('not built')
+  truncate(lengthBytes: number, exact: boolean, preallocation: PreallocationMode): Co<Errno> {
+    return this.root === null ? noMedium() : this.root.truncate(lengthBytes, exact, preallocation)
   }
 
-  drainBegin(): void {}
-  drainEnd(): void {}
-  drainBusy(): boolean {
-    return false
+  isShut(): boolean {
+    return this.quiesceCount > 0 && this.queuesWhileDrained
   }
+  *waitOpen(): Co<void> {
+    while (this.isShut()) yield* this.waiting.wait({ describe: () => `waits for the end of the drain of ${this.describe()}` })
+  }
+  leave(): void {
+    this.inFlight--
+    assert(this.inFlight >= 0, 'in-flight-count', () => this.name)
+    if (this.inFlight === 0) this.graph.drainProgress()
+  }
+
+  drainBegin(): void {
+    this.quiesceCount++
+    if (this.quiesceCount === 1) this.hooks.drainBegin?.()
+  }
+  drainEnd(): void {
+    assert(this.quiesceCount > 0, 'quiesce-count', () => this.name)
+    this.quiesceCount--
+    if (this.quiesceCount > 0) return
+    this.hooks.drainEnd?.()
+    this.waiting.wakeAll()
+  }
+  drainBusy(): boolean {
+    return this.inFlight > 0 || (this.hooks.drainBusy?.() ?? false)
+  }
+}
+
+function* noMedium(): Co<Errno> {
+  return ENOMEDIUM
 }

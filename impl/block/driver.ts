@@ -48,6 +48,8 @@ export abstract class BlockDriver {
   readonly isFilter: boolean = false
   /** A protocol driver has no child that stores its data. */
   readonly isProtocol: boolean = false
+  /** An overlay: what is not allocated here reads from the child `backing`, and as zeroes without one. */
+  readonly supportsBacking: boolean = false
   /** Which request flags reach the driver; the block layer emulates Fua by a flush and drops MayUnmap otherwise. */
   supportedWriteFlags = 0
   supportedZeroFlags = 0
@@ -94,8 +96,14 @@ export abstract class BlockDriver {
     return false
   }
 
-  /** Permissions that this node takes on `child`, given what its own parents hold in total. */
-  childPermissions(_child: BlockChild, parentPermission: number, parentShared: number): { permission: number; shared: number } {
+  /**
+   * Permissions that this node takes on `child`, given what its own parents hold in total. A backing image is only read,
+   * and nobody may change what the overlay reads through it.
+   */
+  childPermissions(child: BlockChild, parentPermission: number, parentShared: number): { permission: number; shared: number } {
+    if (child.role === 'cow') {
+      return { permission: Permission.ConsistentRead, shared: Permission.ConsistentRead | Permission.WriteUnchanged }
+    }
     return { permission: parentPermission | Permission.ConsistentRead, shared: parentShared }
   }
 

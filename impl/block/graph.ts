@@ -1,10 +1,21 @@
 /**
  * The block graph: all nodes by name, and every change of edges. Changes are atomic: permissions of all edges concerned
  * are checked first, and a change that would break one throws BlockError and leaves the graph as it was.
+ *
+ * What never may happen: a cycle; an edge whose parent does not know that its node is quiesced; requests in flight at a
+ * node whose parents are being moved.
  */
-import type { Co, Kernel } from '../co'
+import { assert, type Co, EBUSY, EEXIST, ENOENT, type Kernel, WaitQueue } from '../co'
+import type { BlockBackend } from './backend'
+import { quiesce, settleEdge, unquiesce, waitDrained } from './drain'
 import type { BlockDriver } from './driver'
-import type { BlockNode, ChildRole, NodeOptions } from './node'
+import { BlockError } from './error'
+import { defaultLimits, Permission } from './flags'
+import { flushNode } from './io_flush'
+import { mergeLimits } from './limits'
+import { BlockChild, BlockNode, type BlockParent, type ChildRole, type NodeOptions, type RequestGate } from './node'
+import { checkUnblocked } from './op_blockers'
+import { Journal, refreshPermissions, setPermissions } from './permissions'
 
 export interface NewNode {
   /** Absent: a name is made up, `#block000`. */
@@ -14,47 +25,247 @@ export interface NewNode {
   options?: Partial<NodeOptions>
 }
 
+/** What a parent that is no node holds on a node: a backend's root, or a job's claim. */
+export interface NewEdge {
+  name: string
+  parent: BlockParent
+  node: BlockNode
+  permission: number
+  shared: number
+  gate?: RequestGate
+}
+
+const NODE_NAME_MAX = 31
+/** QEMU's rule for all identifiers that users choose. */
+const WELL_FORMED = /^[A-Za-z][A-Za-z0-9._-]*$/
+
 export class BlockGraph {
   readonly kernel: Kernel
   readonly nodes = new Map<string, BlockNode>()
+  /** Backends with a name that users see; a backend puts itself in. */
+  readonly backends = new Map<string, BlockBackend>()
+  /** Coroutines that wait for a drained section to begin. */
+  readonly drainQueue: WaitQueue
+  private nextAutomaticName = 0
 
   constructor(kernel: Kernel) {
     this.kernel = kernel
+    this.drainQueue = new WaitQueue(kernel)
   }
 
   /** Makes a node, attaches its children and checks permissions. Throws BlockError (duplicate or malformed name, …). */
-  addNode(_node: NewNode): BlockNode {
-    throw new Error('not built')
+  addNode(wanted: NewNode): BlockNode {
+    const name = this.nameFor(wanted.name)
+    const options: NodeOptions = { readOnly: false, discard: 'ignore', detectZeroes: 'off', ...wanted.options }
+    if (options.detectZeroes === 'unmap' && options.discard !== 'unmap') {
+      throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap')
+    }
+    const node = new BlockNode(this, name, wanted.driver, options)
+    assert(wanted.driver.node === undefined, 'driver-serves-one-node', () => name)
+    wanted.driver.node = node
+    for (const { name: childName, role, node: childNode } of wanted.children ?? []) {
+      assert(!node.children.has(childName), 'child-name-unique', () => childName)
+      assert(this.nodes.get(childNode.name) === childNode, 'child-in-graph', () => childNode.name)
+      const edge = new BlockChild(childName, role, node, childNode, Permission.None, Permission.All)
+      node.children.set(childName, edge)
+      childNode.parents.add(edge)
+      edge.isAttached = true
+      if (role === 'filtered' && wanted.driver.isFilter) node.filtered = edge
+    }
+    assert(wanted.driver.isFilter === (node.filtered !== null), 'filter-has-filtered-child', () => name)
+    const journal = new Journal()
+    try {
+      this.refreshLimits(node)
+      refreshPermissions([node], journal)
+    } catch (error) {
+      journal.rollBack()
+      this.cutChildren(node)
+      throw error
+    }
+    this.nodes.set(name, node)
+    for (const edge of node.children.values()) settleEdge(edge)
+    return node
   }
-  findNode(_name: string): BlockNode | null {
-    throw new Error('not built')
+
+  private nameFor(wanted: string | undefined): string {
+    if (wanted === undefined) {
+      let name: string
+      do name = `#block${String(this.nextAutomaticName++).padStart(3, '0')}`
+      while (this.nodes.has(name))
+      return name
+    }
+    if (!WELL_FORMED.test(wanted)) throw new BlockError(`Invalid node-name: '${wanted}'`)
+    if (this.backends.has(wanted)) throw new BlockError(`node-name=${wanted} is conflicting with a device id`)
+    if (this.nodes.has(wanted)) throw new BlockError(`Duplicate nodes with node-name='${wanted}'`, { errno: EEXIST })
+    if (wanted.length > NODE_NAME_MAX) throw new BlockError('Node name too long')
+    return wanted
   }
+
+  findNode(name: string): BlockNode | null {
+    return this.nodes.get(name) ?? null
+  }
+
+  /** The node that a command means by the name of a device or of a node. Throws BlockError. */
+  lookup(name: string): BlockNode {
+    const backend = this.backends.get(name)
+    if (backend !== undefined) {
+      if (backend.root === null) throw new BlockError(`Device '${name}' has no medium`)
+      return backend.root.node
+    }
+    const node = this.nodes.get(name)
+    if (node === undefined) throw new BlockError(`Cannot find device='${name}' nor node-name='${name}'`, { errno: ENOENT })
+    return node
+  }
+
   /** Drains, detaches and closes a node without parents. Throws BlockError if it is in use. */
-  removeNode(_node: BlockNode): Co<void> {
-    throw new Error('not built')
+  *removeNode(node: BlockNode): Co<void> {
+    assert(this.nodes.get(node.name) === node, 'node-in-graph', () => node.name)
+    for (const edge of node.parents) {
+      if (edge.gate !== null) throw new BlockError(`Node ${node.name} is in use`, { errno: EBUSY })
+    }
+    checkUnblocked(node.name, node.blockers, 'drive-del')
+    if (node.parents.size > 0) throw new BlockError(`Block device ${node.name} is in use`, { errno: EBUSY })
+    yield* this.drainedBegin(node)
+    // Whoever closes a node has made sure of its data before; nobody is left to hear of an error.
+    yield* flushNode(node)
+    yield* node.driver.close()
+    assert(node.parents.size === 0 && node.quiesceCount === 1, 'removed-node-unused', () => node.name)
+    this.nodes.delete(node.name)
+    this.cutChildren(node)
+    this.drainedEnd(node)
+  }
+
+  private cutChildren(node: BlockNode): void {
+    for (const edge of node.children.values()) {
+      edge.isAttached = false
+      settleEdge(edge)
+      edge.node.parents.delete(edge)
+      // Fewer users cannot conflict.
+      refreshPermissions([edge.node], new Journal())
+    }
+    node.children.clear()
+    node.filtered = null
+  }
+
+  /** Lets a parent that is no node hold `node`. Throws BlockError if somebody excludes what it wants. */
+  attach(wanted: NewEdge): BlockChild {
+    const { name, parent, node, permission, shared, gate } = wanted
+    assert(this.nodes.get(node.name) === node, 'node-in-graph', () => node.name)
+    const edge = new BlockChild(name, 'root', parent, node, permission, shared, gate ?? null)
+    node.parents.add(edge)
+    const journal = new Journal()
+    journal.did(() => node.parents.delete(edge))
+    this.commit(journal, [node])
+    edge.isAttached = true
+    settleEdge(edge)
+    return edge
+  }
+
+  detach(edge: BlockChild): void {
+    assert(edge.isAttached && edge.role === 'root', 'detach-attached', () => edge.name)
+    edge.isAttached = false
+    settleEdge(edge)
+    edge.node.parents.delete(edge)
+    refreshPermissions([edge.node], new Journal())
+  }
+
+  /** Changes what a root edge holds. Throws BlockError and changes nothing if that is excluded. */
+  setPermissions(edge: BlockChild, permission: number, shared: number): void {
+    assert(edge.isAttached && edge.role === 'root', 'permissions-of-root-edge', () => edge.name)
+    const journal = new Journal()
+    setPermissions(edge, permission, shared, journal)
+    this.commit(journal, [edge.node])
+  }
+
+  /**
+   * Asks `node`'s driver again what it wants of its children, after its own state has changed that. Throws BlockError and
+   * changes nothing if that is excluded.
+   */
+  refreshPermissions(node: BlockNode): void {
+    this.commit(new Journal(), [node])
+  }
+
+  private commit(journal: Journal, nodes: Iterable<BlockNode>): void {
+    try {
+      refreshPermissions(nodes, journal)
+    } catch (error) {
+      journal.rollBack()
+      throw error
+    }
   }
 
   /** Puts `filter` (whose child is `below` already) between `below` and all its other parents. Call drained. */
-  insertFilter(_filter: BlockNode, _below: BlockNode): void {
-    throw new Error('not built')
+  insertFilter(filter: BlockNode, below: BlockNode): void {
+    assert(filter.filtered?.node === below, 'filter-above-node', () => filter.name)
+    assert(filter.parents.size === 0, 'filter-unused', () => filter.name)
+    this.moveParents(below, filter)
   }
+
   /** Takes `filter` out: its parents get its child. Call drained. The filter node is left without parents. */
-  removeFilter(_filter: BlockNode): void {
-    throw new Error('not built')
+  removeFilter(filter: BlockNode): void {
+    const filtered = filter.filtered
+    assert(filtered !== null, 'filter-is-filter', () => filter.name)
+    this.moveParents(filter, filtered.node)
+    assert(filter.parents.size === 0, 'filter-unused', () => filter.name)
   }
+
   /** Moves all parents of `from`, except those below `to`, to `to`. Call drained. */
-  replaceNode(_from: BlockNode, _to: BlockNode): void {
-    throw new Error('not built')
+  replaceNode(from: BlockNode, to: BlockNode): void {
+    assert(from !== to, 'replace-by-another', () => from.name)
+    this.moveParents(from, to)
+  }
+
+  private moveParents(from: BlockNode, to: BlockNode): void {
+    assert(from.quiesceCount > 0 && from.inFlight === 0, 'replace-drained', () => from.name)
+    // An edge that starts at `to` or below it would close a cycle.
+    const moved = [...from.parents].filter((edge) => edge.parent.node === null || !to.reaches(edge.parent.node))
+    const journal = new Journal()
+    for (const edge of moved) {
+      from.parents.delete(edge)
+      to.parents.add(edge)
+      edge.node = to
+    }
+    journal.did(() => {
+      // The order of parents is part of the state: decisions may follow it.
+      const stayed = [...from.parents]
+      for (const edge of stayed) from.parents.delete(edge)
+      for (const edge of [...moved, ...stayed]) from.parents.add(edge)
+      for (const edge of moved) {
+        to.parents.delete(edge)
+        edge.node = from
+      }
+    })
+    this.commit(journal, [to, from])
+    for (const edge of moved) {
+      settleEdge(edge)
+      if (edge.parent.node !== null) this.refreshLimits(edge.parent.node)
+    }
+  }
+
+  /** Works the limits of `node` and of everything above it out again, after its children or its driver have changed. */
+  refreshLimits(node: BlockNode): void {
+    const limits = defaultLimits()
+    for (const child of node.children.values()) mergeLimits(limits, child.node.limits, child.role)
+    node.driver.refreshLimits(limits)
+    assert(limits.requestAlignmentBytes >= 1 && 2 ** 30 % limits.requestAlignmentBytes === 0, 'request-alignment-power-of-two')
+    Object.assign(node.limits, limits)
+    for (const edge of node.parents) if (edge.parent.node !== null) this.refreshLimits(edge.parent.node)
   }
 
   /**
    * Begins a drained section of `node`: its parents (recursively) stop sending, and this waits until no request is in
    * flight at the node or its parents. Nested sections count. Every begin has exactly one `drainedEnd`.
    */
-  drainedBegin(_node: BlockNode): Co<void> {
-    throw new Error('not built')
+  *drainedBegin(node: BlockNode): Co<void> {
+    quiesce(node)
+    yield* waitDrained(node)
   }
-  drainedEnd(_node: BlockNode): void {
-    throw new Error('not built')
+  drainedEnd(node: BlockNode): void {
+    unquiesce(node)
+  }
+
+  /** Something that a drained section may wait for has ended; owners call it when their `drainBusy` becomes false. */
+  drainProgress(): void {
+    if (!this.drainQueue.isEmpty()) this.drainQueue.wakeAll()
   }
 }

@@ -6,17 +6,25 @@
  * What never may happen: a request through an edge that lacks the permission; a request outside [0, length) except by
  * `truncate`; a new request entering a quiesced node from a parent that has not been told to stop.
  */
-import type { Co, Errno, Kernel } from '../co'
+import { assert, type Co, type Errno, type Kernel, WaitQueue } from '../co'
+import type { DirtyBitmap } from './dirty_bitmap'
+import { isBusy, quiesce, unquiesce } from './drain'
 import type { BlockDriver, BlockStatus, PreallocationMode, StatusMode } from './driver'
-import type { BlockLimits } from './flags'
+import { type BlockLimits, defaultLimits } from './flags'
 import type { BlockGraph } from './graph'
+import { discardThrough, readThrough, writeThrough, writeZeroesThrough } from './io'
+import { flushThrough } from './io_flush'
+import { truncateThrough } from './io_truncate'
+import type { OperationBlocker } from './op_blockers'
+import { nodeStatus, nodeStatusAbove } from './status'
+import { TrackedRequests } from './tracked_requests'
 
 /** What a child is for: its parent's data and metadata, a filter's one child, or the image below an overlay. */
 export type ChildRole = 'image' | 'filtered' | 'cow' | 'root'
 
 /** Who holds an edge: a node (for its children) or a backend (a device, an export, a job). */
 export interface BlockParent {
-  /** In words, for error texts: `block device drive0`, `node 'fmt'`. */
+  /** In words, for error texts: `block device 'drive0'`, `node 'fmt'`. */
   describe(): string
   /** The node that is the parent, or null for backends and jobs. */
   readonly node: BlockNode | null
@@ -25,6 +33,16 @@ export interface BlockParent {
   drainEnd(): void
   /** True while the parent still has requests that will reach the child although it was told to stop. */
   drainBusy(): boolean
+}
+
+/** What counts and holds back the requests of a root edge: its backend. */
+export interface RequestGate {
+  inFlight: number
+  /** True while requests have to wait at the gate. */
+  isShut(): boolean
+  waitOpen(): Co<void>
+  /** Ends what `inFlight++` began. */
+  leave(): void
 }
 
 export interface NodeOptions {
@@ -39,38 +57,62 @@ export class BlockChild {
   readonly name: string
   readonly role: ChildRole
   readonly parent: BlockParent
+  /** The backend of a root edge, whose requests it holds back in a drained section; null on edges between nodes. */
+  readonly gate: RequestGate | null
   node: BlockNode
   permission: number
   shared: number
+  /** Whether the parent has been told to stop; equals `node.quiesceCount > 0` between two changes of the graph. */
+  hasQuiescedParent = false
+  /** False before the graph has taken the edge in, and after it was cut. */
+  isAttached = false
 
-  constructor(name: string, role: ChildRole, parent: BlockParent, node: BlockNode, permission: number, shared: number) {
+  constructor(
+    name: string,
+    role: ChildRole,
+    parent: BlockParent,
+    node: BlockNode,
+    permission: number,
+    shared: number,
+    gate: RequestGate | null = null,
+  ) {
     this.name = name
     this.role = role
     this.parent = parent
+    this.gate = gate
     this.node = node
     this.permission = permission
     this.shared = shared
   }
 
-  pread(_offsetBytes: number, _buffer: Uint8Array, _flags = 0): Co<Errno> {
-    throw new Error('not built')
+  /** Fills `buffer`; what lies beyond the end of the node reads as zeroes, except for a backend: EIO. */
+  pread(offsetBytes: number, buffer: Uint8Array, flags = 0): Co<Errno> {
+    return readThrough(this, offsetBytes, buffer, flags)
   }
-  pwrite(_offsetBytes: number, _buffer: Uint8Array, _flags = 0): Co<Errno> {
-    throw new Error('not built')
+  /** Writes `buffer`, which must not change before the request has completed. */
+  pwrite(offsetBytes: number, buffer: Uint8Array, flags = 0): Co<Errno> {
+    return writeThrough(this, offsetBytes, buffer, flags)
   }
-  pwriteZeroes(_offsetBytes: number, _lengthBytes: number, _flags = 0): Co<Errno> {
-    throw new Error('not built')
+  /** Makes the range read as zeroes; writes zeroes as data where there is no better way, unless NoFallback (ENOTSUP). */
+  pwriteZeroes(offsetBytes: number, lengthBytes: number, flags = 0): Co<Errno> {
+    return writeZeroesThrough(this, offsetBytes, lengthBytes, flags)
   }
-  pdiscard(_offsetBytes: number, _lengthBytes: number): Co<Errno> {
-    throw new Error('not built')
+  /** Advisory: success says nothing about what the range reads afterwards. */
+  pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    return discardThrough(this, offsetBytes, lengthBytes)
   }
+  /** Everything that completed before is durable afterwards. */
   flush(): Co<Errno> {
-    throw new Error('not built')
+    return flushThrough(this)
   }
-  truncate(_lengthBytes: number, _exact: boolean, _preallocation: PreallocationMode): Co<Errno> {
-    throw new Error('not built')
+  /** Changes the length; new area reads as zeroes. Needs the permission Resize. */
+  truncate(lengthBytes: number, exact: boolean, preallocation: PreallocationMode): Co<Errno> {
+    return truncateThrough(this, lengthBytes, exact, preallocation)
   }
 }
+
+/** Lengths are whole sectors: an image of 1000 bytes is 1024 bytes long, as QEMU shows it. */
+const SECTOR_BYTES = 512
 
 export class BlockNode implements BlockParent {
   readonly graph: BlockGraph
@@ -78,15 +120,27 @@ export class BlockNode implements BlockParent {
   readonly name: string
   readonly driver: BlockDriver
   readonly options: NodeOptions
-  readonly limits!: BlockLimits
+  /** Always this object; `refreshLimits` changes what it holds. */
+  readonly limits: BlockLimits = defaultLimits()
   /** In order of attachment; `file` is the data child of a format, `backing` the image below an overlay. */
   readonly children = new Map<string, BlockChild>()
   readonly parents = new Set<BlockChild>()
-  readonly dirtyBitmaps = new Set<unknown>()
+  /** Set, where written to, after the driver has answered and before the writer hears of it. */
+  readonly dirtyBitmaps = new Set<DirtyBitmap>()
+  readonly blockers = new Set<OperationBlocker>()
+  readonly requests: TrackedRequests
   /** A node that the user did not name and that user-visible queries skip (the mirror's own filter, unless named). */
   isImplicit = false
   quiesceCount = 0
+  /** Requests of every kind, flushes and status queries between entry and completion. */
   inFlight = 0
+  /** Raised by every completed write; `flushedGeneration` is its value at the start of the last successful flush. */
+  writeGeneration = 0
+  flushedGeneration = 0
+  isFlushing = false
+  readonly flushQueue: WaitQueue
+  /** The child that a filter filters, or null if this is no filter. */
+  filtered: BlockChild | null = null
   readonly node: BlockNode
 
   constructor(graph: BlockGraph, name: string, driver: BlockDriver, options: NodeOptions) {
@@ -95,42 +149,70 @@ export class BlockNode implements BlockParent {
     this.name = name
     this.driver = driver
     this.options = options
+    this.requests = new TrackedRequests(graph.kernel)
+    this.flushQueue = new WaitQueue(graph.kernel)
     this.node = this
   }
 
   describe(): string {
     return `node '${this.name}'`
   }
+  /** A multiple of 512. */
   get lengthBytes(): number {
-    return this.driver.lengthBytes()
-  }
-  /** The child that a filter filters, or null if this is no filter. */
-  get filtered(): BlockChild | null {
-    throw new Error('not built')
+    const lengthBytes = this.driver.lengthBytes()
+    const rest = lengthBytes % SECTOR_BYTES
+    return rest === 0 ? lengthBytes : lengthBytes + SECTOR_BYTES - rest
   }
   get backing(): BlockChild | null {
     return this.children.get('backing') ?? null
   }
   /** This node, or the first node below it that is not a filter. */
   skipFilters(): BlockNode {
-    throw new Error('not built')
+    let node: BlockNode = this
+    while (node.filtered !== null) node = node.filtered.node
+    return node
+  }
+  /** The next node down the chain of filters and backing images, or null at its end. */
+  below(): BlockNode | null {
+    return (this.filtered ?? this.backing)?.node ?? null
+  }
+  /** True if `other` is this node or can be reached from it. */
+  reaches(other: BlockNode): boolean {
+    if (other === this) return true
+    for (const child of this.children.values()) if (child.node.reaches(other)) return true
+    return false
   }
 
   /** Status of this node's own layer. 0 < bytes <= lengthBytes on success, 0 bytes at or past the end. */
-  blockStatus(_mode: StatusMode, _offsetBytes: number, _lengthBytes: number): Co<BlockStatus> {
-    throw new Error('not built')
+  blockStatus(mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
+    return nodeStatus(this, mode, offsetBytes, lengthBytes)
   }
   /**
    * Status through the backing chain down to, but not including, `base` (null: the whole chain). Where an overlay is
    * longer than its backing image, the part beyond reads zero.
    */
-  blockStatusAbove(_base: BlockNode | null, _mode: StatusMode, _offsetBytes: number, _lengthBytes: number): Co<BlockStatus> {
-    throw new Error('not built')
+  blockStatusAbove(base: BlockNode | null, mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
+    return nodeStatusAbove(this, base, mode, offsetBytes, lengthBytes)
   }
 
-  drainBegin(): void {}
-  drainEnd(): void {}
+  /** A request enters; every one ends by `leave`. */
+  enter(): void {
+    assert(this.inFlight >= 0, 'in-flight-count')
+    this.inFlight++
+  }
+  leave(): void {
+    this.inFlight--
+    assert(this.inFlight >= 0, 'in-flight-count', () => this.name)
+    if (this.inFlight === 0) this.graph.drainProgress()
+  }
+
+  drainBegin(): void {
+    quiesce(this)
+  }
+  drainEnd(): void {
+    unquiesce(this)
+  }
   drainBusy(): boolean {
-    return false
+    return isBusy(this)
   }
 }

@@ -125,8 +125,11 @@ export class MemoryDriver extends BlockDriver {
 
   *pread(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
     const errno = yield* this.arrive('read', offsetBytes, buffer.length, flags)
-    if (errno === OK) buffer.set(this.data.subarray(offsetBytes, offsetBytes + buffer.length))
-    return errno
+    if (errno !== OK) return errno
+    const inside = this.data.subarray(offsetBytes, offsetBytes + buffer.length)
+    buffer.set(inside)
+    buffer.fill(0, inside.length)
+    return OK
   }
   *pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
     const captured = buffer.slice()

@@ -1,0 +1,94 @@
+/**
+ * The `raw` format: the image is its file, or with `offset` and `size` a window of it. Everything is handed on to the
+ * child as it is, without a frame of its own.
+ *
+ * What may fail: a window that does not fit its file (BlockError with QEMU's texts), a change of length of a window of
+ * fixed size (ENOTSUP).
+ */
+import { assert, type Co, EINVAL, ENOTSUP, type Errno } from '../../co'
+import { BlockDriver, type BlockStatus, type DriverInfo, type PreallocationMode, type StatusMode } from '../driver'
+import { BlockError } from '../error'
+import { type BlockLimits, RequestFlag } from '../flags'
+import type { BlockChild } from '../node'
+
+const SECTOR_BYTES = 512
+
+export interface RawOptions {
+  /** Where the image starts in the file; 0 if absent. */
+  offsetBytes?: number
+  /** Length of the image; absent: all that follows the offset, whatever the file's length becomes. */
+  sizeBytes?: number
+}
+
+export class RawDriver extends BlockDriver {
+  readonly name = 'raw'
+  readonly offsetBytes: number
+  readonly sizeBytes: number | null
+  private file!: BlockChild
+
+  /** `fileBytes` is the length of the file at present. Throws BlockError if the window does not fit. */
+  constructor(options: RawOptions = {}, fileBytes = Number.MAX_SAFE_INTEGER) {
+    super()
+    const { offsetBytes = 0, sizeBytes } = options
+    assert(Number.isSafeInteger(offsetBytes) && offsetBytes >= 0, 'raw-offset', () => String(offsetBytes))
+    assert(sizeBytes === undefined || (Number.isSafeInteger(sizeBytes) && sizeBytes >= 0), 'raw-size', () => String(sizeBytes))
+    if (offsetBytes > fileBytes) {
+      throw new BlockError(`Offset (${offsetBytes}) cannot be greater than size of the containing file (${fileBytes})`)
+    }
+    if (sizeBytes !== undefined && fileBytes - offsetBytes < sizeBytes) {
+      throw new BlockError(
+        `The sum of offset (${offsetBytes}) and size (${sizeBytes}) has to be smaller or equal to the ` +
+          ` actual size of the containing file (${fileBytes})`,
+      )
+    }
+    if (sizeBytes !== undefined && sizeBytes % SECTOR_BYTES !== 0) {
+      throw new BlockError(`Specified size is not multiple of ${SECTOR_BYTES}`)
+    }
+    this.offsetBytes = offsetBytes
+    this.sizeBytes = sizeBytes ?? null
+  }
+
+  lengthBytes(): number {
+    return this.sizeBytes ?? Math.max(0, this.file.node.lengthBytes - this.offsetBytes)
+  }
+
+  override refreshLimits(_limits: BlockLimits): void {
+    const file = this.node.children.get('file')
+    assert(file !== undefined, 'raw-has-file', () => this.node.name)
+    this.file = file
+    const below = file.node.driver
+    this.supportedWriteFlags = RequestFlag.WriteUnchanged | (RequestFlag.Fua & below.supportedWriteFlags)
+    const handedOn = RequestFlag.Fua | RequestFlag.MayUnmap
+    this.supportedZeroFlags = RequestFlag.WriteUnchanged | RequestFlag.NoFallback | (handedOn & below.supportedZeroFlags)
+  }
+  override info(): DriverInfo {
+    return this.file.node.driver.info()
+  }
+  override hasZeroInit(): boolean {
+    return this.file.node.driver.hasZeroInit()
+  }
+
+  pread(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    return this.file.pread(this.offsetBytes + offsetBytes, buffer, flags)
+  }
+  pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    return this.file.pwrite(this.offsetBytes + offsetBytes, buffer, flags)
+  }
+  override pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    return this.file.pwriteZeroes(this.offsetBytes + offsetBytes, lengthBytes, flags)
+  }
+  override pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    return this.file.pdiscard(this.offsetBytes + offsetBytes, lengthBytes)
+  }
+
+  /** The file knows. Its length may round differently from the image's, so the range is inside both. */
+  override blockStatus(mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
+    return this.file.node.blockStatus(mode, this.offsetBytes + offsetBytes, lengthBytes)
+  }
+
+  override *truncate(lengthBytes: number, exact: boolean, preallocation: PreallocationMode): Co<Errno> {
+    if (this.sizeBytes !== null) return ENOTSUP
+    if (lengthBytes > Number.MAX_SAFE_INTEGER - this.offsetBytes) return EINVAL
+    return yield* this.file.truncate(lengthBytes + this.offsetBytes, exact, preallocation)
+  }
+}

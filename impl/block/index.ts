@@ -1,0 +1,19 @@
+export { type BackendHooks, BlockBackend } from './backend'
+export { DirtyBitmap } from './dirty_bitmap'
+export {
+  BlockDriver,
+  type BlockStatus,
+  type DriverInfo,
+  type PreallocationMode,
+  type StatusMode,
+  statusError,
+  statusOf,
+} from './driver'
+export { BlockError, type QmpErrorClass } from './error'
+export { type BlockLimits, defaultLimits, Permission, REQUEST_MAX_BYTES, RequestFlag, StatusFlag } from './flags'
+export { BlockGraph, type NewEdge, type NewNode } from './graph'
+export type { FileTraits, HostExtent, HostFile, HostFiles, OpenFileOptions } from './hostfile'
+export { BlockChild, BlockNode, type BlockParent, type ChildRole, type NodeOptions, type RequestGate } from './node'
+export { type BlockOperation, checkUnblocked, type OperationBlocker } from './op_blockers'
+export { type Allocation, isAllocatedAbove, probeAllZero } from './status'
+export { isZero, ZERO_PIECE_BYTES, zeroBytes } from './zero_detect'

@@ -1,0 +1,228 @@
+/**
+ * Requests as they enter a node through an edge: the backend's gate, checks, tracking, read-modify-write of blocks that
+ * are covered in part. One generator frame for each node that a request passes.
+ *
+ * What may fail: everything below, as an errno. A range outside the node gives EIO, a write to a read-only node EPERM.
+ * What never may: a change that completes before the node's dirty bitmaps know of it; two requests that wait for each
+ * other.
+ */
+import { assert, type Co, EIO, ENOMEDIUM, EPERM, type Errno, OK } from '../co'
+import { Permission, RequestFlag } from './flags'
+import { alignDown, alignmentRest, isAligned, isInside } from './io_range'
+import { submitDiscard, submitRead, submitWrite, submitZeroes } from './io_submit'
+import type { BlockChild, BlockNode } from './node'
+import type { TrackedRequest } from './tracked_requests'
+import { isZero } from './zero_detect'
+
+/** The errno of a changing request that must not start, or OK. A missing permission is a defect of the caller. */
+export function checkChange(child: BlockChild, offsetBytes: number, lengthBytes: number, flags: number): Errno {
+  const node = child.node
+  if (!child.isAttached) return ENOMEDIUM
+  if (!isInside(offsetBytes, lengthBytes, node.lengthBytes)) return EIO
+  if (node.options.readOnly) return EPERM
+  const wanted = (flags & RequestFlag.WriteUnchanged) !== 0 ? Permission.Write | Permission.WriteUnchanged : Permission.Write
+  assert((child.permission & wanted) !== 0, 'write-permitted', () => `${child.parent.describe()} on ${node.describe()}`)
+  checkQuiesced(child)
+  return OK
+}
+
+/** A quiesced node hears only from parents that were told to stop and finish what they had begun. */
+export function checkQuiesced(child: BlockChild): void {
+  assert(child.hasQuiescedParent === child.node.quiesceCount > 0, 'quiesced-parent-knows', () => child.node.name)
+}
+
+/** After a change reached the driver, whether it worked or not: a failed write may have changed something. */
+export function finishChange(node: BlockNode, offsetBytes: number, lengthBytes: number): void {
+  assert(lengthBytes > 0, 'change-not-empty')
+  node.writeGeneration++
+  if (node.dirtyBitmaps.size === 0) return
+  for (const bitmap of node.dirtyBitmaps) {
+    const endBytes = Math.min(offsetBytes + lengthBytes, bitmap.lengthBytes)
+    if (offsetBytes < endBytes) bitmap.set(offsetBytes, endBytes - offsetBytes)
+  }
+}
+
+/** See `BlockChild.pread`. */
+export function* readThrough(child: BlockChild, offsetBytes: number, buffer: Uint8Array, _flags: number): Co<Errno> {
+  const gate = child.gate
+  if (gate !== null) {
+    if (gate.isShut()) yield* gate.waitOpen()
+    gate.inFlight++
+  }
+  const node = child.node
+  const endBytes = node.lengthBytes
+  let errno = OK
+  if (!child.isAttached) errno = ENOMEDIUM
+  else if (offsetBytes < 0 || (gate !== null && !isInside(offsetBytes, buffer.length, endBytes))) errno = EIO
+  else if (buffer.length > 0) {
+    checkQuiesced(child)
+    node.enter()
+    const request = node.requests.begin(offsetBytes, buffer.length)
+    if (node.requests.hasSerialising) yield* node.requests.waitForConflicts(request)
+    const reachBytes = endBytes + alignmentRest(endBytes, node.limits.requestAlignmentBytes)
+    if (offsetBytes + buffer.length > reachBytes) errno = yield* readPastEnd(node, offsetBytes, buffer, reachBytes)
+    else errno = yield* submitRead(node, offsetBytes, buffer)
+    node.requests.end(request)
+    node.leave()
+  }
+  if (gate !== null) gate.leave()
+  return errno
+}
+
+function* readPastEnd(node: BlockNode, offsetBytes: number, buffer: Uint8Array, reachBytes: number): Co<Errno> {
+  const insideBytes = Math.max(0, Math.min(buffer.length, reachBytes - offsetBytes))
+  assert(insideBytes < buffer.length, 'read-past-end')
+  const errno = insideBytes === 0 ? OK : yield* submitRead(node, offsetBytes, buffer.subarray(0, insideBytes))
+  if (errno === OK) buffer.fill(0, insideBytes)
+  return errno
+}
+
+/** See `BlockChild.pwrite`. */
+export function* writeThrough(child: BlockChild, offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+  const gate = child.gate
+  if (gate !== null) {
+    if (gate.isShut()) yield* gate.waitOpen()
+    gate.inFlight++
+  }
+  let errno = checkChange(child, offsetBytes, buffer.length, flags)
+  if (errno === OK && buffer.length > 0) {
+    const node = child.node
+    node.enter()
+    const request = node.requests.begin(offsetBytes, buffer.length)
+    if (isAligned(offsetBytes, buffer.length, node.limits.requestAlignmentBytes)) {
+      if (node.requests.hasSerialising) yield* node.requests.waitForConflicts(request)
+      errno = yield* submitWrite(node, offsetBytes, buffer, flags)
+    } else errno = yield* writePadded(node, request, offsetBytes, buffer, flags)
+    finishChange(node, offsetBytes, buffer.length)
+    node.requests.end(request)
+    node.leave()
+  }
+  if (gate !== null) gate.leave()
+  return errno
+}
+
+/** Read-modify-write through one bounce buffer that holds whole blocks; nothing that overlaps runs meanwhile. */
+function* writePadded(
+  node: BlockNode,
+  request: TrackedRequest,
+  offsetBytes: number,
+  buffer: Uint8Array,
+  flags: number,
+): Co<Errno> {
+  const alignmentBytes = node.limits.requestAlignmentBytes
+  node.requests.serialise(request, alignmentBytes)
+  yield* node.requests.waitForConflicts(request)
+  const startBytes = request.offsetBytes
+  const bounce = new Uint8Array(request.endBytes - startBytes)
+  const errno = yield* readEnds(node, startBytes, bounce, offsetBytes, offsetBytes + buffer.length)
+  if (errno !== OK) return errno
+  bounce.set(buffer, offsetBytes - startBytes)
+  return yield* submitWrite(node, startBytes, bounce, flags)
+}
+
+/**
+ * Reads those blocks at the ends of `bounce` (which stands for the node from `startBytes` on) that the range from
+ * `offsetBytes` to `endBytes` covers only in part: one read if the two ends meet.
+ */
+function* readEnds(node: BlockNode, startBytes: number, bounce: Uint8Array, offsetBytes: number, endBytes: number): Co<Errno> {
+  const alignmentBytes = node.limits.requestAlignmentBytes
+  const hasHead = offsetBytes > startBytes
+  const hasTail = endBytes < startBytes + bounce.length
+  assert(hasHead || hasTail, 'padding-needed')
+  assert(isAligned(startBytes, bounce.length, alignmentBytes), 'padding-aligned')
+  if (bounce.length === alignmentBytes || (hasHead && hasTail && bounce.length === 2 * alignmentBytes)) {
+    return yield* submitRead(node, startBytes, bounce)
+  }
+  if (hasHead) {
+    const errno = yield* submitRead(node, startBytes, bounce.subarray(0, alignmentBytes))
+    if (errno !== OK) return errno
+  }
+  if (!hasTail) return OK
+  const tailAt = bounce.length - alignmentBytes
+  return yield* submitRead(node, startBytes + tailAt, bounce.subarray(tailAt))
+}
+
+/** See `BlockChild.pwriteZeroes`. */
+export function* writeZeroesThrough(child: BlockChild, offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+  const gate = child.gate
+  if (gate !== null) {
+    if (gate.isShut()) yield* gate.waitOpen()
+    gate.inFlight++
+  }
+  let errno = checkChange(child, offsetBytes, lengthBytes, flags)
+  if (errno === OK && lengthBytes > 0) {
+    const node = child.node
+    const effective = node.options.discard === 'ignore' ? flags & ~RequestFlag.MayUnmap : flags
+    node.enter()
+    const request = node.requests.begin(offsetBytes, lengthBytes)
+    if (isAligned(offsetBytes, lengthBytes, node.limits.requestAlignmentBytes)) {
+      if (node.requests.hasSerialising) yield* node.requests.waitForConflicts(request)
+      errno = yield* submitZeroes(node, offsetBytes, lengthBytes, effective)
+    } else errno = yield* writeZeroesPadded(node, request, offsetBytes, lengthBytes, effective)
+    finishChange(node, offsetBytes, lengthBytes)
+    node.requests.end(request)
+    node.leave()
+  }
+  if (gate !== null) gate.leave()
+  return errno
+}
+
+/** Zeroes whole blocks as such, and the partial ones at the ends by read-modify-write. */
+function* writeZeroesPadded(
+  node: BlockNode,
+  request: TrackedRequest,
+  offsetBytes: number,
+  lengthBytes: number,
+  flags: number,
+): Co<Errno> {
+  const alignmentBytes = node.limits.requestAlignmentBytes
+  const endBytes = offsetBytes + lengthBytes
+  node.requests.serialise(request, alignmentBytes)
+  yield* node.requests.waitForConflicts(request)
+  const headBytes = alignmentRest(offsetBytes, alignmentBytes)
+  const tailBytes = endBytes & (alignmentBytes - 1)
+  const innerBytes = lengthBytes - headBytes - tailBytes
+  if (innerBytes < 0) return yield* zeroInBlock(node, request.offsetBytes, offsetBytes, endBytes, flags)
+  let errno = OK
+  if (headBytes > 0) errno = yield* zeroInBlock(node, request.offsetBytes, offsetBytes, offsetBytes + headBytes, flags)
+  if (errno === OK && innerBytes > 0) errno = yield* submitZeroes(node, offsetBytes + headBytes, innerBytes, flags)
+  if (errno === OK && tailBytes > 0) errno = yield* zeroInBlock(node, endBytes - tailBytes, endBytes - tailBytes, endBytes, flags)
+  return errno
+}
+
+/** Zeroes a part of the block at `startBytes`. A block that is all zero then is zeroed as a whole: it may stay a hole. */
+function* zeroInBlock(node: BlockNode, startBytes: number, offsetBytes: number, endBytes: number, flags: number): Co<Errno> {
+  const bounce = new Uint8Array(node.limits.requestAlignmentBytes)
+  assert(offsetBytes >= startBytes && endBytes <= startBytes + bounce.length, 'zero-inside-block')
+  const errno = yield* readEnds(node, startBytes, bounce, offsetBytes, endBytes)
+  if (errno !== OK) return errno
+  bounce.fill(0, offsetBytes - startBytes, endBytes - startBytes)
+  const dataFlags = flags & ~(RequestFlag.MayUnmap | RequestFlag.NoFallback)
+  if (!isZero(bounce)) return yield* submitWrite(node, startBytes, bounce, dataFlags)
+  return yield* submitZeroes(node, startBytes, bounce.length, flags & ~RequestFlag.NoFallback)
+}
+
+/** See `BlockChild.pdiscard`. Only whole blocks of the node can be discarded; the rest of the range is left alone. */
+export function* discardThrough(child: BlockChild, offsetBytes: number, lengthBytes: number): Co<Errno> {
+  const gate = child.gate
+  if (gate !== null) {
+    if (gate.isShut()) yield* gate.waitOpen()
+    gate.inFlight++
+  }
+  let errno = checkChange(child, offsetBytes, lengthBytes, RequestFlag.None)
+  const node = child.node
+  const alignmentBytes = node.limits.requestAlignmentBytes
+  const startBytes = offsetBytes + alignmentRest(offsetBytes, alignmentBytes)
+  const innerBytes = alignDown(offsetBytes + lengthBytes, alignmentBytes) - startBytes
+  if (errno === OK && innerBytes > 0 && node.options.discard === 'unmap') {
+    node.enter()
+    const request = node.requests.begin(startBytes, innerBytes)
+    if (node.requests.hasSerialising) yield* node.requests.waitForConflicts(request)
+    errno = yield* submitDiscard(node, startBytes, innerBytes)
+    finishChange(node, startBytes, innerBytes)
+    node.requests.end(request)
+    node.leave()
+  }
+  if (gate !== null) gate.leave()
+  return errno
+}

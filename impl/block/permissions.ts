@@ -1,0 +1,122 @@
+/**
+ * Permissions flow down the graph: what a node needs from its children follows from what its own parents need from it.
+ * `refreshPermissions` computes that again below the given nodes and checks every edge against every other one at the
+ * same node, both ways.
+ *
+ * What may fail: two users that exclude each other, or a writer on a read-only node: BlockError with QEMU's text. The
+ * edges may have changed by then; the journal that is handed in knows how to put them back.
+ */
+import { assert, EPERM } from '../co'
+import { BlockError } from './error'
+import { Permission } from './flags'
+import type { BlockChild, BlockNode } from './node'
+
+/** What a change has done so far, to be undone in reverse order if it fails. */
+export class Journal {
+  private readonly undoing: Array<() => void> = []
+
+  did(undo: () => void): void {
+    this.undoing.push(undo)
+  }
+  rollBack(): void {
+    while (this.undoing.length > 0) this.undoing.pop()!()
+  }
+}
+
+const NAMES: ReadonlyArray<readonly [bit: number, name: string]> = [
+  [Permission.ConsistentRead, 'consistent read'],
+  [Permission.Write, 'write'],
+  [Permission.WriteUnchanged, 'write unchanged'],
+  [Permission.Resize, 'resize'],
+]
+
+/** The bits of a permission set in words, as QEMU joins them. */
+export function permissionNames(permissions: number): string {
+  return NAMES.filter(([bit]) => (permissions & bit) !== 0)
+    .map(([, name]) => name)
+    .join(', ')
+}
+
+/** Everything that any parent of `node` needs. */
+export function neededOf(node: BlockNode): number {
+  let needed = 0
+  for (const edge of node.parents) needed |= edge.permission
+  return needed
+}
+
+/** What all parents of `node` leave to others. */
+export function sharedOf(node: BlockNode): number {
+  let shared: number = Permission.All
+  for (const edge of node.parents) shared &= edge.shared
+  return shared
+}
+
+/** Brings all edges below `nodes` up to date. Throws BlockError; roll `journal` back then. */
+export function refreshPermissions(nodes: Iterable<BlockNode>, journal: Journal): void {
+  const order: BlockNode[] = []
+  const seen = new Set<BlockNode>()
+  for (const node of nodes) orderBelow(node, seen, order)
+  assert(order.length === seen.size, 'permission-order')
+  // Children were put first: a node is looked at when all its parents are final.
+  for (let index = order.length - 1; index >= 0; index--) {
+    const node = order[index]!
+    checkNode(node)
+    const needed = neededOf(node)
+    const shared = sharedOf(node)
+    for (const child of node.children.values()) {
+      const wanted = node.driver.childPermissions(child, needed, shared)
+      setPermissions(child, wanted.permission, wanted.shared, journal)
+    }
+  }
+}
+
+export function setPermissions(edge: BlockChild, permission: number, shared: number, journal: Journal): void {
+  assert((permission & ~Permission.All) === 0 && (shared & ~Permission.All) === 0, 'permission-bits')
+  const { permission: oldPermission, shared: oldShared } = edge
+  if (permission === oldPermission && shared === oldShared) return
+  journal.did(() => {
+    edge.permission = oldPermission
+    edge.shared = oldShared
+  })
+  edge.permission = permission
+  edge.shared = shared
+}
+
+function orderBelow(node: BlockNode, seen: Set<BlockNode>, order: BlockNode[]): void {
+  if (seen.has(node)) return
+  seen.add(node)
+  for (const child of node.children.values()) orderBelow(child.node, seen, order)
+  order.push(node)
+}
+
+function checkNode(node: BlockNode): void {
+  const needed = neededOf(node)
+  if ((needed & (Permission.Write | Permission.WriteUnchanged)) !== 0 && node.options.readOnly) {
+    throw new BlockError('Block node is read-only', { errno: EPERM })
+  }
+  // Without Resize nothing can be written beyond the end, where padding of the last block would have to go.
+  if (
+    (needed & Permission.Write) !== 0 &&
+    (needed & Permission.Resize) === 0 &&
+    node.lengthBytes % node.limits.requestAlignmentBytes !== 0
+  ) {
+    throw new BlockError("Cannot get 'write' permission without 'resize': Image size is not a multiple of request alignment", {
+      errno: EPERM,
+    })
+  }
+  for (const holder of node.parents) {
+    for (const other of node.parents) {
+      if (holder !== other && (other.permission & ~holder.shared) !== 0) throw conflict(holder, other)
+    }
+  }
+}
+
+function conflict(holder: BlockChild, other: BlockChild): BlockError {
+  const node = holder.node.name
+  return new BlockError(
+    `Permission conflict on node '${node}': permissions '${permissionNames(other.permission & ~holder.shared)}' are ` +
+      `both required by ${other.parent.describe()} (uses node '${node}' as '${other.name}' child) and ` +
+      `unshared by ${holder.parent.describe()} (uses node '${node}' as '${holder.name}' child).`,
+    { errno: EPERM },
+  )
+}
