@@ -49,7 +49,8 @@ const GRANULARITY: Table<number> = [
 
 /** Chunks of a disk before it is fitted into the profile's size. */
 const CHUNKS: Table<readonly [number, number]> = [
-  [[1, 3], 5, 30],
+  [[1, 1], 3, 20],
+  [[2, 3], 5, 10],
   [[4, 12], 40, 20],
   [[13, 32], 40, 10],
   [[33, 80], 12, 10],
@@ -120,8 +121,11 @@ export type ProfileName = keyof typeof PROFILES
 
 // ---------------------------------------------------------------------------------------------------------------- disks
 
-/** Worlds whose last chunk is short, in percent: rounding at the end of an image is where bits get lost. */
-export const TAIL_PERCENT = 55
+/**
+ * Worlds whose last chunk is short, in percent of those where alignments allow it (half of them): rounding at the end of
+ * an image is where bits get lost.
+ */
+export const TAIL_PERCENT = 80
 
 export const REQUEST_ALIGNMENT: Table<number> = [
   [1, 25, 20],

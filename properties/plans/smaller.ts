@@ -1,0 +1,201 @@
+/**
+ * Smaller versions of a plan, for whoever looks for the smallest one that still fails. Ids never change, so the decisions
+ * about the operations that stay are the same; every candidate is a plan that can run and can end.
+ *
+ * A candidate is smaller than its plan in an order that has no infinite descent: fewer elements, or as many and a setting
+ * more at its dull value, or a shorter length. So a search that always takes the first failing candidate ends.
+ */
+import type {
+  ControlOperation,
+  DevicePlan,
+  DiskPlan,
+  FaultPlan,
+  GuestOperation,
+  InitialExtent,
+  MirrorPlan,
+  Plan,
+} from '../../sim/plan'
+
+/** What a setting is when it has nothing to do with a failure. */
+const DULL_DEVICE: Partial<DevicePlan> = {
+  queueCount: 1,
+  queueSize: 64,
+  blockBytes: 512,
+  indirect: false,
+  eventIndex: false,
+  segmentsMax: 1,
+  writeCache: true,
+}
+const DULL_DISK: Partial<DiskPlan> = {
+  requestAlignmentBytes: 512,
+  maxTransferBytes: 0,
+  maxWriteZeroesBytes: 0,
+  writeZeroesAlignmentBytes: 0,
+  maxDiscardBytes: 0,
+  discardAlignmentBytes: 0,
+  allocationUnitBytes: 512,
+  writeZeroes: 'unmapping',
+  discard: 'reads-zero',
+  reportsHoles: true,
+  holesReadZero: true,
+}
+const DULL_NODE: DiskPlan['node'] = { discard: 'unmap', detectZeroes: 'off' }
+const DULL_LATENCY: DiskPlan['latency'] = { minNs: 10_000, stepNs: 0, steps: 1 }
+const DULL_MIRROR: Partial<MirrorPlan> = {
+  sync: 'full',
+  copyMode: 'background',
+  bufferBytes: 0,
+  speedBytesPerSecond: 0,
+  unmap: true,
+  targetIsZero: false,
+  onSourceError: 'report',
+  onTargetError: 'report',
+  autoFinalize: true,
+}
+
+/** Candidates, those that take most away first. */
+export function* smallerPlans(plan: Plan): Generator<Plan, void, undefined> {
+  yield* withFewerElements(plan)
+  yield* withShorterDisks(plan)
+  yield* withDullSettings(plan)
+  yield* withSimplerOperations(plan)
+}
+
+function* withFewerElements(plan: Plan): Generator<Plan> {
+  for (const guest of fewer(plan.guest)) yield withGuest(plan, guest)
+  for (const kept of fewer(plan.control.filter((operation) => isDroppable(plan.control, operation)))) {
+    yield { ...plan, control: controlWith(plan.control, kept) }
+  }
+  for (const faults of fewer(plan.faults)) yield { ...plan, faults }
+  for (const initial of fewer(plan.source.initial)) yield { ...plan, source: { ...plan.source, initial } }
+  for (const initial of fewer(plan.destination.initial)) yield { ...plan, destination: { ...plan.destination, initial } }
+}
+
+/** The list without all, without each half, each quarter, … and at last without each single element. */
+function* fewer<T>(list: readonly T[]): Generator<T[]> {
+  for (let size = list.length; size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
+    for (let at = 0; at < list.length; at += size) yield [...list.slice(0, at), ...list.slice(at + size)]
+  }
+}
+
+/** Control operations that waited for an operation that is gone happen when the mirror starts; the start itself at once. */
+function withGuest(plan: Plan, guest: GuestOperation[]): Plan {
+  const ids = new Set(guest.map(({ id }) => id))
+  const control = plan.control.map((operation): ControlOperation => {
+    const { on, afterNs } = operation.when
+    if (typeof on !== 'object' || !('operationDone' in on) || ids.has(on.operationDone)) return operation
+    return { ...operation, when: { on: operation.kind === 'mirror-start' ? 'start' : 'mirror-started', afterNs } }
+  })
+  return { ...plan, guest, control }
+}
+
+/** Without its start the plan is no mirror's; without its resume a paused job never ends. */
+function isDroppable(control: readonly ControlOperation[], operation: ControlOperation): boolean {
+  return operation.kind !== 'mirror-start' && pauseOf(control, operation) === null
+}
+
+function pauseOf(control: readonly ControlOperation[], operation: ControlOperation): ControlOperation | null {
+  const { on } = operation.when
+  if (operation.kind !== 'resume' || typeof on !== 'object' || !('controlDone' in on)) return null
+  return control.find(({ id, kind }) => id === on.controlDone && kind === 'pause') ?? null
+}
+
+/** The kept operations with what cannot be dropped, without those that wait for one that is gone. */
+function controlWith(control: readonly ControlOperation[], kept: readonly ControlOperation[]): ControlOperation[] {
+  const ids = new Set<string>()
+  return control.filter((operation) => {
+    const { on } = operation.when
+    if (isDroppable(control, operation) && !kept.includes(operation)) return false
+    if (typeof on === 'object' && 'controlDone' in on && !ids.has(on.controlDone)) return false
+    ids.add(operation.id)
+    return true
+  })
+}
+
+/** Cuts whole chunks off the end, as far as the guest never goes there: a short last chunk stays as short as it was. */
+function* withShorterDisks(plan: Plan): Generator<Plan> {
+  const chunkBytes = plan.mirror.granularityBytes === 0 ? 65_536 : plan.mirror.granularityBytes
+  const { lengthBytes } = plan.source
+  if (lengthBytes !== plan.destination.lengthBytes) return
+  const stepBytes = Math.max(chunkBytes, alignmentOf(plan))
+  const guestEndBytes = plan.guest.reduce((end, operation) => Math.max(end, operation.offsetBytes + operation.lengthBytes), 1)
+  for (let steps = Math.floor((lengthBytes - guestEndBytes) / stepBytes); steps >= 1; steps = Math.floor(steps / 2)) {
+    const shortBytes = lengthBytes - steps * stepBytes
+    if (shortBytes > 0) yield withLength(plan, shortBytes)
+  }
+}
+
+function alignmentOf({ device, source, destination }: Plan): number {
+  return Math.max(device.blockBytes, source.requestAlignmentBytes, destination.requestAlignmentBytes)
+}
+
+function withLength(plan: Plan, lengthBytes: number): Plan {
+  const clip = <T extends InitialExtent | FaultPlan>(ranges: readonly T[]): T[] =>
+    ranges
+      .filter(({ offsetBytes }) => offsetBytes < lengthBytes)
+      .map((range) => ({ ...range, lengthBytes: Math.min(range.lengthBytes, lengthBytes - range.offsetBytes) }))
+  return {
+    ...plan,
+    source: { ...plan.source, lengthBytes, initial: clip(plan.source.initial) },
+    destination: { ...plan.destination, lengthBytes, initial: clip(plan.destination.initial) },
+    faults: clip(plan.faults),
+  }
+}
+
+function* withDullSettings(plan: Plan): Generator<Plan> {
+  for (const device of duller(plan.device, DULL_DEVICE)) yield { ...plan, device }
+  for (const mirror of duller(plan.mirror, DULL_MIRROR)) yield { ...plan, mirror }
+  for (const name of ['source', 'destination'] as const) {
+    const disk = plan[name]
+    for (const dull of duller(disk, DULL_DISK)) yield { ...plan, [name]: dull }
+    for (const node of duller(disk.node, DULL_NODE)) yield { ...plan, [name]: { ...disk, node } }
+    for (const latency of duller(disk.latency, DULL_LATENCY)) yield { ...plan, [name]: { ...disk, latency } }
+  }
+}
+
+/** All settings at their dull values, then each alone; nothing where they are dull already. */
+function* duller<T extends object>(settings: T, dull: Partial<T>): Generator<T> {
+  const names = (Object.keys(dull) as Array<keyof T>).filter((name) => settings[name] !== dull[name])
+  if (names.length > 1) yield { ...settings, ...dull }
+  for (const name of names) yield { ...settings, [name]: dull[name] }
+}
+
+function* withSimplerOperations(plan: Plan): Generator<Plan> {
+  if (plan.guest.some(({ thinkNs }) => thinkNs > 0)) {
+    yield { ...plan, guest: plan.guest.map((operation) => ({ ...operation, thinkNs: 0 })) }
+  }
+  for (const [index, operation] of plan.guest.entries()) {
+    for (const simple of simplerOperations(operation, plan.device.blockBytes)) {
+      yield { ...plan, guest: replaced(plan.guest, index, simple) }
+    }
+  }
+  for (const [index, operation] of plan.control.entries()) {
+    if (operation.when.afterNs === 0) continue
+    const now: ControlOperation = { ...operation, when: { ...operation.when, afterNs: 0 } }
+    yield { ...plan, control: replaced(plan.control, index, now) }
+  }
+  for (const [index, fault] of plan.faults.entries()) {
+    for (const simple of duller(fault, { skip: 0, times: 1 })) yield { ...plan, faults: replaced(plan.faults, index, simple) }
+    const { torn, ...whole } = fault
+    if (torn === true) yield { ...plan, faults: replaced(plan.faults, index, whole) }
+  }
+}
+
+function* simplerOperations(operation: GuestOperation, blockBytes: number): Generator<GuestOperation> {
+  const { lengthBytes } = operation
+  if (lengthBytes > blockBytes) yield { ...operation, lengthBytes: blockBytes }
+  const halfBytes = Math.floor(lengthBytes / 2 / blockBytes) * blockBytes
+  if (halfBytes > blockBytes) yield { ...operation, lengthBytes: halfBytes }
+  if (lengthBytes > 2 * blockBytes) yield { ...operation, lengthBytes: lengthBytes - blockBytes }
+  if (operation.lane > 0) yield { ...operation, lane: 0 }
+  if (operation.thinkNs > 0) yield { ...operation, thinkNs: 0 }
+  if (operation.unmap === true) yield { ...operation, unmap: false }
+  const { zeroData, ...stamped } = operation
+  if (zeroData === true) yield stamped
+}
+
+function replaced<T>(list: readonly T[], index: number, element: T): T[] {
+  const copy = [...list]
+  copy[index] = element
+  return copy
+}
