@@ -75,7 +75,7 @@ test('disks are small, and most of them end inside a chunk', () => {
   within(
     'one chunk',
     share(plans, (plan) => plan.source.lengthBytes <= granularityOf(plan)),
-    [2, 12],
+    [1, 8],
   )
   within(
     'more than 64 chunks',
