@@ -1,0 +1,187 @@
+/**
+ * Words to write scenarios in. A scenario says only what matters to it; everything else is the plain case: a small disk
+ * with a fast, capable, empty destination, write-blocking, one queue, requests of 10 µs.
+ */
+import type {
+  ControlOperation,
+  DevicePlan,
+  DiskPlan,
+  FaultPlan,
+  GuestOperation,
+  InitialExtent,
+  MirrorPlan,
+  Plan,
+  Trigger,
+} from '../sim/plan'
+
+export const KiB = 1024
+export const MiB = 1024 * KiB
+export const MICRO = 1_000
+export const MILLI = 1_000_000
+/** Granularity where a scenario does not choose one. */
+export const CHUNK = 16 * KiB
+/** By then a small world is READY and idle. */
+export const AFTER_READY_NS = 20 * MILLI
+
+/** What must be true at the end of a scenario's world, beside that no checker has found anything. */
+export interface Expectation {
+  /** null, also when left out: the job ended well. `any`: either way. */
+  jobError?: string | null
+  destinationAllocatedBytesMax?: number
+  sourceAllocatedBytesMax?: number
+  skippedZeroBytesMin?: number
+  copiedBytesMax?: number
+  /** Virtual time. */
+  timeNsMax?: number
+  guestOperationsDone?: number
+  /** Every planned fault fires at least once. */
+  allFaultsFire?: boolean
+}
+
+export interface Scenario {
+  /** Stable; part of reports. */
+  readonly name: string
+  /** What goes wrong where the care is missing. A number in brackets is that of a fix in QEMU. */
+  readonly bug: string
+  readonly plan: Plan
+  readonly expected: Expectation
+}
+
+export interface ScenarioParts {
+  name: string
+  bug: string
+  lengthBytes?: number
+  device?: Partial<DevicePlan>
+  source?: Partial<DiskPlan>
+  destination?: Partial<DiskPlan>
+  mirror?: Partial<MirrorPlan>
+  guest?: GuestOperation[]
+  /** When the mirror starts: at once. Control operation `c1`. */
+  start?: Trigger
+  /** From `c2` on. */
+  control?: ControlOperation[]
+  faults?: FaultPlan[]
+  expected?: Expectation
+}
+
+export function scenario(parts: ScenarioParts): Scenario {
+  const lengthBytes = parts.lengthBytes ?? 8 * CHUNK
+  const plan: Plan = {
+    format: 'mirrorsim-plan',
+    version: 1,
+    seed: parts.name,
+    profile: 'scenario',
+    device: { ...PLAIN_DEVICE, ...parts.device },
+    source: { ...PLAIN_DISK, lengthBytes, initial: [data('s1', 0, lengthBytes)], ...parts.source },
+    destination: { ...PLAIN_DISK, lengthBytes, ...parts.destination },
+    mirror: { ...PLAIN_MIRROR, ...parts.mirror },
+    guest: parts.guest ?? [],
+    control: [{ id: 'c1', when: parts.start ?? { on: 'start', afterNs: 0 }, kind: 'mirror-start' }, ...(parts.control ?? [])],
+    faults: parts.faults ?? [],
+    bounds: { eventsMax: 100_000, timeMaxNs: 60_000 * MILLI },
+  }
+  return { name: parts.name, bug: parts.bug, plan, expected: { jobError: null, ...parts.expected } }
+}
+
+const PLAIN_DEVICE: DevicePlan = {
+  queueCount: 1,
+  queueSize: 64,
+  blockBytes: 512,
+  indirect: true,
+  eventIndex: true,
+  segmentsMax: 4,
+  writeCache: true,
+}
+
+const PLAIN_DISK: DiskPlan = {
+  lengthBytes: 0,
+  requestAlignmentBytes: 512,
+  maxTransferBytes: 0,
+  maxWriteZeroesBytes: 0,
+  writeZeroesAlignmentBytes: 0,
+  maxDiscardBytes: 0,
+  discardAlignmentBytes: 0,
+  allocationUnitBytes: 4 * KiB,
+  writeZeroes: 'unmapping',
+  discard: 'reads-zero',
+  reportsHoles: true,
+  holesReadZero: true,
+  node: { discard: 'unmap', detectZeroes: 'off' },
+  latency: { minNs: 10 * MICRO, stepNs: 0, steps: 1 },
+  initial: [],
+}
+
+const PLAIN_MIRROR: MirrorPlan = {
+  sync: 'full',
+  copyMode: 'write-blocking',
+  granularityBytes: CHUNK,
+  bufferBytes: 4 * CHUNK,
+  speedBytesPerSecond: 0,
+  unmap: true,
+  targetIsZero: false,
+  onSourceError: 'report',
+  onTargetError: 'report',
+  autoFinalize: true,
+}
+
+/** Latencies that spread widely, so that requests overtake one another. */
+export const SPREAD: DiskPlan['latency'] = { minNs: 5 * MICRO, stepNs: 40 * MICRO, steps: 16 }
+/** Requests so slow that everything else happens while one is in flight. */
+export const SLOW: DiskPlan['latency'] = { minNs: 2 * MILLI, stepNs: 0, steps: 1 }
+
+export function data(id: string, offsetBytes: number, lengthBytes: number): InitialExtent {
+  return { id, offsetBytes, lengthBytes, content: 'data' }
+}
+
+/** Allocated, reads zero. */
+export function zeroes(id: string, offsetBytes: number, lengthBytes: number): InitialExtent {
+  return { id, offsetBytes, lengthBytes, content: 'zero' }
+}
+
+type More = Partial<Pick<GuestOperation, 'lane' | 'thinkNs' | 'zeroData' | 'unmap'>>
+
+function operation(
+  id: string,
+  kind: GuestOperation['kind'],
+  offsetBytes: number,
+  lengthBytes: number,
+  more: More,
+): GuestOperation {
+  return { id, kind, lane: 0, offsetBytes, lengthBytes, thinkNs: 0, ...more }
+}
+
+export function write(id: string, offsetBytes: number, lengthBytes: number, more: More = {}): GuestOperation {
+  return operation(id, 'write', offsetBytes, lengthBytes, more)
+}
+export function zero(id: string, offsetBytes: number, lengthBytes: number, more: More = {}): GuestOperation {
+  return operation(id, 'write-zeroes', offsetBytes, lengthBytes, { unmap: true, ...more })
+}
+export function discard(id: string, offsetBytes: number, lengthBytes: number, more: More = {}): GuestOperation {
+  return operation(id, 'discard', offsetBytes, lengthBytes, more)
+}
+export function read(id: string, offsetBytes: number, lengthBytes: number, more: More = {}): GuestOperation {
+  return operation(id, 'read', offsetBytes, lengthBytes, more)
+}
+export function flush(id: string, more: More = {}): GuestOperation {
+  return operation(id, 'flush', 0, 0, more)
+}
+
+/** Data of `lengthBytes` every `strideBytes`, from the start of the disk on. */
+export function stripes(count: number, strideBytes: number, lengthBytes: number): InitialExtent[] {
+  return Array.from({ length: count }, (_, index) => data(`s${index + 1}`, index * strideBytes, lengthBytes))
+}
+
+/** `count` operations made by `make` from their number, counted from `first`. */
+export function many(first: number, count: number, make: (id: string, index: number) => GuestOperation): GuestOperation[] {
+  return Array.from({ length: count }, (_, index) => make(`g${first + index}`, index))
+}
+
+export function on(on: Trigger['on'], afterNs = 0): Trigger {
+  return { on, afterNs }
+}
+
+/** An error for every matching request from the first on, `times` of them. */
+export function fault(id: string, disk: FaultPlan['disk'], at: FaultPlan['operation'], more: Partial<FaultPlan> = {}): FaultPlan {
+  const whole = { offsetBytes: 0, lengthBytes: 8 * CHUNK }
+  return { id, kind: 'error', disk, operation: at, errno: 'EIO', ...whole, skip: 0, times: 1, ...more }
+}
