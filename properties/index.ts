@@ -13,7 +13,7 @@ import { planArbitrary } from './plans/arbitrary'
 
 export { PROFILES, type ProfileName, planOfSeed } from './plans'
 export { planArbitrary } from './plans/arbitrary'
-export { smallerPlans } from './plans/smaller'
+export { shrinkFailure } from './shrink'
 
 export interface MirrorPropertyOptions {
   /** Part of the mixture: `default` when left out. */

@@ -2,6 +2,8 @@ import fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Plan } from '../../sim/plan'
+import type { WorldResult } from '../../sim/verdict'
+import { shrinkFailure } from '../shrink'
 import { PROFILES, type ProfileName, planOfSeed } from '.'
 import { planArbitrary } from './arbitrary'
 import { Choices } from './choices'
@@ -97,19 +99,13 @@ test('an extreme stream takes the other column, and a swarm does without some ro
   assert.is(new Choices('seed', 'part', 'uniform').weigh(rows).values.length, 16)
 })
 
-/** Shrinks as fast-check does: the first smaller plan that still fails, until there is none. */
+/** The smallest plan that `fails`, and how many were tried. */
 function shrink(plan: Plan, fails: (plan: Plan) => boolean): { plan: Plan; tried: number } {
-  let smallest = plan
-  let tried = 0
-  const next = (): Plan | null => {
-    for (const smaller of smallerPlans(smallest)) {
-      tried++
-      if (fails(smaller)) return smaller
-    }
-    return null
-  }
-  for (let found = next(); found !== null; found = next()) smallest = found
-  return { plan: smallest, tried }
+  const failed = { failure: { key: 'test/failed' } } as WorldResult
+  const passed = { failure: null } as WorldResult
+  const { plan: smallest, runs, isMinimal } = shrinkFailure(plan, failed, (smaller) => (fails(smaller) ? failed : passed))
+  assert.ok(isMinimal)
+  return { plan: smallest, tried: runs }
 }
 
 test('whatever is taken from a plan, what remains can run and can end', () => {
@@ -150,6 +146,15 @@ test('a pause that a failure needs keeps its resume', () => {
     plan.control.map(({ kind }) => kind),
     ['mirror-start', 'pause', 'resume'],
   )
+})
+
+test('the search for the smallest plan neither slips to another failure nor runs on for ever', () => {
+  const plan = plansOf('default', 100).find(({ guest }) => guest.length > 30)!
+  const outcome = (key: string): WorldResult => ({ failure: { key } }) as WorldResult
+  const run = ({ guest }: Plan): WorldResult => outcome(guest.length >= 8 ? 'test/wanted' : 'test/another')
+  assert.is(shrinkFailure(plan, outcome('test/wanted'), run).plan.guest.length, 8)
+  assert.not(shrinkFailure(plan, outcome('test/wanted'), run, 10).isMinimal)
+  assert.throws(() => shrinkFailure(plan, { failure: null } as WorldResult, run), 'only a plan that fails can be shrunk')
 })
 
 test('fast-check draws the same mixture and shrinks to what a failure needs', () => {
