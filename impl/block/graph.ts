@@ -126,8 +126,10 @@ export class BlockGraph {
     checkUnblocked(node.name, node.blockers, 'drive-del')
     if (node.parents.size > 0) throw new BlockError(`Block device ${node.name} is in use`, { errno: EBUSY })
     yield* this.drainedBegin(node)
-    // Whoever closes a node has made sure of its data before; nobody is left to hear of an error.
+    // Whoever cares for an error has flushed before. The children are named here because a node without users has given
+    // its write permissions up, and a flush follows those.
     yield* flushNode(node)
+    for (const edge of node.children.values()) yield* flushNode(edge.node)
     yield* node.driver.close()
     assert(node.parents.size === 0 && node.quiesceCount === 1, 'removed-node-unused', () => node.name)
     this.nodes.delete(node.name)

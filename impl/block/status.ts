@@ -38,7 +38,7 @@ function* layerStatus(node: BlockNode, mode: StatusMode, offsetBytes: number, le
   const alignmentBytes = node.limits.requestAlignmentBytes
   const startBytes = alignDown(offsetBytes, alignmentBytes)
   const endBytes = offsetBytes + lengthBytes
-  const spanBytes = endBytes + alignmentRest(endBytes, alignmentBytes) - startBytes
+  const spanBytes = Math.min(endBytes + alignmentRest(endBytes, alignmentBytes), node.lengthBytes) - startBytes
   const answer = yield* node.driver.blockStatus(mode, startBytes, spanBytes)
   if (answer.errno !== OK) return answer
   assert(answer.bytes > 0 && answer.bytes <= spanBytes, 'driver-status-bytes', () => `${node.name}: ${answer.bytes}`)

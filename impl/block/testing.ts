@@ -2,10 +2,13 @@
  * For tests only: virtual time in a sorted list, and a driver over an array with limits, latency and errors that a test
  * sets. Small and obvious rather than fast; the world has its own.
  */
+
 import { type Clockwork, type Co, type Coroutine, ENOTSUP, type Errno, Kernel, makeLabel, OK } from '../co'
+import { BlockBackend } from './backend'
 import { BlockDriver, type BlockStatus, type DriverInfo, type PreallocationMode, type StatusMode, statusOf } from './driver'
-import { type BlockLimits, RequestFlag, StatusFlag } from './flags'
+import { type BlockLimits, Permission, RequestFlag, StatusFlag } from './flags'
 import { BlockGraph } from './graph'
+import type { BlockNode, NodeOptions } from './node'
 
 /** Events in order of time, first come first served at one instant. */
 export class VirtualClock implements Clockwork {
@@ -73,7 +76,7 @@ export interface MemoryRequest {
 /** A protocol driver over an array. Every request is logged; effects happen after `latencyNs`. */
 export class MemoryDriver extends BlockDriver {
   readonly name = 'memory'
-  override readonly isProtocol = true
+  override readonly isProtocol: boolean = true
   data: Uint8Array
   /** 1 per `unitBytes`: allocated. */
   allocated: Uint8Array
@@ -178,4 +181,58 @@ export class MemoryDriver extends BlockDriver {
     this.allocated = allocated
     return OK
   }
+}
+
+/** An overlay in memory: what is not allocated reads from the child `backing`. Writes must cover whole units. */
+export class OverlayDriver extends MemoryDriver {
+  override readonly isProtocol: boolean = false
+  override readonly supportsBacking = true
+
+  override *pread(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    const errno = yield* super.pread(offsetBytes, buffer, flags)
+    if (errno !== OK) return errno
+    for (let at = 0; at < buffer.length; ) {
+      const unit = Math.floor((offsetBytes + at) / this.unitBytes)
+      const end = Math.min((unit + 1) * this.unitBytes - offsetBytes, buffer.length)
+      const part = buffer.subarray(at, end)
+      if (this.allocated[unit] !== 1) {
+        const below = this.node.backing === null ? OK : yield* this.node.backing.pread(offsetBytes + at, part)
+        if (this.node.backing === null) part.fill(0)
+        if (below !== OK) return below
+      }
+      at = end
+    }
+    return OK
+  }
+  override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    // Unmapping would show the backing image again.
+    return yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags & ~RequestFlag.MayUnmap)
+  }
+  override *blockStatus(mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
+    const status = yield* super.blockStatus(mode, offsetBytes, lengthBytes)
+    return (status.flags & StatusFlag.Data) !== 0 ? status : { ...status, flags: StatusFlag.None }
+  }
+}
+
+export interface MemoryStack extends TestBench {
+  disk: MemoryDriver
+  node: BlockNode
+  /** May read and write, and lets others do what they like. */
+  backend: BlockBackend
+}
+
+/** A node `disk` over memory with the given limits and options, and a backend `drive0` on it. */
+export function memoryStack(
+  lengthBytes: number,
+  limits: Partial<BlockLimits> = {},
+  options: Partial<NodeOptions> = {},
+): MemoryStack {
+  const bench = testBench()
+  const disk = new MemoryDriver(lengthBytes)
+  disk.limitsWanted = limits
+  const node = bench.graph.addNode({ name: 'disk', driver: disk, options })
+  const backend = new BlockBackend(bench.graph, 'drive0')
+  const permission = node.options.readOnly ? Permission.ConsistentRead : Permission.ConsistentRead | Permission.Write
+  backend.attach(node, permission, Permission.All)
+  return { ...bench, disk, node, backend }
 }

@@ -52,10 +52,14 @@ export class RawDriver extends BlockDriver {
     return this.sizeBytes ?? Math.max(0, this.file.node.lengthBytes - this.offsetBytes)
   }
 
-  override refreshLimits(_limits: BlockLimits): void {
+  override refreshLimits(limits: BlockLimits): void {
     const file = this.node.children.get('file')
     assert(file !== undefined, 'raw-has-file', () => this.node.name)
     this.file = file
+    // A window that does not start at a block of the file has smaller blocks; the file's node pads what it must.
+    while (this.offsetBytes % limits.requestAlignmentBytes !== 0) limits.requestAlignmentBytes /= 2
+    if (this.offsetBytes % (limits.pwriteZeroesAlignmentBytes || 1) !== 0) limits.pwriteZeroesAlignmentBytes = 0
+    if (this.offsetBytes % (limits.pdiscardAlignmentBytes || 1) !== 0) limits.pdiscardAlignmentBytes = 0
     const below = file.node.driver
     this.supportedWriteFlags = RequestFlag.WriteUnchanged | (RequestFlag.Fua & below.supportedWriteFlags)
     const handedOn = RequestFlag.Fua | RequestFlag.MayUnmap
