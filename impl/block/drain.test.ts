@@ -48,6 +48,17 @@ test('a drained section begins when what was in flight above the node has ended,
   assert.equal(order, ['early', 'drained', 'late'])
 })
 
+test('a status query that comes from no backend is waited for too', () => {
+  const { clock, graph, node, disk, order, spawn } = stackOfTwo()
+  disk.latencyNs = 100
+  spawn('status', node.blockStatus('want-zero', 0, 512))
+  clock.run(10)
+  spawn('drained', graph.drainedBegin(node))
+  clock.run()
+  assert.equal(order, ['status', 'drained'])
+  graph.drainedEnd(node)
+})
+
 test('who waits for a drained section says for what, and for whom', () => {
   const { clock, kernel, graph, node, format, device, disk, spawn, write } = stackOfTwo()
   disk.latencyNs = 100

@@ -264,6 +264,14 @@ test('Fua becomes one flush after the write unless the driver can do better', ()
   )
 })
 
+test('a driver’s own Fua for zeroes is made up for where zeroes are written as data', () => {
+  const stack = memoryStack(8192)
+  stack.disk.canZero = false
+  stack.disk.supportedZeroFlags |= RequestFlag.Fua
+  stack.run(stack.backend.pwriteZeroes(0, 512, RequestFlag.Fua))
+  assert.equal(log(stack), ['write 0+512', 'flush 0+0'])
+})
+
 test('a Fua write whose flush fails has failed', () => {
   const stack = memoryStack(8192)
   stack.disk.fail = (request) => (request.kind === 'flush' ? EIO : OK)

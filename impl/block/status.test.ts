@@ -128,6 +128,20 @@ test('allocation above a base leaves the base out', () => {
   assert.equal(allocation(null, 1536), { errno: OK, isAllocated: true, bytes: 512 })
 })
 
+/** A filter with no knowledge of its own. */
+class FilterDriver extends TableDriver {
+  override readonly isFilter = true
+}
+
+test('a filter answers as its child, but is no layer: what its child holds is not above the child', () => {
+  const stack = filled(memoryStack(8192), 0, 512)
+  const children = [{ name: 'file', role: 'filtered' as const, node: stack.node }]
+  const filter = stack.graph.addNode({ driver: new FilterDriver(), children })
+  assert.equal(ask(stack, filter, 0, 8192), { errno: OK, flags: Allocated | Data, bytes: 512 })
+  assert.equal(above(stack, filter, null, 0, 8192), { errno: OK, flags: Allocated | Data, bytes: 512 })
+  assert.equal(stack.run(isAllocatedAbove(filter, stack.node, 0, 8192)), { errno: OK, isAllocated: false, bytes: 8192 })
+})
+
 test('an empty image is known to be zero, a filled one not', () => {
   const stack = memoryStack(1 << 20)
   const probe = () => stack.run(probeAllZero(stack.backend.root!))
