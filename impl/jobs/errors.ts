@@ -1,0 +1,37 @@
+/** The texts of job errors, as QEMU words them: scripts match on them. */
+import { BlockError } from '../block/error'
+import { EBUSY, EPERM } from '../co'
+
+/** `job-*` commands name a job that does not exist. */
+export function jobNotFound(): BlockError {
+  return new BlockError('Job not found')
+}
+
+/** `block-job-*` commands name a job that does not exist. */
+export function blockJobNotFound(id: string): BlockError {
+  return new BlockError(`Block job '${id}' not found`, { qmpClass: 'DeviceNotActive' })
+}
+
+export function verbRefused(id: string, status: string, verb: string): BlockError {
+  return new BlockError(`Job '${id}' in state '${status}' cannot accept command verb '${verb}'`, { errno: EPERM })
+}
+
+export function cannotComplete(id: string): BlockError {
+  return new BlockError(`The active block job '${id}' cannot be completed`, { errno: EBUSY })
+}
+
+export function pausedByUser(id: string): BlockError {
+  return new BlockError(`The block job for device '${id}' is currently paused`, { errno: EBUSY })
+}
+
+export function jobIdInvalid(id: string): BlockError {
+  return new BlockError(`Invalid job ID '${id}'`)
+}
+
+export function jobIdInUse(id: string): BlockError {
+  return new BlockError(`Job ID '${id}' already in use`)
+}
+
+export function speedInvalid(): BlockError {
+  return new BlockError("Parameter 'speed' expects a non-negative value")
+}
