@@ -97,12 +97,14 @@ export abstract class BlockDriver {
   }
 
   /**
-   * Permissions that this node takes on `child`, given what its own parents hold in total. A backing image is only read,
-   * and nobody may change what the overlay reads through it.
+   * Permissions that this node takes on `child`, given what its own parents hold in total. A backing image is only read;
+   * others may change it if the overlay's users can live with changing data.
    */
   childPermissions(child: BlockChild, parentPermission: number, parentShared: number): { permission: number; shared: number } {
     if (child.role === 'cow') {
-      return { permission: Permission.ConsistentRead, shared: Permission.ConsistentRead | Permission.WriteUnchanged }
+      const changing = (parentShared & Permission.Write) !== 0 ? Permission.Write | Permission.Resize : Permission.None
+      const shared = Permission.ConsistentRead | Permission.WriteUnchanged | changing
+      return { permission: parentPermission & Permission.ConsistentRead, shared }
     }
     return { permission: parentPermission | Permission.ConsistentRead, shared: parentShared }
   }

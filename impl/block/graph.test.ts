@@ -8,7 +8,7 @@ import { BlockError } from './error'
 import { type BlockLimits, Permission } from './flags'
 import type { BlockGraph } from './graph'
 import type { BlockChild, BlockNode } from './node'
-import { MemoryDriver, testBench } from './testing'
+import { MemoryDriver, OverlayDriver, testBench } from './testing'
 
 const READ_WRITE = Permission.ConsistentRead | Permission.Write
 const ALL_BUT_WRITE = Permission.All & ~Permission.Write
@@ -144,6 +144,35 @@ test('a node whose length is no multiple of its blocks takes writers only if the
   const node = graph.addNode({ name: 'odd', driver })
   assert.throws(() => device(graph, 'd', node), /Image size is not a multiple of request alignment/)
   new BlockBackend(graph, 'e').attach(node, READ_WRITE | Permission.Resize, Permission.All)
+})
+
+test('a user that leaves takes nothing from the others, even if they could not come in any more', () => {
+  const { graph } = testBench()
+  const driver = new MemoryDriver(8192 - 512)
+  driver.limitsWanted = { requestAlignmentBytes: 4096 }
+  const format = raw(graph, 'fmt', graph.addNode({ name: 'odd', driver }))
+  const resizer = new BlockBackend(graph, 'resizer')
+  resizer.attach(format, READ_WRITE | Permission.Resize, Permission.All)
+  const writer = device(graph, 'writer', format)
+  resizer.detach()
+  assert.is(format.children.get('file')!.permission, READ_WRITE)
+  writer.detach()
+  assert.is(format.children.get('file')!.permission, Permission.ConsistentRead)
+})
+
+test('a backing image is read by its overlay, and written to by others only if nobody minds', () => {
+  const { graph } = testBench()
+  const base = memory(graph, 'base')
+  const overlay = graph.addNode({
+    name: 'overlay',
+    driver: new OverlayDriver(8192),
+    children: [{ name: 'backing', role: 'cow', node: base }],
+  })
+  const user = device(graph, 'user', overlay)
+  assert.is(overlay.backing!.permission, Permission.ConsistentRead)
+  device(graph, 'second', base).dispose()
+  user.setPermissions(READ_WRITE, ALL_BUT_WRITE)
+  assert.throws(() => device(graph, 'third', base), /unshared by node 'overlay' \(uses node 'base' as 'backing' child\)/)
 })
 
 test('detect-zeroes=unmap needs discard=unmap', () => {

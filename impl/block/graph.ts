@@ -15,7 +15,7 @@ import { flushNode } from './io_flush'
 import { mergeLimits } from './limits'
 import { BlockChild, BlockNode, type BlockParent, type ChildRole, type NodeOptions, type RequestGate } from './node'
 import { checkUnblocked } from './op_blockers'
-import { Journal, refreshPermissions, setPermissions } from './permissions'
+import { Journal, loosenPermissions, refreshPermissions, setPermissions } from './permissions'
 
 export interface NewNode {
   /** Absent: a name is made up, `#block000`. */
@@ -142,8 +142,7 @@ export class BlockGraph {
       edge.isAttached = false
       settleEdge(edge)
       edge.node.parents.delete(edge)
-      // Fewer users cannot conflict.
-      refreshPermissions([edge.node], new Journal())
+      loosenPermissions(edge.node)
     }
     node.children.clear()
     node.filtered = null
@@ -168,7 +167,7 @@ export class BlockGraph {
     edge.isAttached = false
     settleEdge(edge)
     edge.node.parents.delete(edge)
-    refreshPermissions([edge.node], new Journal())
+    loosenPermissions(edge.node)
   }
 
   /** Changes what a root edge holds. Throws BlockError and changes nothing if that is excluded. */

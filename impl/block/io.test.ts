@@ -1,6 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { EINVAL, EIO, ENOMEDIUM, ENOSPC, ENOTSUP, EPERM, type Errno, makeLabel, OK } from '../co'
+import { type Co, EINVAL, EIO, ENOMEDIUM, ENOSPC, ENOTSUP, EPERM, type Errno, makeLabel, OK } from '../co'
 import { BlockBackend } from './backend'
 import { DirtyBitmap } from './dirty_bitmap'
 import { Permission, RequestFlag } from './flags'
@@ -135,6 +135,14 @@ test('writers into one block wait for each other, and none of their bytes is los
   stack.clock.run()
   assert.equal(results, new Array(8).fill(OK))
   for (let index = 0; index < 8; index++) assert.equal(read(stack, index * 512, 512), bytes(512, index + 1))
+})
+
+test('a read that comes during a read-modify-write of its block sees what that leaves', () => {
+  const stack = memoryStack(8 * KIB, { requestAlignmentBytes: 4096 })
+  stack.disk.latencyNs = 100
+  stack.kernel.spawn(stack.backend.pwrite(10, bytes(10, 5)) as unknown as Co<void>, makeLabel('w'))
+  stack.clock.run(50)
+  assert.equal(read(stack, 8, 4), new Uint8Array([0, 0, 5, 5]))
 })
 
 test('long requests are split at the largest transfer, whole blocks at a time', () => {

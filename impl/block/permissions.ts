@@ -51,8 +51,17 @@ export function sharedOf(node: BlockNode): number {
   return shared
 }
 
+/** `refreshPermissions` after a user has gone: what the others may do has been allowed before, so nothing can fail. */
+export function loosenPermissions(node: BlockNode): void {
+  refresh([node], new Journal(), () => {})
+}
+
 /** Brings all edges below `nodes` up to date. Throws BlockError; roll `journal` back then. */
 export function refreshPermissions(nodes: Iterable<BlockNode>, journal: Journal): void {
+  refresh(nodes, journal, checkNode)
+}
+
+function refresh(nodes: Iterable<BlockNode>, journal: Journal, check: (node: BlockNode) => void): void {
   const order: BlockNode[] = []
   const seen = new Set<BlockNode>()
   for (const node of nodes) orderBelow(node, seen, order)
@@ -60,7 +69,7 @@ export function refreshPermissions(nodes: Iterable<BlockNode>, journal: Journal)
   // Children were put first: a node is looked at when all its parents are final.
   for (let index = order.length - 1; index >= 0; index--) {
     const node = order[index]!
-    checkNode(node)
+    check(node)
     const needed = neededOf(node)
     const shared = sharedOf(node)
     for (const child of node.children.values()) {
