@@ -4,7 +4,7 @@ import * as path from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Subject } from '../properties/campaign'
-import { type Report, writeReport } from '../reports/format'
+import { type Report, readReport, writeReport } from '../reports/format'
 import { samplePlan, sampleReport } from '../reports/testing'
 import type { WorldResult } from '../sim/verdict'
 import { replay } from './replay'
@@ -91,6 +91,19 @@ test('--json prints one object, --trace every event', () => {
   assert.is(outcome.verdict, 'reproduced')
   assert.is(outcome.failure.key, 'content/destination-stale')
   assert.match(run(reportOf(failing), failing, { trace: true }).text, /^ {6}#60/)
+})
+
+test('--shrink writes a smaller world that fails in the same way', () => {
+  const guest = ['g1', 'g2', 'g3'].map((id) => ({ ...samplePlan.guest[0]!, id }))
+  const needsSecond = {
+    run: (plan: typeof samplePlan): WorldResult =>
+      (plan.guest.some(({ id }) => id === 'g2') ? failing : healthy).run({ ...plan, seed: 'abc.7' }, 'last'),
+  }
+  const { text } = run(reportOf(failing, { plan: { ...samplePlan, guest } }), needsSecond, { shrink: true })
+  assert.match(text, /shrunk: nothing can be left out after \d+ worlds/)
+  const small = readReport(file.replace('.json', '.small.json'))
+  assert.ok(small.ok)
+  assert.equal(small.ok && small.report.plan.guest.map(({ id }) => id), ['g2'])
 })
 
 test.run()

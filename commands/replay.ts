@@ -4,9 +4,10 @@
  */
 import { Command } from 'commander'
 import { checkExactness, hangResult, runOrCatch, type Subject } from '../properties/campaign'
-import { type Report, readReport } from '../reports/format'
-import { eventText, failureText, plainStyle, type Style } from '../reports/text'
+import { type Report, readReport, writeReport } from '../reports/format'
+import { counted, eventText, failureText, plainStyle, type Style } from '../reports/text'
 import { type Judgement, judgeReplay, judgeStale } from '../reports/verdict'
+import type { Plan } from '../sim/plan'
 import type { WorldResult } from '../sim/verdict'
 import { EXIT_CODES_HELP, parseOrExitCode, runProgram, type Streams } from './cli'
 import { HANG_SECONDS } from './fleet'
@@ -25,6 +26,7 @@ Prints one of:
 interface ReplayOptions {
   json?: boolean
   trace?: boolean
+  shrink?: boolean
 }
 
 export interface ReplayContext {
@@ -41,22 +43,32 @@ export function replay(file: string, options: ReplayOptions, context: ReplayCont
   if (!reading.ok) return printJudgement(judgeStale(reading.reason), null, options, out, style)
   const { report } = reading
   const result = runReport(report, subject(), options.trace === true, hangSeconds)
-  const again: Report | null =
-    result.failure === null
-      ? null
-      : {
-          ...report,
-          failure: result.failure,
-          trace: {
-            events: result.events,
-            timeNs: result.timeNs,
-            hash: result.hash,
-            checkpoints: result.checkpoints,
-            last: result.trace,
-          },
-        }
+  const again = reportOf(report, report.plan, result)
   if (options.trace === true && options.json !== true) for (const record of result.trace) out.write(`${eventText(record)}\n`)
-  return printJudgement(judgeReplay(report, result), again, options, out, style)
+  const exitCode = printJudgement(judgeReplay(report, result), again, options, out, style)
+  if (options.shrink === true && again !== null) {
+    const text = shrinkReport(file, again, result, subject())
+    if (options.json !== true) out.write(`\n${text}`)
+  }
+  return exitCode
+}
+
+/** Writes the smallest world that fails in the same way beside the report; gives its text. */
+function shrinkReport(file: string, report: Report, result: WorldResult, subject: Pick<Subject, 'run'>): string {
+  const { shrinkFailure }: typeof import('../properties/shrink') = require('../properties/shrink')
+  const shrunk = shrinkFailure(report.plan, result, (plan) => runOrCatch(subject, plan, 'last'))
+  const small = reportOf(report, shrunk.plan, shrunk.result)
+  if (small === null) throw new Error('the shrinker gave a world that does not fail')
+  const smallFile = file.replace(/([.]json)?$/, '.small.json')
+  writeReport(smallFile, small)
+  const how = `${shrunk.isMinimal ? 'nothing can be left out' : 'not minimal yet'} after ${counted(shrunk.runs, 'world')}`
+  return `${failureText(small, smallFile)}\nshrunk: ${how}\n`
+}
+
+/** The report with what its world does now; null if the world does not fail. */
+function reportOf(report: Report, plan: Plan, result: WorldResult): Report | null {
+  const { failure, events, timeNs, hash, checkpoints, trace } = result
+  return failure === null ? null : { ...report, plan, failure, trace: { events, timeNs, hash, checkpoints, last: trace } }
 }
 
 /** A report about two runs that differ takes two runs; one about a hang takes a guard. */
@@ -86,6 +98,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     .argument('<file>', 'a report')
     .option('--json', 'print the outcome as one JSON object')
     .option('--trace', 'print all events, not only the last ones')
+    .option('--shrink', 'look for the smallest world that fails in the same way; writes FILE.small.json')
     .addHelpText('after', VERDICTS_HELP + EXIT_CODES_HELP)
     .allowExcessArguments(false)
   const exitCode = parseOrExitCode(command, args, streams)
