@@ -6,9 +6,21 @@
  * What never may: a transition outside the table; a paused job that runs while any pause is left; a wake-up that is lost
  * because the job was busy when it came (whoever sleeps has checked its conditions in the same step).
  */
-import { assert, type Co, type Coroutine, ECANCELED, type Errno, type Kernel, makeLabel, OK, strerror, type WaitReason } from '../co'
-import { cannotComplete, pausedByUser, speedInvalid, verbRefused } from './errors'
+
 import { BlockError } from '../block/error'
+import {
+  assert,
+  type Co,
+  type Coroutine,
+  ECANCELED,
+  type Errno,
+  type Kernel,
+  makeLabel,
+  OK,
+  strerror,
+  type WaitReason,
+} from '../co'
+import { cannotComplete, pausedByUser, speedInvalid, verbRefused } from './errors'
 import type { JobManager } from './job_manager'
 import { Progress } from './progress'
 import { RateLimit } from './rate_limit'
@@ -316,7 +328,6 @@ export abstract class Job {
     // The switch-over has begun and cannot be undone: the job ends as it would have.
     if (this.isConcluding) return
     const isForced = force || !this.isReady
-    if (this.isDone && !isForced) return
     this.isCancelRequested = true
     this.isForceCancelled ||= isForced
     if (this.isUserPaused) this.endUserPause()

@@ -1,0 +1,62 @@
+/**
+ * The end of a mirror: its filter leaves the graph and, if asked for, the target takes the place of the source. Both are
+ * drained, so no guest notices the moment.
+ *
+ * What may fail: the switch-over, when the graph has become one that does not allow it (EPERM); the filter leaves all the
+ * same.
+ */
+import { type BlockBackend, BlockError, type BlockNode, type OperationBlocker } from '../../block'
+import { assert, type Co, EPERM, type Errno, OK } from '../../co'
+import { checkReplaceable } from './options'
+import type { MirrorState } from './state'
+
+/** What a mirror holds in the graph. */
+export interface MirrorPlaces {
+  readonly filter: BlockNode
+  /** On the filter: forbids a change of length, and stops the job in drained sections. */
+  readonly jobBackend: BlockBackend
+  /** The node that the target replaces. */
+  readonly replaced: BlockNode
+  readonly blocker: OperationBlocker
+}
+
+/** Call with the source drained; it is not any more afterwards. */
+export function* leaveGraph(state: MirrorState, places: MirrorPlaces, switchesOver: boolean): Co<Errno> {
+  const { source, target } = state
+  const { graph } = source
+  const { filter, jobBackend, replaced, blocker } = places
+  assert(source.quiesceCount > 0, 'leave-drained')
+  assert(state.backgroundCount === 0 && state.activeCount === 0 && state.operationsInFlight.isEmpty, 'leave-at-rest')
+  yield* graph.drainedBegin(target)
+  if (replaced !== source) yield* graph.drainedBegin(replaced)
+  state.phase = 'finished'
+  state.isReleased = true
+  state.targetBackend.detach()
+  source.blockers.delete(blocker)
+  target.blockers.delete(blocker)
+  const errno = switchesOver ? switchOver(state, replaced) : OK
+  jobBackend.detach()
+  graph.removeFilter(filter)
+  yield* graph.removeNode(filter)
+  if (replaced !== source) graph.drainedEnd(replaced)
+  graph.drainedEnd(target)
+  graph.drainedEnd(source)
+  return errno
+}
+
+function switchOver(state: MirrorState, replaced: BlockNode): Errno {
+  const { source, target } = state
+  const wasReadOnly = target.options.readOnly
+  try {
+    if (source.graph.nodes.get(replaced.name) !== replaced) return EPERM
+    checkReplaceable(source, replaced)
+    // Guests of a read-only disk keep a read-only one.
+    target.options.readOnly = replaced.options.readOnly
+    source.graph.replaceNode(replaced, target)
+    return OK
+  } catch (error) {
+    assert(error instanceof BlockError, 'graph-refuses-in-words', () => String(error))
+    target.options.readOnly = wasReadOnly
+    return EPERM
+  }
+}

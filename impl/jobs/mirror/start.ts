@@ -1,0 +1,82 @@
+/** Starting a mirror: everything is checked, then the filter goes into the graph, then the job starts. */
+import { BlockBackend, type BlockGraph, type OperationBlocker, Permission } from '../../block'
+import { assert, type Co } from '../../co'
+import { speedInvalid } from '../errors'
+import type { JobManager } from '../job_manager'
+import type { MirrorPlaces } from './completion'
+import { MirrorFilter } from './filter'
+import { MirrorJob } from './job'
+import { checkOptions, findReplaced, type MirrorOptions } from './options'
+import { MirrorState } from './state'
+
+const BLOCKER: OperationBlocker = { reason: 'block device is in use by block job: mirror', allows: new Set() }
+
+/**
+ * Starts mirroring. Throws BlockError, with the graph as it was, if that is not possible. Images of different length are
+ * no such error: the job itself ends with it, as QEMU's does.
+ */
+export function* startMirror(graph: BlockGraph, jobs: JobManager, options: MirrorOptions): Co<MirrorJob> {
+  checkOptions(options)
+  const replaced = findReplaced(options)
+  jobs.checkId(options.jobId)
+  if (!Number.isSafeInteger(options.speedBytesPerSecond) || options.speedBytesPerSecond < 0) throw speedInvalid()
+  const { jobId: id, speedBytesPerSecond, autoFinalize, autoDismiss, source, target } = options
+  const job = new MirrorJob(jobs, { id, speedBytesPerSecond, autoFinalize, autoDismiss })
+  yield* graph.drainedBegin(source)
+  try {
+    // Others may have come while the guests were being stopped.
+    checkOptions(options)
+    jobs.checkId(id)
+    const blocker: OperationBlocker = { ...BLOCKER }
+    const { state, places } = yield* insert(graph, options, job, { replaced, blocker })
+    source.blockers.add(blocker)
+    target.blockers.add(blocker)
+    assert(places.filter.filtered?.node === source, 'filter-in-place')
+    jobs.add(job)
+    assert(job.view === state, 'view-of-state')
+    job.start()
+  } finally {
+    graph.drainedEnd(source)
+  }
+  return job
+}
+
+type Chosen = Pick<MirrorPlaces, 'replaced' | 'blocker'>
+
+/** Puts the filter above the source and takes hold of both ends, or leaves the graph as it was. */
+function* insert(
+  graph: BlockGraph,
+  options: MirrorOptions,
+  job: MirrorJob,
+  chosen: Chosen,
+): Co<{ state: MirrorState; places: MirrorPlaces }> {
+  const { source, target, filterNodeName } = options
+  const driver = new MirrorFilter()
+  const filter = graph.addNode({
+    ...(filterNodeName === undefined ? {} : { name: filterNodeName }),
+    driver,
+    children: [{ name: 'backing', role: 'filtered', node: source }],
+    // Discards must come through; the source's own option decides about them.
+    options: { discard: 'unmap', readOnly: source.options.readOnly },
+  })
+  filter.isImplicit = filterNodeName === undefined
+  const targetBackend = new BlockBackend(graph, '', job.targetHooks())
+  targetBackend.queuesWhileDrained = false
+  const jobBackend = new BlockBackend(graph, '', job.sourceHooks())
+  assert(filter.filtered !== null, 'filter-filters')
+  const state = new MirrorState(options, filter.filtered, targetBackend)
+  const places: MirrorPlaces = { filter, jobBackend, ...chosen }
+  job.settleDown(state, places)
+  driver.serve(state)
+  try {
+    targetBackend.attach(target, Permission.Write, Permission.WriteUnchanged)
+    graph.insertFilter(filter, source)
+    jobBackend.attach(filter, Permission.None, Permission.All & ~Permission.Resize)
+  } catch (error) {
+    if (targetBackend.root !== null) targetBackend.detach()
+    if (filter.parents.size > 0) graph.removeFilter(filter)
+    yield* graph.removeNode(filter)
+    throw error
+  }
+  return { state, places }
+}

@@ -1,0 +1,67 @@
+/**
+ * The only places where the mirror writes to its target. They keep the zero bitmap true: a chunk's bit is cleared before
+ * data is submitted and set after a zero write that covered it, and no zero write is sent where the bit is set.
+ *
+ * What may fail: the target, as an errno; ECANCELED when the job has been cancelled by force, after which nothing more
+ * is sent.
+ */
+import { isZero } from '../../block'
+import { assert, type Co, ECANCELED, type Errno, OK } from '../../co'
+import type { MirrorState } from './state'
+
+/** Zeroes a range, without what is known to read zero already. Not empty. */
+export function* zeroTarget(state: MirrorState, offsetBytes: number, endBytes: number, flags: number): Co<Errno> {
+  assert(offsetBytes < endBytes && endBytes <= state.lengthBytes, 'zero-range', () => `${offsetBytes}..${endBytes}`)
+  const zeroes = state.zeroes
+  for (let at = offsetBytes; at < endBytes; ) {
+    const startBytes = zeroes === null ? at : zeroes.nextUnknown(at, endBytes)
+    state.statistics.skippedZeroBytes += startBytes - at
+    if (startBytes === endBytes) break
+    if (state.control.isForceCancelled) return ECANCELED
+    const stopBytes = zeroes === null ? endBytes : zeroes.nextKnown(startBytes, endBytes)
+    assert(stopBytes > startBytes, 'zero-progress')
+    const errno = yield* state.targetBackend.pwriteZeroes(startBytes, stopBytes - startBytes, flags)
+    if (errno !== OK) return errno
+    if (zeroes !== null) zeroes.setCovered(startBytes, stopBytes - startBytes)
+    state.statistics.zeroedBytes += stopBytes - startBytes
+    at = stopBytes
+  }
+  return OK
+}
+
+/** Writes data. Not empty. */
+export function writeTarget(state: MirrorState, offsetBytes: number, data: Uint8Array): Co<Errno> {
+  assert(data.length > 0 && offsetBytes + data.length <= state.lengthBytes, 'write-range')
+  return state.detectsZeroes ? writeDetecting(state, offsetBytes, data) : writeData(state, offsetBytes, data)
+}
+
+function* writeData(state: MirrorState, offsetBytes: number, data: Uint8Array): Co<Errno> {
+  if (state.control.isForceCancelled) return ECANCELED
+  state.zeroes?.clearTouched(offsetBytes, data.length)
+  const errno = yield* state.targetBackend.pwrite(offsetBytes, data)
+  if (errno === OK) state.statistics.copiedBytes += data.length
+  return errno
+}
+
+/**
+ * The target's node would turn a buffer of zeroes into a zero write anyhow. Doing it here, chunk by chunk, finds more of
+ * them and leaves chunks alone that read zero already.
+ */
+function* writeDetecting(state: MirrorState, offsetBytes: number, data: Uint8Array): Co<Errno> {
+  const endBytes = offsetBytes + data.length
+  for (let at = offsetBytes; at < endBytes; ) {
+    let stop = Math.min(state.chunkCeiling(at + 1), endBytes)
+    const isZeroRun = isZero(data.subarray(at - offsetBytes, stop - offsetBytes))
+    for (let next = stop; next < endBytes; stop = next) {
+      next = Math.min(state.chunkCeiling(stop + 1), endBytes)
+      if (isZero(data.subarray(stop - offsetBytes, next - offsetBytes)) !== isZeroRun) break
+    }
+    assert(stop > at, 'detect-progress')
+    const errno = isZeroRun
+      ? yield* zeroTarget(state, at, stop, state.detectedZeroFlags)
+      : yield* writeData(state, at, data.subarray(at - offsetBytes, stop - offsetBytes))
+    if (errno !== OK) return errno
+    at = stop
+  }
+  return OK
+}
