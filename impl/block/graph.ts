@@ -131,7 +131,7 @@ export class BlockGraph {
     yield* flushNode(node)
     for (const edge of node.children.values()) yield* flushNode(edge.node)
     yield* node.driver.close()
-    assert(node.parents.size === 0 && node.quiesceCount === 1, 'removed-node-unused', () => node.name)
+    assert(node.parents.size === 0 && node.quiesceCount > 0, 'removed-node-unused', () => node.name)
     this.nodes.delete(node.name)
     this.cutChildren(node)
     this.drainedEnd(node)
