@@ -1,0 +1,78 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { MemoryDriver } from '../../block/testing'
+import type { Co, Errno } from '../../co'
+import { CHUNK, LENGTH, mirrorBench, plant } from './testing'
+
+const CLUSTER = 4 * CHUNK
+
+/**
+ * A target that names a backing image which is not attached: the first write to a cluster fills the rest of it with
+ * zeroes, and a cluster that was never written will show the backing image, here bytes of 0xbb.
+ */
+class Overlay extends MemoryDriver {
+  readonly isWritten = new Uint8Array(LENGTH / CLUSTER)
+
+  override info() {
+    return { clusterBytes: CLUSTER, subclusterBytes: CLUSTER }
+  }
+  private touch(offsetBytes: number, lengthBytes: number): void {
+    for (let cluster = Math.floor(offsetBytes / CLUSTER); cluster * CLUSTER < offsetBytes + lengthBytes; cluster++) {
+      this.isWritten[cluster] = 1
+    }
+  }
+  override *pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    this.touch(offsetBytes, buffer.length)
+    return yield* super.pwrite(offsetBytes, buffer, flags)
+  }
+  override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    assert.is(flags & 1, 0, 'deallocating would show the backing image')
+    this.touch(offsetBytes, lengthBytes)
+    return yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags)
+  }
+  /** What a fresh open with the backing image reads. */
+  finally(): Uint8Array {
+    const bytes = this.data.slice()
+    for (let cluster = 0; cluster < this.isWritten.length; cluster++) {
+      if (this.isWritten[cluster] === 0) bytes.fill(0xbb, cluster * CLUSTER, (cluster + 1) * CLUSTER)
+    }
+    return bytes
+  }
+}
+
+test('a full mirror writes every cluster of a target with a detached backing image', () => {
+  const target = new Overlay(LENGTH)
+  const bench = mirrorBench({ target })
+  plant(bench.source, CHUNK, CHUNK, 1)
+  const job = bench.start({ targetHasDetachedBacking: true })
+  assert.is.not(job.view.cowWords, null)
+  bench.complete(job)
+  assert.equal(target.finally(), bench.source.data)
+})
+
+test('only whole clusters are written at first, in the background and in active writes', () => {
+  for (const copyMode of ['background', 'write-blocking'] as const) {
+    const target = new Overlay(LENGTH)
+    const bench = mirrorBench({ target })
+    // What the backing image holds is in the source too: it reads the same through its own.
+    plant(bench.source, 0, LENGTH, 0xbb)
+    const job = bench.start({ targetHasDetachedBacking: true, sync: 'none', copyMode })
+    bench.clock.run()
+    bench.write(CHUNK + 512, 512, 1)
+    bench.run(bench.device.pwriteZeroes(CLUSTER + CHUNK, CHUNK))
+    bench.run(bench.device.pwriteZeroes(2 * CLUSTER, CLUSTER))
+    bench.clock.run()
+    assert.equal([...target.isWritten], [1, 1, 1, 0], copyMode)
+    assert.equal(target.finally(), bench.source.data, copyMode)
+    const before = target.requests('write').length
+    bench.write(CHUNK + 512, 512, 2)
+    bench.clock.run()
+    const last = target.requests('write').at(-1)!
+    assert.is(target.requests('write').length, before + 1)
+    assert.ok(last.lengthBytes <= CHUNK, 'the cluster is known to be whole')
+    bench.complete(job)
+    assert.equal(target.finally(), bench.source.data, copyMode)
+  }
+})
+
+test.run()
