@@ -32,7 +32,8 @@ export class BlockBackend implements BlockParent, RequestGate {
   inFlight = 0
   /** False lets requests through a drained section. */
   queuesWhileDrained = true
-  private readonly hooks: BackendHooks
+  /** Of the present owner; a device that takes the backend over puts its own in. */
+  hooks: BackendHooks
   private readonly waiting: WaitQueue
   private quiesceCount = 0
 

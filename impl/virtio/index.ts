@@ -1,0 +1,5 @@
+export { BlkStatus, VirtioBlk } from './blk'
+export { RANGE_MAX_SECTORS, type VirtioBlkOptions, type VirtioBlkSettings } from './blk_options'
+export { DeviceStatus, InterruptCause, type InterruptLine, VirtioDevice } from './device'
+export { GuestMemory } from './guest_memory'
+export { MMIO_BYTES, VirtioMmio } from './mmio'
