@@ -75,4 +75,15 @@ test('only whole clusters are written at first, in the background and in active 
   }
 })
 
+test('a run of dirty chunks does not reach into a cluster that has not been written', () => {
+  const target = new Overlay(LENGTH)
+  const bench = mirrorBench({ target })
+  plant(bench.source, 0, LENGTH, 0xbb)
+  const job = bench.start({ targetHasDetachedBacking: true, sync: 'none' })
+  bench.clock.run()
+  bench.write(3 * CHUNK, 2 * CHUNK, 1)
+  bench.complete(job)
+  assert.equal(target.finally(), bench.source.data)
+})
+
 test.run()

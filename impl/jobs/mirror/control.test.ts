@@ -1,5 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { MemoryDriver } from '../../block/testing'
 import { EIO, ENOSPC } from '../../co'
 import type { MirrorJob } from './job'
 import { CHUNK, LENGTH, type MirrorBench, mirrorBench, plant } from './testing'
@@ -173,6 +174,30 @@ test('a switch-over that has become impossible fails the job and keeps the sourc
   assert.is(bench.device.root!.node, bench.sourceNode)
 })
 
+test('what was replaceable at the start is looked at again at the end', () => {
+  class PassThrough extends MemoryDriver {
+    override readonly isFilter = true
+    override readonly isProtocol = false
+  }
+  const bench = mirrorBench()
+  const filter = bench.graph.addNode({
+    name: 'filter',
+    driver: new PassThrough(LENGTH),
+    children: [{ name: 'file', role: 'filtered', node: bench.sourceNode }],
+  })
+  const job = bench.start({ source: filter, replaces: 'src', autoFinalize: false })
+  bench.clock.run()
+  job.complete()
+  bench.clock.run()
+  const filtered = filter.filtered
+  filter.filtered = null
+  job.finalize()
+  bench.clock.run()
+  filter.filtered = filtered
+  assert.is(job.errorText, 'Operation not permitted')
+  assert.is(bench.device.root!.node, bench.sourceNode)
+})
+
 test('without auto-finalize the guest is frozen in pending until finalize', () => {
   const bench = mirrorBench()
   const job = readyJob(bench, { autoFinalize: false, autoDismiss: false })
@@ -297,6 +322,7 @@ test('a failed flush counts as an error of the target', () => {
   bench.target.fail = failing('flush', EIO, 1)
   job.complete()
   bench.clock.run()
+  assert.is(bench.story().filter((name) => name === 'BLOCK_JOB_ERROR').length, 4)
   assert.is(job.status, 'null')
   assert.is(job.errorText, null)
 })

@@ -293,6 +293,58 @@ test('an active write to a part of a dirty chunk leaves the chunk dirty', () => 
   assert.equal(bench.target.data, bench.source.data)
 })
 
+test('an active write of a whole dirty chunk spares the background the copy', () => {
+  const bench = mirrorBench()
+  plant(bench.source, 0, LENGTH, 1)
+  bench.source.latencyNs = 1000
+  bench.target.latencyNs = 1000
+  const job = bench.start({ copyMode: 'write-blocking', speedBytesPerSecond: 1 })
+  bench.clock.run(1_000_000)
+  bench.spawn('guest', bench.device.pwrite(4 * CHUNK, new Uint8Array(CHUNK).fill(2)))
+  // The background arrives at the chunk while the guest's request has it.
+  job.setSpeed(0)
+  bench.clock.run(1_000_500)
+  assert.is((job.view.dirtyWords[0]! >>> 4) & 1, 1)
+  bench.clock.run()
+  const toChunk = bench.target
+    .requests('write')
+    .filter(({ offsetBytes, lengthBytes }) => offsetBytes <= 4 * CHUNK && offsetBytes + lengthBytes >= 5 * CHUNK)
+  assert.is(toChunk.length, 1)
+  assert.equal(bench.target.data, bench.source.data)
+})
+
+test('the background looks again at a chunk that it had to wait for', () => {
+  const bench = mirrorBench()
+  plant(bench.source, 0, CHUNK, 1)
+  bench.source.latencyNs = 1000
+  bench.target.latencyNs = 1000
+  const job = bench.start({ copyMode: 'write-blocking', sync: 'none' })
+  bench.clock.run()
+  job.pause()
+  bench.clock.run()
+  bench.spawn('part', bench.device.pwrite(0, new Uint8Array(512).fill(2)))
+  bench.clock.run(bench.clock.nowNs() + 1)
+  bench.spawn('all', bench.device.pwrite(0, new Uint8Array(CHUNK).fill(3)))
+  bench.target.fail = (request) => (request.lengthBytes === 512 ? EIO : 0)
+  bench.clock.run(bench.clock.nowNs() + 1)
+  job.resume()
+  bench.clock.run()
+  assert.is(bench.target.data[0], 3)
+  assert.equal(bench.target.data.subarray(0, CHUNK), bench.source.data.subarray(0, CHUNK))
+})
+
+test('what cannot be zeroed first is copied', () => {
+  const bench = mirrorBench()
+  plant(bench.target, 0, LENGTH, 9)
+  plant(bench.source, CHUNK, CHUNK, 1)
+  let failed = 0
+  bench.target.fail = (request) => (request.kind === 'zero' && failed++ === 0 ? EIO : 0)
+  const job = bench.start()
+  bench.clock.run()
+  assert.is(job.status, 'ready')
+  assert.equal(bench.target.data, bench.source.data)
+})
+
 test('the target takes the name that the user wants replaced, which must be the source', () => {
   const bench = mirrorBench()
   const other = bench.graph.addNode({ name: 'other', driver: new MemoryDriver(LENGTH) })
