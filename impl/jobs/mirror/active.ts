@@ -14,8 +14,8 @@ import type { MirrorState } from './state'
 import { writeTarget, zeroTarget } from './target_writes'
 
 export function* activeWrite(state: MirrorState, offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
-  // The guest may change its memory meanwhile: both sides must get the same bytes.
-  const data = buffer.slice()
+  // The guest may change its memory meanwhile: both sides must get the same bytes. (`slice` of a Buffer copies nothing.)
+  const data = new Uint8Array(buffer)
   const operation = begin(state, 'active-write', offsetBytes, data.length)
   if (!state.operationsInFlight.tryClaim(operation)) yield* state.operationsInFlight.waitForClaim(operation)
   const errno = yield* state.sourceChild.pwrite(offsetBytes, data, flags)

@@ -1,7 +1,15 @@
 /** For tests only: two disks in memory, a guest's device on the first one, and a mirror between them. */
-import { BlockBackend, type BlockNode, type NodeOptions, Permission } from '../../block'
+import {
+  BlockBackend,
+  type BlockNode,
+  type BlockStatus,
+  type NodeOptions,
+  Permission,
+  StatusFlag,
+  type StatusMode,
+} from '../../block'
 import { MemoryDriver, type TestBench, testBench } from '../../block/testing'
-import { type Co, type Coroutine, type Errno, makeLabel } from '../../co'
+import { type Co, type Coroutine, type Errno, makeLabel, OK } from '../../co'
 import { type JobEvent, JobManager } from '../job_manager'
 import type { MirrorJob } from './job'
 import type { MirrorOptions } from './options'
@@ -33,6 +41,8 @@ export interface BenchOptions {
   lengthBytes?: number
   source?: MemoryDriver
   target?: MemoryDriver
+  /** The image below the source. */
+  base?: MemoryDriver
   sourceOptions?: Partial<NodeOptions>
   targetOptions?: Partial<NodeOptions>
 }
@@ -43,7 +53,13 @@ export function mirrorBench(options: BenchOptions = {}): MirrorBench {
   const lengthBytes = options.lengthBytes ?? LENGTH
   const source = options.source ?? new MemoryDriver(lengthBytes)
   const target = options.target ?? new MemoryDriver(lengthBytes)
-  const sourceNode = graph.addNode({ name: 'src', driver: source, options: { discard: 'unmap', ...options.sourceOptions } })
+  const below = options.base === undefined ? null : graph.addNode({ name: 'base', driver: options.base })
+  const sourceNode = graph.addNode({
+    name: 'src',
+    driver: source,
+    children: below === null ? [] : [{ name: 'backing', role: 'cow', node: below }],
+    options: { discard: 'unmap', ...options.sourceOptions },
+  })
   const targetNode = graph.addNode({ name: 'tgt', driver: target, options: { discard: 'unmap', ...options.targetOptions } })
   const device = new BlockBackend(graph, 'drive0')
   device.attach(sourceNode, Permission.ConsistentRead | Permission.Write, Permission.All)
@@ -104,6 +120,29 @@ function defaults(source: BlockNode, target: BlockNode): MirrorOptions {
     onTargetError: 'report',
     autoFinalize: true,
     autoDismiss: true,
+  }
+}
+
+/** An image above another one: what it does not hold reads from there, or as zeroes. */
+export class OverlayDriver extends MemoryDriver {
+  override readonly isProtocol = false
+  override readonly supportsBacking = true
+
+  override *pread(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    const errno = yield* super.pread(offsetBytes, buffer, flags)
+    const backing = this.node.backing
+    if (errno !== OK || backing === null) return errno
+    const below = new Uint8Array(buffer.length)
+    const belowErrno = yield* backing.pread(offsetBytes, below, flags)
+    for (let at = 0; at < buffer.length; at++) {
+      if (this.allocated[Math.floor((offsetBytes + at) / this.unitBytes)] === 0) buffer[at] = below[at]!
+    }
+    return belowErrno
+  }
+  override *blockStatus(mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
+    const status = yield* super.blockStatus(mode, offsetBytes, lengthBytes)
+    if ((status.flags & StatusFlag.Data) === 0) status.flags = StatusFlag.None
+    return status
   }
 }
 
