@@ -17,6 +17,9 @@ const RUNS_PER_SECOND = 10
 /** Runs that need no I/O before others get their turn. */
 export const BUSY_STEPS_MAX = 32
 
+/** The parts of a piece without holes; the splitter's own list changes while the copy runs. */
+const ALL_DATA: readonly number[] = []
+
 /** Parks the job until something has happened; the job provides it. */
 export type SleepUntilKick = (reason: WaitReason) => Co<void>
 
@@ -169,7 +172,7 @@ export class BackgroundCopier implements WaitReason {
     const operation = state.operationsInFlight.split(run, 'copy', lengthBytes)
     state.freeBufferBytes -= bufferBytes
     this.account(lengthBytes)
-    this.spawn(operation, this.copy(operation, bufferBytes, parts.length === 0 ? parts : parts.slice()))
+    this.spawn(operation, this.copy(operation, bufferBytes, parts.length === 0 ? ALL_DATA : parts.slice()))
   }
 
   private account(bytes: number): void {
