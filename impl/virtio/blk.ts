@@ -31,6 +31,7 @@ export const enum BlkStatus {
 }
 
 const ID_BYTES = 20
+const STATUS_BYTES = 1
 const RANGE_FLAG_UNMAP = 1
 /** Most data of one request: bounds what a guest can make the device hold. */
 const TRANSFER_MAX_BYTES = 64 << 20
@@ -119,14 +120,11 @@ export class VirtioBlk extends VirtioDevice {
   protected override serveQueue(queue: Virtqueue): void {
     while (!this.isHalted && this.inFlight < this.settings.inFlightMax) {
       const request = this.freeRequests.pop() ?? new BlkRequest(this.memory)
-      const head = queue.pop(request.chain)
-      if (head < 0 || request.chain.readableBytes < HEADER_BYTES || request.chain.writableBytes < 1) {
+      const head = queue.pop(request.chain, HEADER_BYTES, STATUS_BYTES)
+      if (head < 0) {
         this.freeRequests.push(request)
-        if (head === Popped.Empty) {
-          queue.askNotifications(true)
-          return
-        }
-        this.fail(head === Popped.Malformed ? queue.fault : 'a request without header or status')
+        if (head === Popped.Malformed) this.fail(queue.fault)
+        else queue.askNotifications(true)
         return
       }
       request.begin(queue, head)

@@ -28,7 +28,7 @@ const USED_ELEMENT_BYTES = 8
 export class Virtqueue {
   readonly index: number
   readonly sizeMax: number
-  /** Longest chain that the device takes, however the driver lays it out. */
+  /** Segments that the device offers to take; a chain has no more, or as many as the ring. */
   private readonly segmentsMax: number
   private readonly memory: GuestMemory
   /** Set by the driver before the queue is made ready: the size and three guest-physical addresses. */
@@ -59,7 +59,7 @@ export class Virtqueue {
     this.memory = memory
     this.index = index
     this.sizeMax = sizeMax
-    this.segmentsMax = Math.max(sizeMax, segmentsMax)
+    this.segmentsMax = segmentsMax
     this.size = sizeMax
     this.isTaken = new Uint8Array(sizeMax)
   }
@@ -107,8 +107,11 @@ export class Virtqueue {
     return abandoned
   }
 
-  /** Reads the next available chain into `chain` and returns its head, or one of `Popped`. */
-  pop(chain: DescriptorChain): number {
+  /**
+   * Reads the next available chain into `chain` and returns its head, or one of `Popped`. A chain with fewer readable or
+   * writable bytes than any request of the device has is malformed.
+   */
+  pop(chain: DescriptorChain, readableMinBytes: number, writableMinBytes: number): number {
     assert(this.isReady, 'pop-ready')
     const { memory, size } = this
     const available = (memory.readU16(this.availableOffset + 2) - this.availableNext) & 0xffff
@@ -117,8 +120,11 @@ export class Virtqueue {
     const head = memory.readU16(this.availableOffset + RING_HEADER_BYTES + 2 * (this.availableNext & (size - 1)))
     if (head >= size) return this.malformed(`head ${head} is outside a table of ${size}`)
     if (this.isTaken[head] !== 0) return this.malformed(`head ${head} is available a second time`)
-    const fault = chain.read(memory, this.tableOffset, size, head, this.mayIndirect, this.segmentsMax)
+    const fault = chain.read(memory, this.tableOffset, size, head, this.mayIndirect, Math.max(size, this.segmentsMax))
     if (fault !== null) return this.malformed(fault)
+    const { readableBytes, writableBytes } = chain
+    if (readableBytes < readableMinBytes || writableBytes < writableMinBytes)
+      return this.malformed(`a request of ${readableBytes} readable and ${writableBytes} writable bytes`)
     this.availableNext = (this.availableNext + 1) & 0xffff
     this.isTaken[head] = 1
     this.inFlight++
