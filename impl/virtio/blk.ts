@@ -48,9 +48,11 @@ export class VirtioBlk extends VirtioDevice {
   private readonly config: BlkConfig
   private readonly freeRequests: BlkRequest[] = []
   private inFlight = 0
-  private isDrained: boolean
-  /** A queue has been left with work because of `inFlightMax`: it is the first to be served again. */
-  private starvedQueue = -1
+  /** Set by the backend: nothing is taken off the rings meanwhile. */
+  isDrained: boolean
+  /** A queue may have been left with work because of `inFlightMax`; `turn` is the first to be served again. */
+  private isStarved = false
+  private turn = 0
 
   /** Becomes the owner of `backend`, which must have a medium. Throws BlockError for options that no device can have. */
   constructor(kernel: Kernel, backend: BlockBackend, memory: GuestMemory, options: VirtioBlkOptions) {
@@ -80,7 +82,8 @@ export class VirtioBlk extends VirtioDevice {
   protected override resetDevice(): void {
     this.config.capacitySectors = Math.floor(this.backend.lengthBytes / SECTOR_BYTES)
     this.config.isWriteback = this.settings.writeCache
-    this.starvedQueue = -1
+    this.isStarved = false
+    this.turn = 0
   }
 
   override setStatus(value: number): void {
@@ -129,10 +132,11 @@ export class VirtioBlk extends VirtioDevice {
       }
       request.begin(queue, head)
       this.inFlight++
+      this.turn = (queue.index + 1) % this.queues.length
       this.kernel.spawn(this.serve(request), this.labelRequest(queue.index, head))
     }
     queue.askNotifications(false)
-    if (!this.isHalted && this.starvedQueue < 0) this.starvedQueue = queue.index
+    this.isStarved = true
   }
 
   private *serve(request: BlkRequest): Co<void> {
@@ -154,10 +158,9 @@ export class VirtioBlk extends VirtioDevice {
     }
     queue.push(request.head, writtenBytes)
     const isWanted = queue.takeInterruptWish()
-    if (this.starvedQueue >= 0) {
-      const first = this.starvedQueue
-      this.starvedQueue = -1
-      this.serveQueues(first)
+    if (this.isStarved) {
+      this.isStarved = false
+      this.serveQueues(this.turn)
     }
     if (isWanted && this.isLive) this.raise(InterruptCause.UsedBuffer)
   }
