@@ -92,7 +92,12 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt)
   try {
     const subject = (): Subject => subjectOf(profile)
-    return await fuzz(options, { ...streams, subject, requiredProbes: REQUIRED_PROBES, stop: stop.signal })
+    return await fuzz(options, {
+      ...streams,
+      subject,
+      requiredProbes: profile === 'default' ? REQUIRED_PROBES : [],
+      stop: stop.signal,
+    })
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
   }

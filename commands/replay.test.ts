@@ -3,7 +3,7 @@ import * as os from 'node:os'
 import * as path from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Subject } from '../properties/campaign'
+import type { Runner, Subject } from '../properties/campaign'
 import { type Report, readReport, writeReport } from '../reports/format'
 import { samplePlan, sampleReport } from '../reports/testing'
 import type { WorldResult } from '../sim/verdict'
@@ -24,7 +24,7 @@ function reportOf(subject: Subject, change: Partial<Report> = {}): Report {
   return { ...sampleReport, failure: failure!, trace: { events, timeNs, hash, checkpoints, last: trace }, ...change }
 }
 
-function run(report: Report | string, subject: Pick<Subject, 'run'>, options = {}): { exitCode: number; text: string } {
+function run(report: Report | string, subject: Runner, options = {}): { exitCode: number; text: string } {
   if (typeof report === 'string') fs.writeFileSync(file, report)
   else writeReport(file, report)
   const out = recorder()
@@ -83,6 +83,19 @@ test('a world that hangs is stopped', () => {
   const { exitCode, text } = run({ ...sampleReport, failure, trace }, scriptedSubject({ hangs: [7] }))
   assert.is(exitCode, 13)
   assert.match(text, /\nreproduced: campaign\/hang/)
+})
+
+test('decisions of the report reach the world', () => {
+  const asked: unknown[] = []
+  const subject: Runner = {
+    run: (plan, trace, decisions) => {
+      asked.push(decisions)
+      return failing.run(plan, trace)
+    },
+  }
+  run({ ...reportOf(failing), decisions: { 'latency/g3/0': 4 } }, subject)
+  run(reportOf(failing), subject)
+  assert.equal(asked, [{ 'latency/g3/0': 4 }, undefined])
 })
 
 test('--json prints one object, --trace every event', () => {

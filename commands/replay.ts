@@ -3,7 +3,7 @@
  * the failure in words. Works on the plan alone: neither the seed nor today's generator matters.
  */
 import { Command } from 'commander'
-import { checkExactness, hangResult, runOrCatch, type Subject } from '../properties/campaign'
+import { checkExactness, hangResult, type Runner, runOrCatch } from '../properties/campaign'
 import { type Report, readReport, writeReport } from '../reports/format'
 import { counted, eventText, failureText, plainStyle, type Style } from '../reports/text'
 import { type Judgement, judgeReplay, judgeStale } from '../reports/verdict'
@@ -31,7 +31,7 @@ interface ReplayOptions {
 
 export interface ReplayContext {
   out: Output
-  subject: () => Pick<Subject, 'run'>
+  subject: () => Runner
   style?: Style
   hangSeconds?: number
 }
@@ -42,19 +42,20 @@ export function replay(file: string, options: ReplayOptions, context: ReplayCont
   const reading = readReport(file)
   if (!reading.ok) return printJudgement(judgeStale(reading.reason), null, options, out, style)
   const { report } = reading
-  const result = runReport(report, subject(), options.trace === true, hangSeconds)
+  const runner = withDecisions(subject(), report.decisions)
+  const result = runReport(report, runner, options.trace === true, hangSeconds)
   const again = reportOf(report, report.plan, result)
   if (options.trace === true && options.json !== true) for (const record of result.trace) out.write(`${eventText(record)}\n`)
   const exitCode = printJudgement(judgeReplay(report, result), again, options, out, style)
   if (options.shrink === true && again !== null) {
-    const text = shrinkReport(file, again, result, subject())
+    const text = shrinkReport(file, again, result, runner)
     if (options.json !== true) out.write(`\n${text}`)
   }
   return exitCode
 }
 
 /** Writes the smallest world that fails in the same way beside the report; gives its text. */
-function shrinkReport(file: string, report: Report, result: WorldResult, subject: Pick<Subject, 'run'>): string {
+function shrinkReport(file: string, report: Report, result: WorldResult, subject: Runner): string {
   const { shrinkFailure }: typeof import('../properties/shrink') = require('../properties/shrink')
   const shrunk = shrinkFailure(report.plan, result, (plan) => runOrCatch(subject, plan, 'last'))
   const small = reportOf(report, shrunk.plan, shrunk.result)
@@ -71,8 +72,13 @@ function reportOf(report: Report, plan: Plan, result: WorldResult): Report | nul
   return failure === null ? null : { ...report, plan, failure, trace: { events, timeNs, hash, checkpoints, last: trace } }
 }
 
+/** Every world of the runner gets the report's decisions. */
+function withDecisions(runner: Runner, decisions: Report['decisions']): Runner {
+  return decisions === undefined ? runner : { run: (plan, trace) => runner.run(plan, trace, decisions) }
+}
+
 /** A report about two runs that differ takes two runs; one about a hang takes a guard. */
-function runReport(report: Report, subject: Pick<Subject, 'run'>, wholeTrace: boolean, hangSeconds: number): WorldResult {
+function runReport(report: Report, subject: Runner, wholeTrace: boolean, hangSeconds: number): WorldResult {
   let result: WorldResult | undefined
   const finished = finishesWithin(hangSeconds * 1000, () => {
     result = runOrCatch(subject, report.plan, wholeTrace ? 'all' : 'last')
@@ -103,7 +109,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     .allowExcessArguments(false)
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
-  const subject = (): Pick<Subject, 'run'> => {
+  const subject = (): Runner => {
     const { subjectOf }: typeof import('./subject') = require('./subject')
     return subjectOf('default')
   }

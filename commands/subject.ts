@@ -2,19 +2,26 @@
 import type { Subject } from '../properties/campaign'
 import { ALL_CHECKERS } from '../properties/checkers'
 import { PROFILES, planOfSeed } from '../properties/plans'
+import { recordedDecider } from '../sim/decider'
+import { PROBES } from '../sim/probes'
 import { runWorld } from '../sim/world'
+import type { RequiredProbe } from './fuzz_campaign'
 
 export type ProfileName = Parameters<typeof planOfSeed>[1]
 
 export const PROFILE_NAMES: readonly string[] = Object.keys(PROFILES)
 export const CHECKER_NAMES: readonly string[] = ALL_CHECKERS.map(({ name }) => name)
 
+/** Every situation that has a name must be met; campaigns of the default profile are judged by it. */
+export const REQUIRED_PROBES: readonly RequiredProbe[] = Object.keys(PROBES).map((name) => ({ name, worldsPerTenThousandMin: 1 }))
+
 /** Runs worlds of a profile under all checkers but those named in `checkersOff`. */
 export function subjectOf(profile: ProfileName, checkersOff: readonly string[] = []): Subject {
   const checkers = ALL_CHECKERS.filter(({ name }) => !checkersOff.includes(name)).map(({ make }) => make)
   return {
     planOf: (seed) => planOfSeed(seed, profile),
-    run: (plan, trace) => runWorld(plan, { checkers, trace }),
+    run: (plan, trace, decisions) =>
+      runWorld(plan, { checkers, trace, ...(decisions === undefined ? {} : { decider: recordedDecider(plan.seed, decisions) }) }),
   }
 }
 

@@ -16,8 +16,12 @@ export const CHECKPOINT_EVENTS = 64
 /** The system under test as campaigns see it. */
 export interface Subject {
   planOf(seed: string): Plan
-  run(plan: Plan, trace: 'last' | 'all'): WorldResult
+  /** `decisions`: by key, in place of what the plan's seed gives. */
+  run(plan: Plan, trace: 'last' | 'all', decisions?: Readonly<Record<string, number>>): WorldResult
 }
+
+/** A subject of which only the worlds matter. */
+export type Runner = Pick<Subject, 'run'>
 
 export interface CampaignOptions {
   /** Root of the seeds: world i has the seed `root.i`. */
@@ -186,7 +190,7 @@ export class Chunk {
 }
 
 /** Runs a plan; an exception that comes out of a world is a failure of the harness, not the end of the campaign. */
-export function runOrCatch(subject: Pick<Subject, 'run'>, plan: Plan, trace: 'last' | 'all'): WorldResult {
+export function runOrCatch(subject: Runner, plan: Plan, trace: 'last' | 'all'): WorldResult {
   try {
     return subject.run(plan, trace)
   } catch (error) {
@@ -210,7 +214,7 @@ export function hangResult(seconds: number): WorldResult {
 }
 
 /** Runs a plan a second time. Gives the first result back if both agree, and otherwise a failure that says where they part. */
-export function checkExactness(subject: Pick<Subject, 'run'>, plan: Plan, first: WorldResult): WorldResult {
+export function checkExactness(subject: Runner, plan: Plan, first: WorldResult): WorldResult {
   const copy: Plan = JSON.parse(JSON.stringify(plan))
   const second = runOrCatch(subject, copy, 'last')
   if (sameRun(first, second)) return first
