@@ -44,7 +44,7 @@ export interface Report {
 
 export type Reading = { ok: true; report: Report } | { ok: false; reason: string }
 
-/** One line a top-level entry would be unreadable, one a field too long: events and operations get a line each. */
+/** JSON in which each operation of the plan and each event has a line of its own, so that two reports can be compared. */
 export function formatReport(report: Report): string {
   const oneLine = (value: unknown): string => JSON.stringify(value)
   const list = (values: readonly unknown[], indent: string): string =>
