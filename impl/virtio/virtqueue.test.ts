@@ -243,6 +243,13 @@ test('the status may share a descriptor with data, and the header with data to w
   const bytes = pattern(5, 1024)
   assert.is(bench.request([Uint8Array.from([...header(1, 2n), ...bytes]), 1]).status, 0)
   assert.equal(bench.disk.data.slice(1024, 2048), bytes)
+  const other = pattern(6, 1024)
+  assert.is(
+    bench.request([Uint8Array.from([...header(1, 4n), ...other.slice(0, 100)]), other.slice(100, 300), other.slice(300), 1])
+      .status,
+    0,
+  )
+  assert.equal(bench.disk.data.slice(2048, 3072), other)
   const { status, data } = bench.request([header(0, 2n), 1025])
   assert.is(status, 0)
   assert.equal(data, bytes)
