@@ -385,6 +385,10 @@ for (const [device, text] of [
 
 test('a device needs a medium, which it may write to unless it is read-only', () => {
   assert.throws(() => rawBench({ readOnly: true }), /Block node is read-only/)
+  const { kernel, backend } = rawBench()
+  backend.detach()
+  const memory = new GuestMemory(new Uint8Array(4096))
+  assert.throws(() => new VirtioBlk(kernel, backend, memory, { interrupt: () => {} }), /Device needs media, but drive is empty/)
 })
 
 test.run()

@@ -75,12 +75,12 @@ export class VirtioBlk extends VirtioDevice {
 
   /** The medium has another length now; tells the driver. */
   resized(): void {
-    this.config.capacitySectors = Math.floor(this.backend.lengthBytes / SECTOR_BYTES)
+    this.config.setCapacity(Math.floor(this.backend.lengthBytes / SECTOR_BYTES))
     this.configChanged()
   }
 
   protected override resetDevice(): void {
-    this.config.capacitySectors = Math.floor(this.backend.lengthBytes / SECTOR_BYTES)
+    this.config.setCapacity(Math.floor(this.backend.lengthBytes / SECTOR_BYTES))
     this.config.isWriteback = this.settings.writeCache
     this.isStarved = false
     this.turn = 0

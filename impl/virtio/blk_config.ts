@@ -51,10 +51,7 @@ export class BlkConfig {
     assert(view.getUint32(ConfigField.SegMax, true) > 0, 'config-segments')
   }
 
-  get capacitySectors(): number {
-    return this.view.getUint32(ConfigField.Capacity, true) + this.view.getUint32(ConfigField.Capacity + 4, true) * 2 ** 32
-  }
-  set capacitySectors(sectors: number) {
+  setCapacity(sectors: number): void {
     assert(Number.isSafeInteger(sectors) && sectors >= 0, 'capacity-sectors', () => String(sectors))
     this.view.setUint32(ConfigField.Capacity, sectors % 2 ** 32, true)
     this.view.setUint32(ConfigField.Capacity + 4, Math.floor(sectors / 2 ** 32), true)
