@@ -9,6 +9,8 @@ export interface OpenFileOptions {
   readOnly: boolean
   /** O_DIRECT: offset, length and memory must be aligned to `alignmentBytes` of the opened file. */
   direct: boolean
+  /** threads: slow calls run beside everything else. native: the loop makes them itself. Absent: the host's choice. */
+  aio?: 'threads' | 'native'
 }
 
 export interface FileTraits {
@@ -22,6 +24,8 @@ export interface FileTraits {
   holeUnitBytes: number
   /** Alignment that I/O must have: 1 without O_DIRECT. */
   alignmentBytes: number
+  /** False where it is known that no range can be deallocated; absent: it is to be tried. */
+  canPunchHoles?: boolean
 }
 
 /** An extent as SEEK_DATA/SEEK_HOLE tell it: [offsetBytes, endBytes) is all data or all hole. */

@@ -1,0 +1,3 @@
+export { errnoOf } from './errors'
+export { identityOf, RealFiles } from './files'
+export { HostLoop } from './loop'

@@ -1,0 +1,77 @@
+/**
+ * System calls that Node does not have: allocation and deallocation of ranges, holes and data, and the address of memory
+ * for O_DIRECT. They come through koffi, which is optional: without it, or with MIRRORSIM_NO_NATIVE=1, or elsewhere than
+ * on Linux, there are none, and files are copied correctly but less sparsely.
+ *
+ * Every call returns an errno as a value; an interrupted call is repeated.
+ */
+import { assert, EIO, type Errno, OK } from '../co'
+
+export const FALLOC_KEEP_SIZE = 1
+export const FALLOC_PUNCH_HOLE = 2
+export const FALLOC_ZERO_RANGE = 16
+
+export const SEEK_END = 2
+export const SEEK_DATA = 3
+export const SEEK_HOLE = 4
+
+const EINTR = 4
+const INTERRUPTIONS_MAX = 1000
+
+export interface Native {
+  fallocate(descriptor: number, mode: number, offsetBytes: number, lengthBytes: number): Errno
+  /** The new position, or a negative errno. Nothing else uses the position of a descriptor. */
+  seek(descriptor: number, offsetBytes: number, whence: number): number
+  /** Where a buffer lies in memory, modulo `alignmentBytes` (a power of two). */
+  misalignment(buffer: Uint8Array, alignmentBytes: number): number
+}
+
+/** The part of koffi that is used. */
+interface Koffi {
+  /** null: the symbols of this process. */
+  load(path: null): { func(prototype: string): (...args: number[]) => number | bigint }
+  errno(): number
+  address(memory: Uint8Array): bigint
+}
+
+let loaded: Native | null | undefined
+
+/** The native calls, or null where there are none. Asked for once; koffi takes some milliseconds to load. */
+export function loadNative(): Native | null {
+  if (process.env['MIRRORSIM_NO_NATIVE'] === '1' || process.platform !== 'linux') return null
+  if (loaded === undefined) loaded = bind()
+  return loaded
+}
+
+function bind(): Native | null {
+  let koffi: Koffi
+  try {
+    koffi = require('koffi')
+  } catch {
+    return null
+  }
+  // The process itself: whichever C library Node runs on.
+  const library = koffi.load(null)
+  const fallocate = library.func('int fallocate(int fd, int mode, int64_t offset, int64_t len)')
+  const lseek = library.func('int64_t lseek(int fd, int64_t offset, int whence)')
+
+  return {
+    fallocate(descriptor, mode, offsetBytes, lengthBytes) {
+      assert(offsetBytes >= 0 && lengthBytes > 0, 'fallocate-range', () => `${offsetBytes}+${lengthBytes}`)
+      for (let attempt = 0; attempt < INTERRUPTIONS_MAX; attempt++) {
+        if (fallocate(descriptor, mode, offsetBytes, lengthBytes) === 0) return OK
+        const errno = koffi.errno()
+        if (errno !== EINTR) return errno
+      }
+      return EIO
+    },
+    seek(descriptor, offsetBytes, whence) {
+      const position = Number(lseek(descriptor, offsetBytes, whence))
+      return position >= 0 ? position : -koffi.errno()
+    },
+    misalignment(buffer, alignmentBytes) {
+      assert(buffer.length > 0, 'buffer-has-address')
+      return Number(koffi.address(buffer) & BigInt(alignmentBytes - 1))
+    },
+  }
+}

@@ -1,0 +1,180 @@
+/**
+ * A file or block device of the real machine, behind the interface that the `file` driver knows.
+ *
+ * What may fail: every call, as an errno; ENOTSUP where the file system or this build cannot do it.
+ * What never may: a transfer that is only done in part and reported as done.
+ */
+import * as fs from 'node:fs'
+import type { FileTraits, HostExtent, HostFile } from '../block'
+import { assert, type Co, EINVAL, EIO, ENOTSUP, type Errno, OK } from '../co'
+import { errnoOf } from './errors'
+import type { HostLoop } from './loop'
+import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, type Native, SEEK_DATA, SEEK_END, SEEK_HOLE } from './native'
+import { callBack, type Transfers } from './transfers'
+
+const ENXIO = 6
+const ENOSYS = 38
+/** `st_blocks` counts in these, whatever the file system. */
+const STAT_BLOCK_BYTES = 512
+const PROBE_BYTES = 4096
+
+export interface RealFileParts {
+  loop: HostLoop
+  native: Native | null
+  transfers: Transfers
+  path: string
+  descriptor: number
+  alignmentBytes: number
+  isBlockDevice: boolean
+  isReadOnly: boolean
+}
+
+export class RealFile implements HostFile {
+  readonly path: string
+  private readonly loop: HostLoop
+  private readonly native: Native | null
+  private readonly transfers: Transfers
+  private readonly descriptor: number
+  private readonly alignmentBytes: number
+  private readonly isBlockDevice: boolean
+  private readonly canPunchHoles: boolean
+  private isOpen = true
+
+  constructor(parts: RealFileParts) {
+    this.loop = parts.loop
+    this.native = parts.native
+    this.transfers = parts.transfers
+    this.path = parts.path
+    this.descriptor = parts.descriptor
+    this.alignmentBytes = parts.alignmentBytes
+    this.isBlockDevice = parts.isBlockDevice
+    this.canPunchHoles = this.probeHoles(parts.isReadOnly)
+  }
+
+  /** A hole beyond the end of a file changes nothing, and tells whether the file system would make one. */
+  private probeHoles(isReadOnly: boolean): boolean {
+    if (this.native === null) return false
+    if (isReadOnly || this.isBlockDevice) return true
+    const beyondBytes = Number(fs.fstatSync(this.descriptor).size)
+    const mode = FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE
+    const errno = this.native.fallocate(this.descriptor, mode, beyondBytes, PROBE_BYTES)
+    return errno !== ENOTSUP && errno !== ENOSYS
+  }
+
+  /** Throws what `fs` throws if the descriptor has become useless. */
+  traits(): FileTraits {
+    const stat = fs.fstatSync(this.descriptor, { bigint: true })
+    return {
+      lengthBytes: this.isBlockDevice ? deviceLength(this.descriptor, stat.rdev, this.native) : Number(stat.size),
+      allocatedBytes: Number(stat.blocks) * STAT_BLOCK_BYTES,
+      isBlockDevice: this.isBlockDevice,
+      identity: fileIdentity(stat),
+      holeUnitBytes: Number(stat.blksize),
+      alignmentBytes: this.alignmentBytes,
+      canPunchHoles: this.canPunchHoles,
+    }
+  }
+
+  *pread(offsetBytes: number, buffer: Uint8Array): Co<Errno> {
+    for (let at = 0; at < buffer.length; ) {
+      const count = yield* this.transfers.read(this.descriptor, buffer, at, offsetBytes + at)
+      if (count < 0) return -count
+      at += count
+      // Direct I/O ends a transfer before the unit that the file ends in; nothing follows it.
+      if (count === 0 || at % this.alignmentBytes !== 0) {
+        buffer.fill(0, at)
+        return OK
+      }
+    }
+    return OK
+  }
+
+  *pwrite(offsetBytes: number, buffer: Uint8Array): Co<Errno> {
+    for (let at = 0; at < buffer.length; ) {
+      const count = yield* this.transfers.write(this.descriptor, buffer, at, offsetBytes + at)
+      if (count < 0) return -count
+      if (count === 0) return EIO
+      at += count
+    }
+    return OK
+  }
+
+  private allocation(mode: number, offsetBytes: number, lengthBytes: number): Errno {
+    if (this.native === null) return ENOTSUP
+    const errno = this.native.fallocate(this.descriptor, mode, offsetBytes, lengthBytes)
+    return errno === ENOSYS ? ENOTSUP : errno
+  }
+  *punchHole(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    return this.allocation(FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, offsetBytes, lengthBytes)
+  }
+  *zeroRange(offsetBytes: number, lengthBytes: number, keepSize: boolean): Co<Errno> {
+    return this.allocation(FALLOC_ZERO_RANGE | (keepSize ? FALLOC_KEEP_SIZE : 0), offsetBytes, lengthBytes)
+  }
+  *allocate(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    return this.allocation(0, offsetBytes, lengthBytes)
+  }
+
+  *extentAt(offsetBytes: number): Co<HostExtent> {
+    if (this.native === null) return { errno: ENOTSUP, isData: true, endBytes: offsetBytes }
+    const dataBytes = this.native.seek(this.descriptor, offsetBytes, SEEK_DATA)
+    if (dataBytes === -ENXIO) return this.lastHole(offsetBytes)
+    if (dataBytes < 0) return extentError(-dataBytes, offsetBytes)
+    assert(dataBytes >= offsetBytes, 'seek-forward', () => `${offsetBytes} to ${dataBytes}`)
+    if (dataBytes > offsetBytes) return { errno: OK, isData: false, endBytes: dataBytes }
+    const holeBytes = this.native.seek(this.descriptor, offsetBytes, SEEK_HOLE)
+    if (holeBytes < 0) return extentError(-holeBytes, offsetBytes)
+    // The file has changed between the two questions; data is the answer that is never wrong.
+    const endBytes = holeBytes === offsetBytes ? offsetBytes + 1 : holeBytes
+    return { errno: OK, isData: true, endBytes }
+  }
+
+  /** There is no data any more: a hole up to the end of the file, or nothing at all. */
+  private lastHole(offsetBytes: number): HostExtent {
+    assert(this.native !== null, 'seek-available')
+    const endBytes = this.native.seek(this.descriptor, 0, SEEK_END)
+    if (endBytes < 0) return extentError(-endBytes, offsetBytes)
+    return { errno: OK, isData: false, endBytes: Math.max(offsetBytes, endBytes) }
+  }
+
+  *truncate(lengthBytes: number): Co<Errno> {
+    if (this.isBlockDevice) return ENOTSUP
+    try {
+      fs.ftruncateSync(this.descriptor, lengthBytes)
+      return OK
+    } catch (error) {
+      return errnoOf(error)
+    }
+  }
+
+  sync(): Co<Errno> {
+    return this.transfers.sync(this.descriptor)
+  }
+
+  /** A file system may report here that earlier writes were lost. */
+  *close(): Co<Errno> {
+    assert(this.isOpen, 'close-once', () => this.path)
+    this.isOpen = false
+    return yield* callBack(this.loop, (done) => fs.close(this.descriptor, (error) => done(error ? errnoOf(error) : OK)))
+  }
+}
+
+function extentError(errno: Errno, offsetBytes: number): HostExtent {
+  // File systems without the calls refuse the request as such.
+  return { errno: errno === EINVAL ? ENOTSUP : errno, isData: true, endBytes: offsetBytes }
+}
+
+/** Equal for two names of one file, and for two special files of one device. */
+export function fileIdentity(stat: fs.BigIntStats): string {
+  return stat.isBlockDevice() ? `device ${stat.rdev}` : `${stat.dev}:${stat.ino}`
+}
+
+/** `stat` tells no length for devices. */
+function deviceLength(descriptor: number, rdev: bigint, native: Native | null): number {
+  if (native !== null) return native.seek(descriptor, 0, SEEK_END)
+  const number = Number(rdev)
+  const major = (number >>> 8) & 0xfff
+  const minor = (number & 0xff) | ((number >>> 12) & 0xfff00)
+  const sectors = Number(fs.readFileSync(`/sys/dev/block/${major}:${minor}/size`, 'utf8'))
+  assert(Number.isSafeInteger(sectors), 'device-has-length')
+  return sectors * STAT_BLOCK_BYTES
+}
