@@ -43,6 +43,7 @@ export interface BenchOptions {
   target?: MemoryDriver
   /** The image below the source. */
   base?: MemoryDriver
+  onEvent?: (event: JobEvent) => void
   sourceOptions?: Partial<NodeOptions>
   targetOptions?: Partial<NodeOptions>
 }
@@ -64,7 +65,10 @@ export function mirrorBench(options: BenchOptions = {}): MirrorBench {
   const device = new BlockBackend(graph, 'drive0')
   device.attach(sourceNode, Permission.ConsistentRead | Permission.Write, Permission.All)
   const events: JobEvent[] = []
-  const jobs = new JobManager(kernel, (event) => events.push(event))
+  const jobs = new JobManager(kernel, (event) => {
+    events.push(event)
+    options.onEvent?.(event)
+  })
   return {
     ...bench,
     source,
