@@ -1,0 +1,148 @@
+/**
+ * The one door of nondeterminism. Whatever a world leaves open (a latency, who of several goes first) is decided under a
+ * key that is stable when operations are deleted: the site, the subject that it is about, and how often that subject has
+ * been there. So the fate of the others stays what it was.
+ *
+ * 0 is always the dull choice (least latency, first come first served): shrinking decisions towards 0 takes detail away.
+ * What never may happen: a result outside [0, count), a key with a counter that is global to the run.
+ */
+import { hashText, type Label, makeLabel, mix32 } from '../impl/co'
+
+export interface Decider {
+  /** An integer in [0, count). `count` is at least 2: what has one outcome is not asked. */
+  decide(site: Label, subject: Label, attempt: number, count: number): number
+}
+
+/** Where worlds decide something. */
+export const Site = {
+  /** How many steps above the least a request takes at the source. */
+  SourceLatency: makeLabel('source-latency'),
+  DestinationLatency: makeLabel('destination-latency'),
+  /** Which of the coroutines that are due at one instant runs next, counted from the one that waits longest. */
+  Order: makeLabel('order'),
+} as const
+
+/** How a decision is named in reports: `latency/g3/0`. */
+export function decisionKey(site: Label, subject: Label, attempt: number): string {
+  return `${site.id}/${subject.id}/${attempt}`
+}
+
+/** Decides by a hash of the seed and the key. */
+export function seededDecider(seed: string): Decider {
+  // Two words of the seed, so that two seeds do not share all their decisions because of one collision.
+  const low = hashText(seed)
+  const high = hashText(`${seed}/`)
+  return {
+    decide(site, subject, attempt, count) {
+      const key = mix32(low ^ site.hash ^ Math.imul(attempt + 1, 0x9e3779b1))
+      return mix32(key ^ subject.hash ^ Math.imul(high, 0x85ebca6b)) % count
+    },
+  }
+}
+
+/** The dull choice everywhere. */
+export const dullDecider: Decider = { decide: () => 0 }
+
+/** Decides what a report says, by key, and everything else as the seed does. */
+export class RecordedDecider implements Decider {
+  private readonly decisions: Readonly<Record<string, number>>
+  private readonly otherwise: Decider
+  private readonly met = new Set<string>()
+
+  constructor(decisions: Readonly<Record<string, number>>, otherwise: Decider) {
+    this.decisions = decisions
+    this.otherwise = otherwise
+  }
+
+  decide(site: Label, subject: Label, attempt: number, count: number): number {
+    const key = decisionKey(site, subject, attempt)
+    if (!Object.hasOwn(this.decisions, key)) return this.otherwise.decide(site, subject, attempt, count)
+    this.met.add(key)
+    // The plan may have been changed by hand since: fewer outcomes must not make the report unusable.
+    return Math.min(this.decisions[key]!, count - 1)
+  }
+
+  /** Recorded keys that nobody has asked for. */
+  unused(): string[] {
+    return Object.keys(this.decisions).filter((key) => !this.met.has(key))
+  }
+}
+
+export function recordedDecider(seed: string, decisions: Readonly<Record<string, number>>): RecordedDecider {
+  return new RecordedDecider(decisions, seededDecider(seed))
+}
+
+/** Writes down what another decider decides, for a report that does not depend on the seed. */
+export class DecisionRecorder implements Decider {
+  private readonly inner: Decider
+  /** By key; dull decisions are left out, so read it back over `dullDecider`. */
+  readonly decisions: Record<string, number> = {}
+
+  constructor(inner: Decider) {
+    this.inner = inner
+  }
+
+  decide(site: Label, subject: Label, attempt: number, count: number): number {
+    const choice = this.inner.decide(site, subject, attempt, count)
+    if (choice !== 0) this.decisions[decisionKey(site, subject, attempt)] = choice
+    return choice
+  }
+}
+
+/**
+ * Goes through all decisions of a world, depth first: run the world, call `next`, and again as long as it says true. The
+ * first run is all dull. Only the first `depthMax` decisions are varied, the later ones stay dull.
+ */
+export class Odometer implements Decider {
+  private readonly depthMax: number
+  private readonly digits: number[] = []
+  private readonly counts: number[] = []
+  private readonly keys: number[] = []
+  private at = 0
+
+  constructor(depthMax = 1000) {
+    this.depthMax = depthMax
+  }
+
+  decide(site: Label, subject: Label, attempt: number, count: number): number {
+    const at = this.at++
+    if (at >= this.depthMax) return 0
+    const key = mix32(site.hash ^ mix32(subject.hash + attempt))
+    if (at === this.digits.length) {
+      this.digits.push(0)
+      this.counts.push(count)
+      this.keys.push(key)
+    }
+    if (this.counts[at] !== count || this.keys[at] !== key) {
+      throw new Error(`odometer: decision ${at} is another one than in the run before (${decisionKey(site, subject, attempt)})`)
+    }
+    return this.digits[at]!
+  }
+
+  /** Turns to the next combination; false when all have been run. */
+  next(): boolean {
+    this.at = 0
+    while (this.digits.length > 0) {
+      const last = this.digits.length - 1
+      this.digits[last]!++
+      if (this.digits[last]! < this.counts[last]!) return true
+      this.digits.pop()
+      this.counts.pop()
+      this.keys.pop()
+    }
+    return false
+  }
+}
+
+/** Counts how often each subject has been at one site: the attempt numbers of decisions. */
+export class Attempts {
+  private readonly counts = new Map<number, number>()
+
+  next(subject: Label): number {
+    // As a signed word the hash is a small integer to the engine, which makes the look-up cheap.
+    const key = subject.hash | 0
+    const attempt = this.counts.get(key) ?? 0
+    this.counts.set(key, attempt + 1)
+    return attempt
+  }
+}
