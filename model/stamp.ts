@@ -17,10 +17,28 @@ function checkOf(writer: number, sectorIndex: number): number {
   return (Math.imul(writer ^ 0x5bd1e995, 0x9e3779b1) ^ Math.imul(sectorIndex + 1, 0x85ebca6b)) >>> 0
 }
 
+const ID_HASH_START = 0x811c9dc5
+const ID_HASH_FACTOR = 0x01000193
+
+/** The writer that an operation or an initial extent is on disk: a positive integer below 2^31 + 1, the same in all worlds. */
+export function writerOf(id: string): number {
+  let hash = ID_HASH_START
+  for (let index = 0; index < id.length; index++) hash = Math.imul(hash ^ id.charCodeAt(index), ID_HASH_FACTOR)
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d)
+  return ((hash ^ (hash >>> 13)) >>> 1) + 1
+}
+
+const IS_LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
+
 /** Fills sectors [sectorIndex, sectorIndex + count) of a disk into `bytes` from `atBytes` on; writer 0 writes zeroes. */
 export function stampSectors(bytes: Uint8Array, atBytes: number, writer: number, sectorIndex: number, count: number): void {
   if (writer === ZERO_WRITER) {
     bytes.fill(0, atBytes, atBytes + count * SECTOR_BYTES)
+    return
+  }
+  if (IS_LITTLE_ENDIAN && ((bytes.byteOffset + atBytes) & 3) === 0) {
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset + atBytes, (count * SECTOR_BYTES) >> 2)
+    stampWords(words, writer, sectorIndex)
     return
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -31,6 +49,20 @@ export function stampSectors(bytes: Uint8Array, atBytes: number, writer: number,
     view.setUint32(at + 8, sectorIndex + index, true)
     view.setUint32(at + 12, checkOf(writer, sectorIndex + index), true)
     for (let filled = HEADER_BYTES; filled < SECTOR_BYTES; filled *= 2) bytes.copyWithin(at + filled, at, at + filled)
+  }
+}
+
+/** The same by words, several times faster: stamping is a measurable share of a world. */
+function stampWords(words: Int32Array, writer: number, firstSectorIndex: number): void {
+  const sectorWords = SECTOR_BYTES >> 2
+  for (let at = 0, sectorIndex = firstSectorIndex; at < words.length; sectorIndex++) {
+    const check = checkOf(writer, sectorIndex)
+    for (const end = at + sectorWords; at < end; at += 4) {
+      words[at] = MAGIC
+      words[at + 1] = writer
+      words[at + 2] = sectorIndex
+      words[at + 3] = check
+    }
   }
 }
 

@@ -1,0 +1,277 @@
+/**
+ * A disk of the world: a protocol driver over a store, with the limits and habits of its plan. Each request waits for a
+ * time that the decider chooses and changes the store in one step when it completes, so a write's bytes are taken at its
+ * completion: whoever changes a buffer that is in flight writes something else, as on a real device.
+ *
+ * What may fail: requests that a planned fault matches. They have no effect, except for torn writes, which change the
+ * first half of their sectors. What never may: a request that is unaligned or longer than the plan allows.
+ */
+import {
+  BlockDriver,
+  type BlockLimits,
+  type BlockStatus,
+  RequestFlag,
+  StatusFlag,
+  type StatusMode,
+  statusError,
+  statusOf,
+} from '../impl/block'
+import { assert, type Co, EINVAL, ENOTSUP, type Errno, type Label, OK, type WaitReason } from '../impl/co'
+import { Attempts, type Decider, Site } from './decider'
+import { errnoOf, type Faults } from './faults'
+import type { DiskRequestView } from './observer'
+import { type DiskName, type DiskOperation, type DiskPlan, type FaultPlan, SECTOR_BYTES } from './plan'
+import type { ProbeName } from './probes'
+import type { DiskStore } from './store'
+
+/** One request between its arrival and its end. */
+export class DiskRequest implements DiskRequestView, WaitReason {
+  readonly disk: DiskName
+  readonly serial: number
+  readonly operation: DiskOperation
+  readonly offsetBytes: number
+  readonly lengthBytes: number
+  data: Uint8Array | null
+  readonly mayUnmap: boolean
+  readonly label: Label
+  readonly dueNs: number
+  readonly fault: FaultPlan | null
+  /** For the one who watches: a hash of the data at submission. */
+  dataHash = 0
+
+  constructor(
+    disk: SimDisk,
+    operation: DiskOperation,
+    offsetBytes: number,
+    lengthBytes: number,
+    data: Uint8Array | null,
+    mayUnmap: boolean,
+  ) {
+    const { kernel } = disk.node
+    assert(kernel.current !== null, 'disk-request-inside-coroutine')
+    this.disk = disk.store.name
+    this.serial = disk.nextSerial++
+    this.operation = operation
+    this.offsetBytes = offsetBytes
+    this.lengthBytes = lengthBytes
+    this.data = data
+    this.mayUnmap = mayUnmap
+    this.label = kernel.current.label
+    this.dueNs = kernel.nowNs() + disk.latencyNs(this.label)
+    this.fault = disk.meetFault(operation, offsetBytes, lengthBytes)
+  }
+
+  get origin(): string {
+    return this.label.id
+  }
+  describe(): string {
+    return `waits for the ${this.disk} disk: ${this.operation} of ${this.offsetBytes}+${this.lengthBytes}`
+  }
+}
+
+/** Who watches the requests of a disk. */
+export interface DiskWatcher {
+  diskSubmitted(request: DiskRequest): void
+  diskCompleted(request: DiskRequest, errno: Errno): void
+  hit(probe: ProbeName): void
+}
+
+export class SimDisk extends BlockDriver {
+  readonly name = 'simulated-disk'
+  override readonly isProtocol = true
+  readonly store: DiskStore
+  nextSerial = 0
+  /** Requests in flight. */
+  inFlight = 0
+  private lastEndedSerial = -1
+  private readonly plan: DiskPlan
+  private readonly faults: Faults | null
+  private readonly decider: Decider | null
+  private readonly site: Label
+  private readonly attempts = new Attempts()
+  private readonly watcher: DiskWatcher | null
+
+  /** Without decider, faults and watcher, the disk answers at once and never fails. */
+  constructor(store: DiskStore, plan: DiskPlan, decider: Decider | null, faults: Faults | null, watcher: DiskWatcher | null) {
+    super()
+    this.store = store
+    this.plan = plan
+    this.decider = decider
+    this.faults = faults
+    this.watcher = watcher
+    this.site = store.name === 'source' ? Site.SourceLatency : Site.DestinationLatency
+    this.supportedZeroFlags = RequestFlag.NoFallback | (plan.writeZeroes === 'unmapping' ? RequestFlag.MayUnmap : 0)
+  }
+
+  lengthBytes(): number {
+    return this.plan.lengthBytes
+  }
+  override refreshLimits(limits: BlockLimits): void {
+    const { plan } = this
+    limits.requestAlignmentBytes = plan.requestAlignmentBytes
+    limits.maxTransferBytes = plan.maxTransferBytes
+    limits.maxPwriteZeroesBytes = plan.maxWriteZeroesBytes
+    limits.pwriteZeroesAlignmentBytes = plan.writeZeroesAlignmentBytes
+    limits.maxPdiscardBytes = plan.maxDiscardBytes
+    limits.pdiscardAlignmentBytes = plan.discardAlignmentBytes
+  }
+
+  latencyNs(label: Label): number {
+    if (this.decider === null) return 0
+    const { minNs, stepNs, steps } = this.plan.latency
+    return steps < 2 ? minNs : minNs + stepNs * this.decider.decide(this.site, label, this.attempts.next(label), steps)
+  }
+  meetFault(operation: DiskOperation, offsetBytes: number, lengthBytes: number): FaultPlan | null {
+    return this.faults === null ? null : this.faults.meet(operation, offsetBytes, lengthBytes)
+  }
+
+  private submit(request: DiskRequest): void {
+    const { requestAlignmentBytes } = this.plan
+    assert(request.offsetBytes % requestAlignmentBytes === 0, 'disk-offset-aligned', () => request.describe())
+    assert(request.lengthBytes % requestAlignmentBytes === 0, 'disk-length-aligned', () => request.describe())
+    assert(request.offsetBytes >= 0 && request.offsetBytes + request.lengthBytes <= this.reachBytes, 'disk-request-inside')
+    this.inFlight++
+    if (this.watcher !== null) this.watcher.diskSubmitted(request)
+  }
+  /** The end of the disk, rounded up to what a request can address. */
+  private get reachBytes(): number {
+    const { lengthBytes, requestAlignmentBytes } = this.plan
+    return Math.ceil(lengthBytes / requestAlignmentBytes) * requestAlignmentBytes
+  }
+
+  /** True until the request is due; the caller yields each time. It parks once at least. */
+  private park(request: DiskRequest): void {
+    const { kernel } = this.node
+    kernel.wakeAt(kernel.willPark(request), request.dueNs)
+  }
+
+  private complete(request: DiskRequest, errno: Errno): Errno {
+    this.inFlight--
+    assert(this.inFlight >= 0, 'disk-in-flight')
+    if (this.watcher === null) return errno
+    if (request.serial < this.lastEndedSerial) this.watcher.hit('disk/overtaken')
+    else this.lastEndedSerial = request.serial
+    this.watcher.diskCompleted(request, errno)
+    return errno
+  }
+
+  *pread(offsetBytes: number, buffer: Uint8Array, _flags: number): Co<Errno> {
+    const request = new DiskRequest(this, 'read', offsetBytes, buffer.length, null, false)
+    assert(this.isTransferSize(buffer.length), 'disk-transfer-size')
+    this.submit(request)
+    do {
+      this.park(request)
+      yield
+    } while (this.node.kernel.nowNs() < request.dueNs)
+    if (request.fault !== null) return this.complete(request, errnoOf(request.fault))
+    this.store.read(offsetBytes, buffer)
+    request.data = buffer
+    return this.complete(request, OK)
+  }
+
+  *pwrite(offsetBytes: number, buffer: Uint8Array, _flags: number): Co<Errno> {
+    const request = new DiskRequest(this, 'write', offsetBytes, buffer.length, buffer, false)
+    assert(this.isTransferSize(buffer.length), 'disk-transfer-size')
+    this.submit(request)
+    do {
+      this.park(request)
+      yield
+    } while (this.node.kernel.nowNs() < request.dueNs)
+    const { fault } = request
+    if (fault !== null) {
+      if (fault.torn === true) this.tear(offsetBytes, buffer)
+      return this.complete(request, errnoOf(fault))
+    }
+    this.store.write(offsetBytes, buffer)
+    return this.complete(request, OK)
+  }
+
+  private isTransferSize(lengthBytes: number): boolean {
+    return this.plan.maxTransferBytes === 0 || lengthBytes <= this.plan.maxTransferBytes
+  }
+
+  /** Sectors are whole also when the write is not. */
+  private tear(offsetBytes: number, buffer: Uint8Array): void {
+    const halfBytes = Math.floor(buffer.length / 2 / SECTOR_BYTES) * SECTOR_BYTES
+    if (halfBytes === 0) return
+    this.store.write(offsetBytes, buffer.subarray(0, halfBytes))
+    this.watcher?.hit('disk/torn')
+  }
+
+  override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    const { plan, watcher } = this
+    if (plan.writeZeroes === 'none' || this.isCrooked(offsetBytes, lengthBytes, plan.writeZeroesAlignmentBytes)) {
+      watcher?.hit('disk/zeroes-refused')
+      return ENOTSUP
+    }
+    assert(plan.maxWriteZeroesBytes === 0 || lengthBytes <= plan.maxWriteZeroesBytes, 'disk-zeroes-size')
+    const mayUnmap = (flags & RequestFlag.MayUnmap) !== 0
+    const request = new DiskRequest(this, 'write-zeroes', offsetBytes, lengthBytes, null, mayUnmap)
+    this.submit(request)
+    do {
+      this.park(request)
+      yield
+    } while (this.node.kernel.nowNs() < request.dueNs)
+    if (request.fault !== null) return this.complete(request, errnoOf(request.fault))
+    this.store.writeZeroes(offsetBytes, lengthBytes, mayUnmap && plan.writeZeroes === 'unmapping')
+    return this.complete(request, OK)
+  }
+
+  override *pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    const { plan, watcher } = this
+    if (plan.discard === 'none') return ENOTSUP
+    if (this.isCrooked(offsetBytes, lengthBytes, plan.discardAlignmentBytes)) return EINVAL
+    assert(plan.maxDiscardBytes === 0 || lengthBytes <= plan.maxDiscardBytes, 'disk-discard-size')
+    const request = new DiskRequest(this, 'discard', offsetBytes, lengthBytes, null, true)
+    this.submit(request)
+    do {
+      this.park(request)
+      yield
+    } while (this.node.kernel.nowNs() < request.dueNs)
+    if (request.fault !== null) return this.complete(request, errnoOf(request.fault))
+    if (!this.store.discard(offsetBytes, lengthBytes, plan.discard)) watcher?.hit('disk/discard-below-a-unit')
+    else if (plan.discard !== 'reads-zero') watcher?.hit('disk/discard-leaves-bytes')
+    return this.complete(request, OK)
+  }
+
+  /** Not made of whole pieces of `alignmentBytes` (0: any will do). The last piece of the disk may be short. */
+  private isCrooked(offsetBytes: number, lengthBytes: number, alignmentBytes: number): boolean {
+    if (alignmentBytes === 0) return false
+    const endBytes = offsetBytes + lengthBytes
+    return offsetBytes % alignmentBytes !== 0 || (endBytes % alignmentBytes !== 0 && endBytes < this.plan.lengthBytes)
+  }
+
+  override *flush(): Co<Errno> {
+    const request = new DiskRequest(this, 'flush', 0, 0, null, false)
+    this.submit(request)
+    do {
+      this.park(request)
+      yield
+    } while (this.node.kernel.nowNs() < request.dueNs)
+    return this.complete(request, request.fault === null ? OK : errnoOf(request.fault))
+  }
+
+  override *blockStatus(_mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
+    const request = new DiskRequest(this, 'status', offsetBytes, lengthBytes, null, false)
+    this.inFlight++
+    if (this.watcher !== null) this.watcher.diskSubmitted(request)
+    do {
+      this.park(request)
+      yield
+    } while (this.node.kernel.nowNs() < request.dueNs)
+    const errno = this.complete(request, request.fault === null ? OK : errnoOf(request.fault))
+    return errno === OK ? this.look(offsetBytes, lengthBytes) : statusError(errno)
+  }
+
+  private look(offsetBytes: number, lengthBytes: number): BlockStatus {
+    const { plan, store } = this
+    if (!plan.reportsHoles) return statusOf(StatusFlag.Allocated | StatusFlag.Data, lengthBytes)
+    const bytes = store.sameUntil(offsetBytes, offsetBytes + lengthBytes) - offsetBytes
+    assert(bytes > 0 && bytes <= lengthBytes, 'disk-status-inside')
+    if (store.isAllocatedAt(offsetBytes)) return statusOf(StatusFlag.Allocated | StatusFlag.Data, bytes)
+    // Nobody but this disk determines what a hole reads, so it counts as allocated in this layer.
+    if (plan.holesReadZero && store.isZeroHoleAt(offsetBytes)) return statusOf(StatusFlag.Allocated | StatusFlag.Zero, bytes)
+    this.watcher?.hit('disk/hole-of-unknown-content')
+    return statusOf(StatusFlag.Allocated, bytes)
+  }
+}

@@ -1,0 +1,37 @@
+/**
+ * Buffers that worlds take and give back, because fresh ones of this size cost more than the rest of a small world. What
+ * is handed out reads zero, so nothing passes from one world to the next.
+ */
+
+/** Buffers are whole powers of two from here on; smaller ones are not worth keeping. */
+const LEAST_BITS = 12
+/** Buffers of one size that are kept while nobody uses them. */
+const SPARE_MAX = 8
+
+const spare: Uint8Array[][] = []
+
+function bitsOf(lengthBytes: number): number {
+  return Math.max(LEAST_BITS, 32 - Math.clz32(Math.max(0, lengthBytes - 1)))
+}
+
+/** Belongs to one world, which gives everything back at its end. */
+export class BufferPool {
+  private readonly taken: Uint8Array[] = []
+
+  /** `lengthBytes` zero bytes that begin at a multiple of 8. Valid until `giveBack`. */
+  take(lengthBytes: number): Uint8Array {
+    const bits = bitsOf(lengthBytes)
+    const whole = spare[bits]?.pop() ?? new Uint8Array(2 ** bits)
+    this.taken.push(whole)
+    return whole.subarray(0, lengthBytes).fill(0)
+  }
+
+  giveBack(): void {
+    for (const whole of this.taken) {
+      const bits = bitsOf(whole.length)
+      spare[bits] ??= []
+      if (spare[bits].length < SPARE_MAX) spare[bits].push(whole)
+    }
+    this.taken.length = 0
+  }
+}
