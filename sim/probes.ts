@@ -1,0 +1,61 @@
+/**
+ * Situations that worlds must get into, by name, each with where it is noticed. A campaign that never meets one of them
+ * has not tested what it believes to have tested.
+ */
+export const PROBES = {
+  'disk/overtaken': 'a request ends before one that came earlier to the same disk',
+  'disk/torn': 'a write fails and leaves its first half behind',
+  'disk/fault': 'a planned error fires',
+  'disk/zeroes-refused': 'a disk answers ENOTSUP to a zero write: none at all, or not at this alignment',
+  'disk/discard-below-a-unit': 'a discard covers no whole allocation unit',
+  'disk/discard-leaves-bytes': 'a discard leaves what was there, or other bytes, to be read',
+  'disk/hole-of-unknown-content': 'block status tells of a hole that is not known to read zero',
+  'disk/writes-overlap': 'two writes of one sector are in flight at the destination, or at the source',
+
+  'guest/write-over-copy': 'a guest writes where the mirror is copying',
+  'guest/zero-over-copy': 'a guest zeroes where the mirror is copying',
+  'guest/discard-over-copy': 'a guest discards where the mirror is copying',
+  'guest/write-over-active': 'a guest writes where the mirror still works for another request',
+  'guest/during-scan': 'a guest changes the disk before the first scan of the source has ended',
+  'guest/unaligned-to-chunks': 'a change begins or ends inside a chunk',
+  'guest/short-tail': 'a change reaches into the last chunk, which is shorter than the others',
+  'guest/data-on-known-zero': 'a guest writes data where the destination is known to read zero',
+  'guest/zero-on-known-zero': 'a guest zeroes where the destination is known to read zero',
+  'guest/change-when-synced': 'a guest changes the disk while it is actively synced',
+  'guest/change-in-ready': 'a guest changes the disk after READY',
+  'guest/change-in-pause': 'a guest changes the disk while the job stands still',
+  'guest/change-after-job': 'a guest changes the disk after the job has ended',
+  'guest/read-in-job': 'a guest reads while the mirror runs',
+  'guest/failed': 'a request of the guest fails',
+  'guest/aborted': 'a reset of the device ends a request in flight',
+  'guest/many-in-flight': 'four requests of the guest are in flight',
+
+  'mirror/zeroing': 'the destination is zeroed before the copy',
+  'mirror/many-operations': 'eight background operations are in flight',
+  'mirror/operations-wait': 'an operation waits for another one on the same chunk',
+  'mirror/zero-skipped': 'a zero write is left out because the destination reads zero already',
+  'mirror/discarded': 'a discard is carried out at the destination',
+  'mirror/synced': 'the mirror becomes actively synced',
+  'mirror/synced-lost': 'it is not so any more',
+  'mirror/dirty-again': 'something becomes dirty after READY',
+  'mirror/mode-changed': 'the copy mode changes while the job runs',
+
+  'job/refused': 'a mirror cannot be started',
+  'job/paused': 'the job stands still before READY',
+  'job/standby': 'the job stands still after READY',
+  'job/error-ignored': 'an error is ignored',
+  'job/error-stops': 'an error stops the job',
+  'job/failed': 'the job ends with an error',
+  'job/completed': 'the job ends with the guest on the destination',
+  'job/cancelled-softly': 'the job ends with a point in time on the destination',
+  'job/cancelled-by-force': 'the job is broken off',
+  'job/pending': 'the job waits to be finalised',
+
+  'control/refused': 'an order is refused',
+  'control/drain-under-load': 'a drained section begins while requests are in flight',
+  'control/reset-under-load': 'the device is reset while requests are in flight',
+  'control/complete-under-load': 'completion is asked for while the guest is at work',
+  'control/caretaker': 'nobody does anything any more, and the world brings the job to its end',
+} as const
+
+export type ProbeName = keyof typeof PROBES
