@@ -14,6 +14,8 @@ import { writeTarget, zeroTarget } from './target_writes'
 
 /** With a speed limit a run is what may pass in this part of a second, so that nobody waits long for a claim. */
 const RUNS_PER_SECOND = 10
+/** However large the buffer: what is claimed at once keeps guests waiting. */
+const RUN_MAX_BYTES = 1024 * 1024 * 1024
 /** Runs that need no I/O before others get their turn. */
 export const BUSY_STEPS_MAX = 32
 
@@ -104,7 +106,7 @@ export class BackgroundCopier implements WaitReason {
   private runMaxBytes(): number {
     const { bufferBytes, copyMaxBytes, granularityBytes, control } = this.state
     const speed = control.limit.speed
-    if (speed === 0) return bufferBytes
+    if (speed === 0) return Math.min(bufferBytes, RUN_MAX_BYTES)
     const shareBytes = Math.min(Math.floor(speed / RUNS_PER_SECOND), copyMaxBytes)
     return Math.max(shareBytes - (shareBytes % granularityBytes), granularityBytes)
   }

@@ -460,6 +460,14 @@ test('chunks are not smaller than the target’s blocks', () => {
   assert.is(bench.start({ granularityBytes: 512 }).view.granularityBytes, CHUNK)
 })
 
+test('a buffer larger than any memory is a limit like any other', () => {
+  const bench = mirrorBench()
+  plant(bench.source, 0, LENGTH, 1)
+  const job = bench.start({ bufferBytes: 2 ** 50, speedBytesPerSecond: 2 ** 50 })
+  bench.complete(job)
+  assert.is(job.errorText, null)
+})
+
 test('the target is flushed before READY and before the end', () => {
   const bench = mirrorBench()
   plant(bench.source, 0, CHUNK, 1)

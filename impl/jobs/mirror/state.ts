@@ -14,8 +14,9 @@ import type { ZeroBitmap } from './zero_bitmap'
 
 /** Background operations in flight, at most. */
 export const OPERATIONS_MAX = 16
-/** Least bytes of a copy at once, if the buffer allows. */
-const COPY_MAX_BYTES = 1024 * 1024
+/** A copy at once is a share of the buffer, within these bounds; the lower one only if the buffer allows. */
+const COPY_MIN_BYTES = 1024 * 1024
+const COPY_MAX_BYTES = 64 * 1024 * 1024
 
 /** What the parts need of the job around them. */
 export interface MirrorControl {
@@ -111,7 +112,8 @@ export class MirrorState implements MirrorView {
     if (copiesClusters) this.cow = new DirtyBitmap(this.lengthBytes, this.granularityBytes)
     this.bufferBytes = chooseBuffer(options, this.granularityBytes, this.unitBytes)
     this.freeBufferBytes = this.bufferBytes
-    const copyBytes = Math.min(this.bufferBytes, Math.max(COPY_MAX_BYTES, Math.floor(this.bufferBytes / OPERATIONS_MAX)))
+    const shareBytes = Math.max(COPY_MIN_BYTES, Math.floor(this.bufferBytes / OPERATIONS_MAX))
+    const copyBytes = Math.min(this.bufferBytes, shareBytes, COPY_MAX_BYTES)
     this.copyMaxBytes = Math.max(this.unitBytes, copyBytes - (copyBytes % this.unitBytes))
     this.holeUnitBytes = Math.max(limits.requestAlignmentBytes, limits.pwriteZeroesAlignmentBytes, info.subclusterBytes, 1)
     // Deallocating in a target with a detached backing image would let that image show through later.
