@@ -41,7 +41,7 @@ export class RealFiles implements HostFiles {
   }
 
   private openNow(path: string, flags: number, { direct, aio }: Omit<OpenFileOptions, 'readOnly'>): RealFile {
-    const { loop } = this
+    const loop = this.loop
     const native = this.native
     if (direct && native === null) throw cannotOpen(path, NO_DIRECT, EINVAL)
     const descriptor = openDescriptor(path, flags, direct)

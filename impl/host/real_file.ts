@@ -6,7 +6,7 @@
  */
 import * as fs from 'node:fs'
 import type { FileTraits, HostExtent, HostFile } from '../block'
-import { assert, type Co, EINVAL, EIO, ENOTSUP, type Errno, OK } from '../co'
+import { assert, type Co, EINVAL, EIO, ENODEV, ENOTSUP, type Errno, OK } from '../co'
 import { errnoOf } from './errors'
 import type { HostLoop } from './loop'
 import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, type Native, SEEK_DATA, SEEK_END, SEEK_HOLE } from './native'
@@ -16,7 +16,6 @@ const ENXIO = 6
 const ENOSYS = 38
 /** `st_blocks` counts in these, whatever the file system. */
 const STAT_BLOCK_BYTES = 512
-const PROBE_BYTES = 4096
 
 export interface RealFileParts {
   loop: HostLoop
@@ -57,7 +56,7 @@ export class RealFile implements HostFile {
     if (isReadOnly || this.isBlockDevice) return true
     const beyondBytes = Number(fs.fstatSync(this.descriptor).size)
     const mode = FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE
-    const errno = this.native.fallocate(this.descriptor, mode, beyondBytes, PROBE_BYTES)
+    const errno = this.native.fallocate(this.descriptor, mode, beyondBytes, 1)
     return errno !== ENOTSUP && errno !== ENOSYS
   }
 
@@ -102,7 +101,8 @@ export class RealFile implements HostFile {
   private allocation(mode: number, offsetBytes: number, lengthBytes: number): Errno {
     if (this.native === null) return ENOTSUP
     const errno = this.native.fallocate(this.descriptor, mode, offsetBytes, lengthBytes)
-    return errno === ENOSYS ? ENOTSUP : errno
+    // Devices and old kernels say so in words of their own.
+    return errno === ENOSYS || errno === ENODEV ? ENOTSUP : errno
   }
   *punchHole(offsetBytes: number, lengthBytes: number): Co<Errno> {
     return this.allocation(FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, offsetBytes, lengthBytes)

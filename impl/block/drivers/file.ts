@@ -1,0 +1,268 @@
+/**
+ * The `file` protocol: a regular file or a block device of the host, which is an interface here (hostfile.ts), so that
+ * the driver runs on simulated files just as well.
+ *
+ * What may fail: the file, as an errno. What a file system cannot do is remembered and not tried again: ranges are zeroed
+ * by the next best way, down to ENOTSUP, and everything is data where holes cannot be told from it.
+ * What never may: a file that grows because a node is whole sectors long; a flush that succeeds after one has failed, for
+ * the host may have dropped what could not be written.
+ *
+ * There are no locks on files: two programs that write to one image are kept apart by whoever starts them.
+ */
+import { assert, type Co, EINVAL, ENOTSUP, type Errno, type Kernel, OK, strerror } from '../../co'
+import { BlockDriver, type BlockStatus, type DriverInfo, type PreallocationMode, type StatusMode, statusOf } from '../driver'
+import { BlockError } from '../error'
+import { type BlockLimits, RequestFlag, StatusFlag } from '../flags'
+import type { FileTraits, HostFile, HostFiles } from '../hostfile'
+import { isZero, ZERO_PIECE_BYTES, zeroBytes } from '../zero_detect'
+
+const SECTOR_BYTES = 512
+
+/** The options of blockdev-add that concern the file; `discard`, `detect-zeroes` and `read-only` are the node's. */
+export interface FileOptions {
+  filename: string
+  readOnly?: boolean
+  /** cache.direct: around the host's cache, with the alignment that it asks for. */
+  direct?: boolean
+  /** cache.no-flush: flushes do nothing. */
+  noFlush?: boolean
+  aio?: 'threads' | 'native'
+  locking?: 'auto' | 'on' | 'off'
+}
+
+/** Opens an image file. Throws BlockError with QEMU's texts. */
+export function* openFile(files: HostFiles, options: FileOptions): Co<FileDriver> {
+  const { filename, aio, readOnly = false, direct = false } = options
+  if (aio === 'native' && !direct) {
+    throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.')
+  }
+  if (options.locking === 'on') throw new BlockError('File locks are not supported: use locking=auto or locking=off')
+  const file = yield* files.open(filename, { readOnly, direct, ...(aio === undefined ? {} : { aio }) })
+  return new FileDriver(file, options.noFlush ?? false)
+}
+
+/** Creates an image file, or empties the one that is there. Throws BlockError; the file is left empty then. */
+export function* createFile(
+  kernel: Kernel,
+  files: HostFiles,
+  options: { filename: string; sizeBytes: number; preallocation?: PreallocationMode },
+): Co<void> {
+  assert(Number.isSafeInteger(options.sizeBytes) && options.sizeBytes >= 0, 'image-size', () => String(options.sizeBytes))
+  const file = yield* files.create(options.filename, 0)
+  const errno = yield* resize(kernel, file, 0, options.sizeBytes, options.preallocation ?? 'off')
+  const closeErrno = yield* file.close()
+  const failure = errno === OK ? closeErrno : errno
+  if (failure !== OK) throw new BlockError(`Could not resize file: ${strerror(failure)}`, { errno: failure })
+}
+
+/** Changes the length of a file; what it gains reads zero. The old length is put back if that fails. */
+function* resize(
+  kernel: Kernel,
+  file: HostFile,
+  oldBytes: number,
+  newBytes: number,
+  preallocation: PreallocationMode,
+): Co<Errno> {
+  if (preallocation === 'metadata') return ENOTSUP
+  if (preallocation !== 'off' && newBytes < oldBytes) return EINVAL
+  if (preallocation === 'off' || newBytes === oldBytes) return yield* file.truncate(newBytes)
+  let errno = preallocation === 'falloc' ? yield* file.allocate(oldBytes, newBytes - oldBytes) : ENOTSUP
+  // Writing zeroes allocates everywhere.
+  if (errno === ENOTSUP) errno = yield* file.truncate(newBytes)
+  else if (errno === OK) return OK
+  for (let at = oldBytes; at < newBytes && errno === OK; at += ZERO_PIECE_BYTES) {
+    errno = yield* file.pwrite(at, zeroBytes(Math.min(ZERO_PIECE_BYTES, newBytes - at)))
+    yield* kernel.sleepNs(0)
+  }
+  // The error that is reported is the first one.
+  if (errno !== OK) yield* file.truncate(oldBytes)
+  return errno
+}
+
+export class FileDriver extends BlockDriver {
+  readonly name = 'file'
+  override readonly isProtocol = true
+  readonly file: HostFile
+  /** As the file was when it was opened; its length is `lengthBytes()`. */
+  readonly traits: FileTraits
+  private readonly noFlush: boolean
+  /** To the byte, while the node is whole sectors long. */
+  private fileBytes: number
+  private canPunch: boolean
+  private canZeroRange = true
+  private canAllocate = true
+  private canSeek = true
+  /** The extent that was asked for last: files of many extents are slow to search. */
+  private extentStartBytes = 0
+  private extentEndBytes = 0
+  private extentIsData = false
+  /** Raised by every change, so that an answer which a change has overtaken is not kept. */
+  private changes = 0
+  private flushErrno: Errno = OK
+
+  constructor(file: HostFile, noFlush = false) {
+    super()
+    this.file = file
+    this.traits = file.traits()
+    this.noFlush = noFlush
+    this.fileBytes = this.traits.lengthBytes
+    this.canPunch = this.traits.canPunchHoles !== false
+    this.supportedZeroFlags = RequestFlag.NoFallback | (this.canPunch ? RequestFlag.MayUnmap : 0)
+    assert(Number.isSafeInteger(this.fileBytes) && this.fileBytes >= 0, 'file-length', () => String(this.fileBytes))
+  }
+
+  lengthBytes(): number {
+    return this.fileBytes
+  }
+  override refreshLimits(limits: BlockLimits): void {
+    limits.requestAlignmentBytes = this.traits.alignmentBytes
+    limits.memoryAlignmentBytes = this.traits.alignmentBytes
+  }
+  override info(): DriverInfo {
+    return { clusterBytes: 0, subclusterBytes: this.traits.holeUnitBytes }
+  }
+  override hasZeroInit(): boolean {
+    return !this.traits.isBlockDevice
+  }
+
+  pread(offsetBytes: number, buffer: Uint8Array, _flags: number): Co<Errno> {
+    return this.file.pread(offsetBytes, buffer)
+  }
+
+  *pwrite(offsetBytes: number, buffer: Uint8Array, _flags: number): Co<Errno> {
+    const data = offsetBytes + buffer.length <= this.fileBytes ? buffer : this.clip(offsetBytes, buffer)
+    if (data.length === 0) return OK
+    const errno = yield* this.file.pwrite(offsetBytes, data)
+    this.noteChange()
+    if (errno === OK) this.fileBytes = Math.max(this.fileBytes, offsetBytes + data.length)
+    return errno
+  }
+
+  /** Zeroes after the last byte of the file are there already. Anything else makes the file longer, to its last sector. */
+  private clip(offsetBytes: number, buffer: Uint8Array): Uint8Array {
+    const insideBytes = Math.max(0, this.fileBytes - offsetBytes)
+    assert(insideBytes < buffer.length, 'clip-beyond-end')
+    return isZero(buffer.subarray(insideBytes)) ? buffer.subarray(0, insideBytes) : buffer
+  }
+
+  private noteChange(): void {
+    this.changes++
+    this.extentEndBytes = this.extentStartBytes
+  }
+
+  override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    const insideBytes = Math.min(lengthBytes, this.fileBytes - offsetBytes)
+    if (insideBytes <= 0) return OK
+    const errno = yield* this.zero(offsetBytes, insideBytes, (flags & RequestFlag.MayUnmap) !== 0)
+    this.noteChange()
+    return errno
+  }
+
+  private *zero(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Co<Errno> {
+    if (mayUnmap) {
+      const errno = yield* this.punch(offsetBytes, lengthBytes)
+      if (errno !== ENOTSUP) return errno
+    }
+    if (this.canZeroRange) {
+      const errno = yield* this.file.zeroRange(offsetBytes, lengthBytes, true)
+      if (errno === ENOTSUP) this.canZeroRange = false
+      else if (errno !== EINVAL) return errno
+    }
+    // What has been deallocated reads zero when it is allocated again.
+    if (!this.canAllocate) return ENOTSUP
+    const errno = yield* this.punch(offsetBytes, lengthBytes)
+    if (errno !== OK) return errno
+    const allocateErrno = yield* this.file.allocate(offsetBytes, lengthBytes)
+    if (allocateErrno === ENOTSUP) this.canAllocate = false
+    return allocateErrno
+  }
+
+  /** ENOTSUP also for a range that the medium does not deallocate as it stands. */
+  private *punch(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    if (!this.canPunch) return ENOTSUP
+    assert(lengthBytes > 0 && offsetBytes + lengthBytes <= this.fileBytes, 'punch-inside')
+    const errno = yield* this.file.punchHole(offsetBytes, lengthBytes)
+    if (errno === ENOTSUP) this.canPunch = false
+    return errno === EINVAL ? ENOTSUP : errno
+  }
+
+  override *pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    const insideBytes = Math.min(lengthBytes, this.fileBytes - offsetBytes)
+    if (insideBytes <= 0) return OK
+    const errno = yield* this.punch(offsetBytes, insideBytes)
+    this.noteChange()
+    return errno
+  }
+
+  override *flush(): Co<Errno> {
+    if (this.noFlush) return OK
+    if (this.flushErrno === OK) this.flushErrno = yield* this.file.sync()
+    return this.flushErrno
+  }
+
+  /** Everything is allocated here, holes included: there is no layer below that could show through. */
+  override *blockStatus(mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
+    if (mode === 'allocation-only') return this.dataFor(offsetBytes, lengthBytes)
+    if (offsetBytes >= this.fileBytes) return this.zeroFor(offsetBytes, lengthBytes)
+    const isKnown = offsetBytes >= this.extentStartBytes && offsetBytes < this.extentEndBytes
+    // No answer means that there may be data, and reading will say what is wrong.
+    if (!isKnown && !(yield* this.learn(offsetBytes))) return this.dataFor(offsetBytes, lengthBytes)
+    return this.alignedStatus(offsetBytes, lengthBytes)
+  }
+
+  private *learn(offsetBytes: number): Co<boolean> {
+    if (!this.canSeek) return false
+    const { changes } = this
+    const extent = yield* this.file.extentAt(offsetBytes)
+    if (extent.errno === ENOTSUP) this.canSeek = false
+    if (extent.errno !== OK || extent.endBytes <= offsetBytes) return false
+    if (changes !== this.changes) return false
+    this.extentStartBytes = offsetBytes
+    this.extentEndBytes = extent.endBytes
+    this.extentIsData = extent.isData
+    return true
+  }
+
+  /** The known extent, cut to the range: whole blocks, and the last block of the file belongs to its last extent. */
+  private alignedStatus(offsetBytes: number, lengthBytes: number): BlockStatus {
+    const { extentEndBytes, fileBytes } = this
+    const extentIsData = this.extentIsData
+    const isLast = extentEndBytes >= fileBytes
+    if (isLast && !extentIsData) return this.zeroFor(offsetBytes, lengthBytes)
+    const unitBytes = Math.max(this.traits.alignmentBytes, isLast ? SECTOR_BYTES : 1)
+    const overBytes = extentEndBytes % unitBytes
+    if (extentIsData) {
+      const roundedBytes = overBytes === 0 ? extentEndBytes : extentEndBytes + unitBytes - overBytes
+      return this.dataFor(offsetBytes, Math.min(roundedBytes - offsetBytes, lengthBytes))
+    }
+    const wholeBytes = extentEndBytes - overBytes - offsetBytes
+    if (wholeBytes <= 0) return this.dataFor(offsetBytes, Math.min(unitBytes, lengthBytes))
+    return this.zeroFor(offsetBytes, Math.min(wholeBytes, lengthBytes))
+  }
+
+  private dataFor(offsetBytes: number, bytes: number): BlockStatus {
+    assert(bytes > 0, 'status-not-empty')
+    return statusOf(StatusFlag.Allocated | StatusFlag.Data | StatusFlag.OffsetValid, bytes, offsetBytes, this.node)
+  }
+  private zeroFor(offsetBytes: number, bytes: number): BlockStatus {
+    assert(bytes > 0, 'status-not-empty')
+    return statusOf(StatusFlag.Allocated | StatusFlag.Zero | StatusFlag.OffsetValid, bytes, offsetBytes, this.node)
+  }
+
+  /** Devices stay as they are; one that is longer than asked for will do, unless `exact`. */
+  override *truncate(lengthBytes: number, exact: boolean, preallocation: PreallocationMode): Co<Errno> {
+    const { fileBytes } = this
+    if (this.traits.isBlockDevice) {
+      if (lengthBytes > fileBytes) return EINVAL
+      return exact && lengthBytes !== fileBytes ? ENOTSUP : OK
+    }
+    const errno = yield* resize(this.node.kernel, this.file, fileBytes, lengthBytes, preallocation)
+    this.noteChange()
+    if (errno === OK) this.fileBytes = lengthBytes
+    return errno
+  }
+
+  override close(): Co<Errno> {
+    return this.file.close()
+  }
+}
