@@ -99,10 +99,6 @@ export class VirtualClockwork implements Clockwork {
   private readonly dueParkSerials: number[] = []
   private overtakenCount = 0
   private timeNs = 0
-  /** Coroutines resumed so far. */
-  events = 0
-  /** The one that `step` has resumed last. */
-  lastCoroutine: Coroutine | null = null
 
   constructor(decider: Decider) {
     this.decider = decider
@@ -130,18 +126,16 @@ export class VirtualClockwork implements Clockwork {
     return future.firstNs
   }
 
-  /** Resumes one coroutine, at `nextNs()`. False if there is none. */
-  step(kernel: Kernel): boolean {
-    const nextNs = this.nextNs()
-    if (nextNs === Infinity) return false
-    if (this.due.length === 0) this.advance(nextNs)
+  /** Resumes one coroutine and returns it. `atNs` is what `nextNs` has just returned, and not Infinity. */
+  step(kernel: Kernel, atNs: number): Coroutine {
+    if (this.due.length === 0) this.advance(atNs)
     const index = this.choose()
     const coroutine = this.due[index]!
     const parkSerial = this.dueParkSerials[index]!
     this.removeDue(index)
-    this.events++
-    this.lastCoroutine = coroutine
-    return kernel.resume(coroutine, parkSerial)
+    const ran = kernel.resume(coroutine, parkSerial)
+    assert(ran || kernel.failure !== null, 'step-resumes')
+    return coroutine
   }
 
   private advance(toNs: number): void {

@@ -139,7 +139,7 @@ export class SimDisk extends BlockDriver {
     return Math.ceil(lengthBytes / requestAlignmentBytes) * requestAlignmentBytes
   }
 
-  /** True until the request is due; the caller yields each time. It parks once at least. */
+  /** The caller yields after it, and parks again if it was woken before the request is due. */
   private park(request: DiskRequest): void {
     const { kernel } = this.node
     kernel.wakeAt(kernel.willPark(request), request.dueNs)

@@ -10,7 +10,7 @@ export const PROBES = {
   'disk/discard-below-a-unit': 'a discard covers no whole allocation unit',
   'disk/discard-leaves-bytes': 'a discard leaves what was there, or other bytes, to be read',
   'disk/hole-of-unknown-content': 'block status tells of a hole that is not known to read zero',
-  'disk/writes-overlap': 'two writes of one sector are in flight at the destination, or at the source',
+  'disk/many-in-flight': 'eight requests are in flight at one disk',
 
   'guest/write-over-copy': 'a guest writes where the mirror is copying',
   'guest/zero-over-copy': 'a guest zeroes where the mirror is copying',
@@ -31,7 +31,6 @@ export const PROBES = {
   'guest/many-in-flight': 'four requests of the guest are in flight',
 
   'mirror/zeroing': 'the destination is zeroed before the copy',
-  'mirror/many-operations': 'eight background operations are in flight',
   'mirror/operations-wait': 'an operation waits for another one on the same chunk',
   'mirror/zero-skipped': 'a zero write is left out because the destination reads zero already',
   'mirror/discarded': 'a discard is carried out at the destination',

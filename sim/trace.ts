@@ -69,12 +69,17 @@ export class Trace {
     for (let index = 0; index < text.length; index++) this.mix(text.charCodeAt(index))
   }
 
-  /** The next event ends: a coroutine with a label of this hash has run at `timeNs`. */
-  event(timeNs: number, labelHash: number): void {
-    this.mix(timeNs % WORD | 0)
-    this.mix(labelHash)
+  /** An event at `timeNs` begins. */
+  begin(timeNs: number): void {
     this.step++
     this.timeNs = timeNs
+    this.mix(timeNs | 0)
+    this.mix(Math.floor(timeNs / WORD))
+  }
+
+  /** It has ended; what ran has a label of this hash. */
+  end(labelHash: number): void {
+    this.mix(labelHash)
     if (this.step % CHECKPOINT_EVENTS === 0) this.checkpoints.push(this.hashText())
   }
 

@@ -1,0 +1,173 @@
+/**
+ * The operator: gives the orders of the plan when their moments come. An order that is refused is over, too, and whatever
+ * waits for it goes on.
+ *
+ * The caretaker is the operator of last resort. It completes a job that nobody ends as soon as it is READY and the guest
+ * has finished; and when nothing happens any more by itself, it resumes what stands still, completes, finalises and
+ * dismisses, so that a world has an end unless something is stuck.
+ */
+import { BlockError } from '../impl/block'
+import { type Co, type Kernel, makeLabel } from '../impl/co'
+import type { MirrorJob } from '../impl/jobs'
+import type { ControlOperation, Trigger } from './plan'
+import type { Watch } from './watch'
+
+/** What orders act on. Verbs throw BlockError when they are refused. */
+export interface Controlled {
+  readonly kernel: Kernel
+  /** The job that runs or has run last; null before the first. */
+  readonly job: MirrorJob | null
+  /** The job that a command means. Throws BlockError. */
+  findJob(): MirrorJob
+  startMirror(): Co<void>
+  drain(durationNs: number): Co<void>
+  resetDevice(): void
+  readonly isGuestDone: boolean
+}
+
+type Moment = Trigger['on']
+
+const CARETAKER = makeLabel('caretaker')
+
+function nameOf(moment: Moment): string {
+  if (typeof moment === 'string') return moment
+  return 'operationDone' in moment ? `operation ${moment.operationDone}` : `control ${moment.controlDone}`
+}
+
+export class Operator {
+  private readonly world: Controlled
+  private readonly watch: Watch
+  /** Orders that wait, by the name of their moment. */
+  private readonly waiting = new Map<string, ControlOperation[]>()
+  /** Named by its operations alone: most of them nobody waits for. */
+  private readonly waitsForOperations: boolean
+  private readonly hasEnding: boolean
+  private isCaredFor = false
+
+  constructor(world: Controlled, watch: Watch, operations: readonly ControlOperation[]) {
+    this.world = world
+    this.watch = watch
+    for (const operation of operations) {
+      const name = nameOf(operation.when.on)
+      const others = this.waiting.get(name)
+      if (others === undefined) this.waiting.set(name, [operation])
+      else others.push(operation)
+    }
+    this.waitsForOperations = operations.some(({ when }) => typeof when.on === 'object' && 'operationDone' in when.on)
+    this.hasEnding = operations.some(({ kind }) => kind === 'complete' || kind === 'cancel')
+  }
+
+  /** A moment has come. Of each only the first counts. */
+  reach(moment: 'start' | 'mirror-started' | 'ready' | 'guest-done'): void {
+    this.release(moment)
+    if (moment === 'ready' || moment === 'guest-done') this.careForEnd()
+  }
+  operationDone(id: string): void {
+    if (this.waitsForOperations) this.release(`operation ${id}`)
+  }
+
+  private release(name: string): void {
+    const operations = this.waiting.get(name)
+    if (operations === undefined) return
+    this.waiting.delete(name)
+    for (const operation of operations) this.world.kernel.spawn(this.give(operation), makeLabel(operation.id))
+  }
+
+  private *give(operation: ControlOperation): Co<void> {
+    if (operation.when.afterNs > 0) yield* this.world.kernel.sleepNs(operation.when.afterNs)
+    yield* this.attempt(operation.id, operation.kind, () => this.execute(operation))
+    this.release(`control ${operation.id}`)
+  }
+
+  private *attempt(id: string, kind: string, order: () => Co<void>): Co<void> {
+    try {
+      yield* order()
+    } catch (error) {
+      if (!(error instanceof BlockError)) throw error
+      this.watch.ordered(id, kind, error.message)
+      return
+    }
+    this.watch.ordered(id, kind, null)
+  }
+
+  private *execute(operation: ControlOperation): Co<void> {
+    const { world } = this
+    switch (operation.kind) {
+      case 'mirror-start':
+        yield* world.startMirror()
+        this.reach('mirror-started')
+        break
+      case 'drain':
+        yield* world.drain(operation.durationNs)
+        break
+      case 'device-reset':
+        world.resetDevice()
+        break
+      case 'pause':
+        world.findJob().pause()
+        break
+      case 'resume':
+        world.findJob().resume()
+        break
+      case 'set-speed':
+        world.findJob().setSpeed(operation.speedBytesPerSecond)
+        break
+      case 'change-copy-mode':
+        world.findJob().changeCopyMode(operation.copyMode)
+        break
+      case 'complete':
+        this.complete(world.findJob())
+        break
+      case 'cancel':
+        world.findJob().cancel(operation.force)
+        break
+      case 'finalize':
+        world.findJob().finalize()
+        break
+      case 'dismiss':
+        world.findJob().dismiss()
+        break
+    }
+  }
+
+  private complete(job: MirrorJob): void {
+    job.complete()
+    if (!this.world.isGuestDone) this.watch.hit('control/complete-under-load')
+  }
+
+  private careForEnd(): void {
+    const { job, isGuestDone } = this.world
+    if (this.hasEnding || this.isCaredFor || !isGuestDone || job === null || !job.isReady) return
+    this.isCaredFor = true
+    this.care('complete', job)
+  }
+
+  /** Nothing happens any more. True if the caretaker has found something to do. */
+  rest(): boolean {
+    const { job, isGuestDone } = this.world
+    if (job === null || job.status === 'null') return false
+    const verb = neededVerb(job, isGuestDone)
+    if (verb === null) return false
+    this.watch.hit('control/caretaker')
+    this.care(verb, job)
+    return true
+  }
+
+  private care(verb: CaretakerVerb, job: MirrorJob): void {
+    function* order(): Co<void> {
+      job[verb]()
+    }
+    this.world.kernel.spawn(this.attempt(CARETAKER.id, verb, order), CARETAKER)
+  }
+}
+
+type CaretakerVerb = 'resume' | 'complete' | 'finalize' | 'dismiss'
+
+/** What brings a job that stands still nearer to its end; each of them can be needed only as often as something undoes it. */
+function neededVerb(job: MirrorJob, isGuestDone: boolean): CaretakerVerb | null {
+  if (job.isUserPaused) return 'resume'
+  if (job.status === 'pending') return 'finalize'
+  if (job.status === 'concluded') return 'dismiss'
+  const isEnding = job.isCompleteRequested || job.isCancelRequested
+  return job.isReady && isGuestDone && !isEnding ? 'complete' : null
+}

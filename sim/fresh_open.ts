@@ -1,0 +1,36 @@
+/**
+ * Reads an image as somebody would who finds it after the world: through a new graph, with nothing in memory from before.
+ * The disk answers at once and has no faults; what it holds is all that counts.
+ */
+import { BlockBackend, BlockGraph, Permission } from '../impl/block'
+import { type Co, type Errno, Kernel, makeLabel, OK, strerror } from '../impl/co'
+import { VirtualClockwork } from './clockwork'
+import { dullDecider } from './decider'
+import { SimDisk } from './disk'
+import type { DiskPlan } from './plan'
+import type { BufferPool } from './pool'
+import type { DiskStore } from './store'
+
+const READER = makeLabel('reader')
+
+/** The whole image, in a buffer of the pool. Throws if it cannot be read, which would be a defect of ours. */
+export function readAfresh(store: DiskStore, plan: DiskPlan, pool: BufferPool): Uint8Array {
+  const clockwork = new VirtualClockwork(dullDecider)
+  const kernel = new Kernel(clockwork)
+  const graph = new BlockGraph(kernel)
+  const node = graph.addNode({ name: store.name, driver: new SimDisk(store, plan, null, null, null), options: { readOnly: true } })
+  const backend = new BlockBackend(graph, 'reader')
+  backend.attach(node, Permission.ConsistentRead, Permission.All)
+  const image = pool.take(store.lengthBytes)
+  let errno: Errno = -1
+  function* read(): Co<void> {
+    errno = yield* backend.pread(0, image)
+  }
+  kernel.spawn(read(), READER)
+  for (let nextNs = clockwork.nextNs(); nextNs !== Infinity; nextNs = clockwork.nextNs()) {
+    clockwork.step(kernel, nextNs)
+    if (kernel.failure !== null) throw kernel.failure.error
+  }
+  if (errno !== OK) throw new Error(`${store.name} cannot be read afresh: ${errno < 0 ? 'no answer' : strerror(errno)}`)
+  return image
+}

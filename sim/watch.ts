@@ -1,0 +1,312 @@
+/**
+ * Sees everything that happens in a world and passes it on: to the trace, to the counters, and to the checkers. The first
+ * finding is kept; it ends the world after the event in which it was made.
+ *
+ * What may fail: a checker, by an exception; that is a failure of the harness and says so.
+ */
+import { AssertionFailure, type Errno, type Kernel, OK, strerror } from '../impl/co'
+import type { JobEvent } from '../impl/jobs'
+import type { DiskRequest, DiskWatcher } from './disk'
+import type { GuestHooks, GuestRequest } from './guest/driver'
+import type { Checker, CheckerFactory, WorldView } from './observer'
+import type { ProbeName } from './probes'
+import { probeChange } from './probing'
+import { type Line, sampleHash, type Trace } from './trace'
+import type { Failure, Finding } from './verdict'
+
+const MANY_DISK_REQUESTS = 8
+const MANY_GUEST_REQUESTS = 4
+
+/** What the watch asks of the world around it. */
+export interface Watched extends WorldView {
+  readonly kernel: Kernel
+  readonly guestInFlight: number
+  /** A request of the guest is over. */
+  guestEnded(request: GuestRequest): void
+  jobChanged(event: JobEvent): void
+}
+
+export class Watch implements DiskWatcher, GuestHooks {
+  failure: Failure | null = null
+  /** Situations met, by name. */
+  readonly hits = new Map<string, number>()
+  guestOperationsDone = 0
+  private readonly world: Watched
+  private readonly trace: Trace
+  private readonly checkers: Checker[] = []
+  private readonly stepCheckers: Checker[] = []
+  private diskInFlight = 0
+  private phase = ''
+  private copyMode = ''
+  private wasSynced = false
+
+  constructor(world: Watched, trace: Trace) {
+    this.world = world
+    this.trace = trace
+  }
+
+  /** Makes the checkers; the world must be whole enough to be looked at. */
+  engage(factories: readonly CheckerFactory[]): void {
+    for (const make of factories) {
+      const checker = make(this.world)
+      this.checkers.push(checker)
+      if (checker.afterEvent !== undefined) this.stepCheckers.push(checker)
+    }
+  }
+
+  hit(probe: ProbeName): void {
+    this.count(probe)
+  }
+  count(probe: string): void {
+    this.hits.set(probe, (this.hits.get(probe) ?? 0) + 1)
+  }
+
+  found(finding: Finding): void {
+    this.failure ??= { ...finding, step: this.trace.step, timeNs: this.trace.timeNs }
+  }
+
+  /** A checker threw: that is not the fault of what it checks. */
+  private harnessFailed(checker: Checker, error: unknown): void {
+    const text = `the checker ${checker.name} broke down: ${errorText(error)}`
+    this.found({ class: 'harness', key: `harness/${checker.name}`, text, details: stackOf(error) })
+  }
+
+  /** Something left a coroutine as an exception. */
+  crashed(error: unknown, who: string): void {
+    const key = error instanceof AssertionFailure ? error.invariant : error instanceof Error ? error.name : 'exception'
+    const text = `${who} threw: ${errorText(error)}`
+    this.found({ class: 'crash', key: `crash/${key}`, text, details: stackOf(error) })
+  }
+
+  diskSubmitted(request: DiskRequest): void {
+    const { trace } = this
+    const { operation, offsetBytes, lengthBytes, data } = request
+    this.diskInFlight++
+    if (this.diskInFlight === MANY_DISK_REQUESTS) this.hit('disk/many-in-flight')
+    if (data !== null) request.dataHash = sampleHash(data)
+    if (request.fault !== null) this.hit('disk/fault')
+    trace.mix(offsetBytes)
+    trace.mix(lengthBytes)
+    trace.mix(request.label.hash)
+    trace.mix(request.dataHash)
+    trace.line(request.disk, diskArrives, request.label.id, operation, offsetBytes, lengthBytes, request.mayUnmap ? 1 : 0)
+    for (const checker of this.checkers) {
+      if (checker.diskSubmitted === undefined) continue
+      try {
+        const finding = checker.diskSubmitted(request.disk, request)
+        if (finding !== null) this.found(finding)
+      } catch (error) {
+        this.harnessFailed(checker, error)
+      }
+    }
+  }
+
+  diskCompleted(request: DiskRequest, errno: Errno): void {
+    const { trace } = this
+    const { data, operation, offsetBytes, lengthBytes } = request
+    this.diskInFlight--
+    const dataHash = data === null ? 0 : sampleHash(data)
+    if (operation === 'write' && dataHash !== request.dataHash) {
+      const text = `the bytes of a write at ${offsetBytes} changed while it was in flight`
+      this.found({ class: 'invariant', key: 'disk/buffer-changed', text, disk: request.disk, offsetBytes, lengthBytes })
+    }
+    trace.mix(request.serial)
+    trace.mix(errno)
+    trace.mix(dataHash)
+    trace.line(request.disk, diskEnds, request.label.id, operation, offsetBytes, lengthBytes, errno)
+    for (const checker of this.checkers) {
+      if (checker.diskCompleted === undefined) continue
+      try {
+        const finding = checker.diskCompleted(request.disk, request, errno)
+        if (finding !== null) this.found(finding)
+      } catch (error) {
+        this.harnessFailed(checker, error)
+      }
+    }
+  }
+
+  submitted(request: GuestRequest): void {
+    const { operation } = request
+    const { kind, offsetBytes, lengthBytes } = operation
+    this.trace.mix(request.label.hash)
+    this.trace.line('guest', guestSubmits, operation.id, kind, offsetBytes, lengthBytes, 0)
+    if (this.world.guestInFlight === MANY_GUEST_REQUESTS) this.hit('guest/many-in-flight')
+    probeChange(this.world, operation, this)
+    const data = kind === 'write' ? request.buffer : null
+    for (const checker of this.checkers) {
+      if (checker.guestSubmitted === undefined) continue
+      try {
+        const finding = checker.guestSubmitted(operation, data)
+        if (finding !== null) this.found(finding)
+      } catch (error) {
+        this.harnessFailed(checker, error)
+      }
+    }
+  }
+
+  completed(request: GuestRequest): void {
+    const { operation, status } = request
+    const data = operation.kind === 'read' && status === 0 ? request.buffer : null
+    this.guestOperationsDone++
+    this.trace.mix(status)
+    if (data !== null) this.trace.mix(sampleHash(data))
+    this.trace.line('guest', guestEnds, operation.id, operation.kind, 0, 0, status)
+    if (status !== 0) this.hit('guest/failed')
+    for (const checker of this.checkers) {
+      if (checker.guestCompleted === undefined) continue
+      try {
+        const finding = checker.guestCompleted(operation, status, data)
+        if (finding !== null) this.found(finding)
+      } catch (error) {
+        this.harnessFailed(checker, error)
+      }
+    }
+    this.world.guestEnded(request)
+  }
+
+  aborted(request: GuestRequest): void {
+    const { operation } = request
+    this.trace.line('guest', guestLoses, operation.id, operation.kind, 0, 0, 0)
+    this.hit('guest/aborted')
+    for (const checker of this.checkers) {
+      if (checker.guestAborted === undefined) continue
+      try {
+        const finding = checker.guestAborted(operation)
+        if (finding !== null) this.found(finding)
+      } catch (error) {
+        this.harnessFailed(checker, error)
+      }
+    }
+    this.world.guestEnded(request)
+  }
+
+  jobEvent(event: JobEvent): void {
+    const { status, action } = event.data
+    const word = typeof status === 'string' ? status : typeof action === 'string' ? action : ''
+    this.trace.mixText(event.event)
+    this.trace.mixText(word)
+    this.trace.line('job', jobTells, event.event, word, 0, 0, 0)
+    this.probeJob(event.event, word)
+    this.world.jobChanged(event)
+    for (const checker of this.checkers) {
+      if (checker.jobEvent === undefined) continue
+      try {
+        const finding = checker.jobEvent(event)
+        if (finding !== null) this.found(finding)
+      } catch (error) {
+        this.harnessFailed(checker, error)
+      }
+    }
+  }
+
+  private probeJob(event: string, word: string): void {
+    if (event === 'BLOCK_JOB_ERROR') {
+      if (word === 'ignore') this.hit('job/error-ignored')
+      else if (word === 'stop') this.hit('job/error-stops')
+    } else if (event === 'BLOCK_JOB_PENDING') this.hit('job/pending')
+    else if (word === 'paused') this.hit('job/paused')
+    else if (word === 'standby') this.hit('job/standby')
+  }
+
+  /** An order was carried out, or refused with `refusal`. */
+  ordered(id: string, kind: string, refusal: string | null): void {
+    this.trace.mixText(id)
+    this.trace.mix(refusal === null ? 0 : 1)
+    this.trace.line('control', refusal === null ? orderDone : orderRefused, id, refusal ?? kind, 0, 0, 0)
+    if (refusal !== null) this.hit('control/refused')
+  }
+
+  /** After each event, when nothing runs. */
+  afterEvent(): void {
+    const { kernel } = this.world
+    if (kernel.failure !== null) this.crashed(kernel.failure.error, kernel.failure.coroutine.label.id)
+    this.watchMirror()
+    for (const checker of this.stepCheckers) {
+      try {
+        const finding = checker.afterEvent!()
+        if (finding !== null) this.found(finding)
+      } catch (error) {
+        this.harnessFailed(checker, error)
+      }
+    }
+  }
+
+  private watchMirror(): void {
+    const { mirror } = this.world
+    if (mirror === null) return
+    if (mirror.phase !== this.phase) {
+      this.phase = mirror.phase
+      this.trace.mixText(mirror.phase)
+      this.trace.line('mirror', mirrorIs, '', mirror.phase, 0, 0, 0)
+      if (mirror.phase === 'zeroing') this.hit('mirror/zeroing')
+    }
+    if (mirror.activelySynced !== this.wasSynced) {
+      this.wasSynced = mirror.activelySynced
+      this.trace.mix(this.wasSynced ? 1 : 2)
+      this.trace.line('mirror', mirrorIs, '', this.wasSynced ? 'actively synced' : 'not synced any more', 0, 0, 0)
+      this.hit(this.wasSynced ? 'mirror/synced' : 'mirror/synced-lost')
+    }
+    if (mirror.copyMode !== this.copyMode) {
+      if (this.copyMode !== '') this.hit('mirror/mode-changed')
+      this.copyMode = mirror.copyMode
+    }
+    if (mirror.wasReady && !this.hits.has('mirror/dirty-again')) {
+      for (const word of mirror.dirtyWords) if (word !== 0) return this.hit('mirror/dirty-again')
+    }
+  }
+
+  atEnd(end: Parameters<NonNullable<Checker['atEnd']>>[0]): void {
+    for (const checker of this.checkers) {
+      if (checker.atEnd === undefined) continue
+      try {
+        const finding = checker.atEnd(end)
+        if (finding !== null) this.found(finding)
+      } catch (error) {
+        this.harnessFailed(checker, error)
+      }
+    }
+  }
+}
+
+export function errorText(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** The innermost frames; for people, never compared. */
+const FRAMES_MAX = 6
+export function stackOf(error: unknown): string[] {
+  if (!(error instanceof Error) || error.stack === undefined) return []
+  const frames = error.stack.split('\n').filter((line) => line.trimStart().startsWith('at '))
+  return frames.slice(0, FRAMES_MAX).map((line) => line.trim().replace(/\(?(\/[^()]*\/)([^/()]*)\)?$/, '$2'))
+}
+
+function range(line: Line): string {
+  return line.lengthBytes === 0 ? '' : ` ${line.offsetBytes}+${line.lengthBytes}`
+}
+function diskArrives(line: Line): string {
+  return `${line.subject}: ${line.word}${range(line)}${line.word === 'write-zeroes' && line.code === 1 ? ' may unmap' : ''}`
+}
+function diskEnds(line: Line): string {
+  return `${line.subject}: ${line.word}${range(line)} ${line.code === OK ? 'done' : `fails: ${strerror(line.code)}`}`
+}
+function guestSubmits(line: Line): string {
+  return `${line.subject}: ${line.word}${range(line)}`
+}
+function guestEnds(line: Line): string {
+  return `${line.subject}: ${line.word} ${line.code === 0 ? 'done' : `fails with status ${line.code}`}`
+}
+function guestLoses(line: Line): string {
+  return `${line.subject}: ${line.word} lost in a reset`
+}
+function jobTells(line: Line): string {
+  return line.word === '' ? line.subject : `${line.subject} ${line.word}`
+}
+function orderDone(line: Line): string {
+  return `${line.subject}: ${line.word}`
+}
+function orderRefused(line: Line): string {
+  return `${line.subject}: refused: ${line.word}`
+}
+function mirrorIs(line: Line): string {
+  return line.word
+}

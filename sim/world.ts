@@ -1,0 +1,370 @@
+/**
+ * A world: two disks, a guest behind a virtio-blk device, a mirror between the disks, an operator, and people who watch.
+ * It is built from a plan, runs to its end in virtual time in one call, and leaves nothing behind.
+ *
+ * What may fail: anything that the plan says, and the code under test; the first failure ends the world and is in the
+ * result. Nothing is thrown. What never may happen: a second run of the same plan with another result.
+ */
+import { BlockBackend, BlockGraph, type BlockNode, Permission } from '../impl/block'
+import { type Co, describeWait, findWaitCycle, Kernel, type Label, makeLabel } from '../impl/co'
+import { type JobEvent, JobManager, MirrorJob, startMirror } from '../impl/jobs'
+import { GuestMemory, VirtioBlk, VirtioMmio } from '../impl/virtio'
+import { VirtualClockwork } from './clockwork'
+import { type Controlled, Operator } from './control'
+import { type Decider, seededDecider } from './decider'
+import { SimDisk } from './disk'
+import { Faults } from './faults'
+import { readAfresh } from './fresh_open'
+import { GuestDriver, type GuestRequest } from './guest/driver'
+import { GuestLanes } from './lanes'
+import type { CheckerFactory, MirrorView, WorldView } from './observer'
+import type { DiskName, DiskPlan, Plan } from './plan'
+import { BufferPool } from './pool'
+import { DiskStore } from './store'
+import { Trace } from './trace'
+import { withTripwires } from './tripwires'
+import type { WorldEnd, WorldResult } from './verdict'
+import { errorText, stackOf, Watch, type Watched } from './watch'
+
+export interface WorldOptions {
+  /** Absent: what the plan's seed gives. */
+  decider?: Decider
+  checkers?: readonly CheckerFactory[]
+  /** `last`: the result holds the last lines of a world that failed; `all`: all lines. */
+  trace?: 'last' | 'all'
+  /** Called after each event, when nothing runs; for people who step through a world. */
+  onStep?: (world: WorldView) => void
+}
+
+/** Runs the world of a plan that `checkPlan` has nothing against. */
+export function runWorld(plan: Plan, options: WorldOptions = {}): WorldResult {
+  const pool = new BufferPool()
+  const trace = new Trace(options.trace === 'all')
+  try {
+    return withTripwires(() => {
+      const world = new World(plan, options, pool, trace)
+      world.run()
+      return world.result()
+    })
+  } catch (error) {
+    return brokenResult(error, trace)
+  } finally {
+    pool.giveBack()
+  }
+}
+
+const JOB_ID = 'mirror'
+const IRQ = makeLabel('irq')
+const TEARDOWN = makeLabel('teardown')
+const RAM_BASE_ADDRESS = 0x8000_0000
+/** Lines of a liveness failure that tell who waits for what. */
+const WAITS_MAX = 24
+
+class World implements Watched, Controlled {
+  readonly plan: Plan
+  readonly source: DiskStore
+  readonly destination: DiskStore
+  readonly kernel: Kernel
+  job: MirrorJob | null = null
+  isGuestDone = false
+  private readonly options: WorldOptions
+  private readonly pool: BufferPool
+  private readonly trace: Trace
+  private readonly clockwork: VirtualClockwork
+  private readonly watch: Watch
+  private readonly faults: { source: Faults; destination: Faults }
+  private readonly graph: BlockGraph
+  private readonly sourceNode: BlockNode
+  private readonly destinationNode: BlockNode
+  private readonly backend: BlockBackend
+  private readonly jobs: JobManager
+  private readonly driver: GuestDriver
+  private readonly lanes: GuestLanes
+  private readonly operator: Operator
+  private outcome: 'none' | 'completed' | 'cancelled-after-ready' | 'cancelled' | 'failed' = 'none'
+  private refusal: string | null = null
+
+  constructor(plan: Plan, options: WorldOptions, pool: BufferPool, trace: Trace) {
+    const decider = options.decider ?? seededDecider(plan.seed)
+    this.plan = plan
+    this.options = options
+    this.pool = pool
+    this.trace = trace
+    this.clockwork = new VirtualClockwork(decider)
+    this.kernel = new Kernel(this.clockwork)
+    this.watch = new Watch(this, trace)
+    this.source = new DiskStore('source', plan.source, pool)
+    this.destination = new DiskStore('destination', plan.destination, pool)
+    this.faults = { source: new Faults(plan.faults, 'source'), destination: new Faults(plan.faults, 'destination') }
+    this.graph = new BlockGraph(this.kernel)
+    this.sourceNode = this.addDisk(this.source, plan.source, decider)
+    this.destinationNode = this.addDisk(this.destination, plan.destination, decider)
+    this.backend = new BlockBackend(this.graph, 'drive0')
+    const permission = Permission.ConsistentRead | (plan.source.node.readOnly === true ? 0 : Permission.Write)
+    this.backend.attach(this.sourceNode, permission, Permission.All)
+    this.jobs = new JobManager(this.kernel, (event) => this.watch.jobEvent(event))
+    this.lanes = new GuestLanes(plan.guest)
+    this.driver = this.addDevice()
+    this.operator = new Operator(this, this.watch, plan.control)
+    this.watch.engage(options.checkers ?? [])
+  }
+
+  private addDisk(store: DiskStore, plan: DiskPlan, decider: Decider): BlockNode {
+    const { name } = store
+    const driver = new SimDisk(store, plan, decider, this.faults[name], this.watch)
+    return this.graph.addNode({ name, driver, options: plan.node })
+  }
+
+  private addDevice(): GuestDriver {
+    const { device: plan, source } = this.plan
+    const ram = this.pool.take(this.lanes.ramBytes(plan))
+    // The line is an event of its own, so that several completions may find one handler.
+    const interrupt = (): void => {
+      this.kernel.spawn(this.handleInterrupt(), IRQ)
+    }
+    const labelRequest = (queueIndex: number, headIndex: number): Label => this.driver.labelOf(queueIndex, headIndex)
+    const { queueCount, queueSize, blockBytes, indirect, eventIndex } = plan
+    const device = new VirtioBlk(this.kernel, this.backend, new GuestMemory(ram, RAM_BASE_ADDRESS), {
+      interrupt,
+      labelRequest,
+      queueCount,
+      queueSize,
+      blockBytes,
+      indirect,
+      eventIndex,
+      readOnly: source.node.readOnly === true,
+      serial: 'mirrorsim',
+    })
+    const port = new VirtioMmio(device)
+    return new GuestDriver({ kernel: this.kernel, ram, baseAddress: RAM_BASE_ADDRESS, port, plan, hooks: this.watch })
+  }
+
+  private *handleInterrupt(): Co<void> {
+    this.driver.interrupt()
+  }
+
+  run(): void {
+    this.driver.initialise()
+    this.operator.reach('start')
+    this.lanes.start(this.kernel, this.driver, this.pool, () => {
+      this.isGuestDone = true
+      this.operator.reach('guest-done')
+    })
+    do this.runToRest()
+    while (this.watch.failure === null && this.operator.rest())
+    if (this.watch.failure === null) this.checkRest()
+    if (this.watch.failure === null) this.end()
+  }
+
+  /** Runs until nothing is left to happen, or something is wrong. */
+  private runToRest(): void {
+    const { clockwork, kernel, trace, watch, driver, options } = this
+    const { eventsMax, timeMaxNs } = this.plan.bounds
+    while (watch.failure === null) {
+      const nextNs = clockwork.nextNs()
+      if (nextNs === Infinity) return
+      if (trace.step >= eventsMax) return this.stuck('too-many-events', `no end after ${eventsMax} events`)
+      if (nextNs > timeMaxNs) return this.stuck('too-much-time', `no end after ${timeMaxNs} ns`)
+      trace.begin(nextNs)
+      const coroutine = clockwork.step(kernel, nextNs)
+      trace.end(coroutine.label.hash)
+      watch.afterEvent()
+      driver.checkInterrupt()
+      options.onStep?.(this)
+    }
+  }
+
+  /** Whoever is left now waits for something that will not come. */
+  private checkRest(): void {
+    if (this.kernel.live.size > 0) {
+      const cycle = findWaitCycle(this.kernel.live)
+      if (cycle === null) return this.stuck('stuck', 'nothing happens any more, and something is still waiting')
+      const members = cycle.map((coroutine) => coroutine.label.id).join(' → ')
+      return this.stuck('cycle', `coroutines wait for each other: ${members} → ${cycle[0]!.label.id}`)
+    }
+    if (this.job !== null && this.job.status !== 'null')
+      this.stuck('job-without-end', `nothing happens any more, and the job is ${this.job.status}`)
+  }
+
+  private stuck(what: string, text: string): void {
+    const details = [...this.kernel.live].slice(0, WAITS_MAX).map(describeWait)
+    if (this.job !== null) {
+      const { status, progress, pauseCount } = this.job
+      details.unshift(`job: ${status}, ${progress.offsetBytes} of ${progress.lengthBytes} bytes, paused ${pauseCount} times`)
+    }
+    this.watch.found({ class: 'liveness', key: `liveness/${what}`, text, details })
+  }
+
+  /** Takes everything down as a user would, opens both images afresh and compares what they hold with what they should. */
+  private end(): void {
+    this.driver.endQuarantine()
+    this.kernel.spawn(this.tearDown(), TEARDOWN)
+    this.runToRest()
+    if (this.watch.failure === null && this.kernel.live.size > 0) this.checkRest()
+    if (this.watch.failure !== null) return
+    this.watch.atEnd({
+      source: readAfresh(this.source, this.plan.source, this.pool),
+      destination: readAfresh(this.destination, this.plan.destination, this.pool),
+      jobCompleted: this.outcome === 'completed',
+      jobCancelledAfterReady: this.outcome === 'cancelled-after-ready',
+    })
+  }
+
+  private *tearDown(): Co<void> {
+    this.backend.dispose()
+    yield* this.graph.removeNode(this.sourceNode)
+    yield* this.graph.removeNode(this.destinationNode)
+  }
+
+  // ------------------------------------------------------------------------------------------------ what the operator does
+
+  findJob(): MirrorJob {
+    const job = this.jobs.findBlockJob(JOB_ID)
+    if (!(job instanceof MirrorJob)) throw new Error('the only job of a world is its mirror')
+    return job
+  }
+
+  *startMirror(): Co<void> {
+    const { mirror } = this.plan
+    try {
+      yield* startMirror(this.graph, this.jobs, {
+        ...mirror,
+        jobId: JOB_ID,
+        source: this.sourceNode,
+        target: this.destinationNode,
+        // The job stays to be asked about its end, until the operator or the caretaker dismisses it.
+        autoDismiss: false,
+      })
+    } catch (error) {
+      this.watch.hit('job/refused')
+      if (this.job === null) this.refusal = errorText(error)
+      throw error
+    }
+  }
+
+  *drain(durationNs: number): Co<void> {
+    const node = this.guestDisk === 'source' ? this.sourceNode : this.destinationNode
+    if (this.backend.inFlight > 0) this.watch.hit('control/drain-under-load')
+    yield* this.graph.drainedBegin(node)
+    yield* this.kernel.sleepNs(durationNs)
+    this.graph.drainedEnd(node)
+  }
+
+  resetDevice(): void {
+    if (this.driver.inFlightCount > 0) this.watch.hit('control/reset-under-load')
+    this.driver.reset()
+  }
+
+  // --------------------------------------------------------------------------------------------------- what the watch tells
+
+  guestEnded(request: GuestRequest): void {
+    this.operator.operationDone(request.operation.id)
+  }
+
+  jobChanged({ event, data }: JobEvent): void {
+    if (event === 'JOB_STATUS_CHANGE' && data['status'] === 'created') this.job = this.findJob()
+    else if (event === 'BLOCK_JOB_READY') this.operator.reach('ready')
+    else if (event === 'BLOCK_JOB_CANCELLED') {
+      this.outcome = 'cancelled'
+      this.watch.hit('job/cancelled-by-force')
+    } else if (event === 'BLOCK_JOB_COMPLETED') this.jobCompleted(data['error'] !== undefined)
+  }
+
+  private jobCompleted(hasError: boolean): void {
+    if (hasError) this.outcome = 'failed'
+    else this.outcome = this.job!.isCompleteRequested ? 'completed' : 'cancelled-after-ready'
+    if (this.outcome === 'failed') this.watch.hit('job/failed')
+    else this.watch.hit(this.outcome === 'completed' ? 'job/completed' : 'job/cancelled-softly')
+  }
+
+  // -------------------------------------------------------------------------------------------------- what checkers look at
+
+  get mirror(): MirrorView | null {
+    return this.job === null ? null : this.job.view
+  }
+  get jobStatus(): string {
+    return this.job === null ? 'none' : this.job.status
+  }
+  get jobOffsetBytes(): number {
+    return this.job === null ? 0 : this.job.progress.offsetBytes
+  }
+  get jobLengthBytes(): number {
+    return this.job === null ? 0 : this.job.progress.lengthBytes
+  }
+  get guestDisk(): DiskName {
+    return this.backend.root?.node.skipFilters() === this.destinationNode ? 'destination' : 'source'
+  }
+  get guestInFlight(): number {
+    return this.driver.inFlightCount
+  }
+  get timeNs(): number {
+    return this.trace.timeNs
+  }
+  get step(): number {
+    return this.trace.step
+  }
+  probe(name: string): void {
+    this.watch.count(name)
+  }
+
+  result(): WorldResult {
+    const { trace, watch, job } = this
+    const faultsFired: Record<string, number> = {}
+    this.faults.source.count(faultsFired)
+    this.faults.destination.count(faultsFired)
+    const statistics = job === null ? null : job.view.statistics
+    if (statistics !== null && statistics.skippedZeroBytes > 0) watch.hit('mirror/zero-skipped')
+    if (statistics !== null && statistics.discardedBytes > 0) watch.hit('mirror/discarded')
+    const jobError = job === null ? this.refusal : job.errorText
+    return {
+      failure: watch.failure,
+      events: trace.step,
+      timeNs: trace.timeNs,
+      hash: trace.hashText(),
+      checkpoints: trace.checkpoints,
+      probes: Object.fromEntries(watch.hits),
+      faultsFired,
+      trace: watch.failure !== null || this.options.trace === 'all' ? trace.records() : [],
+      end: {
+        jobStatus: this.outcome === 'none' ? this.jobStatus : this.outcome,
+        jobError: this.outcome === 'cancelled' ? null : jobError,
+        guestOperationsDone: watch.guestOperationsDone,
+        sourceAllocatedBytes: this.source.allocatedBytes,
+        destinationAllocatedBytes: this.destination.allocatedBytes,
+        skippedZeroBytes: statistics?.skippedZeroBytes ?? 0,
+        copiedBytes: statistics?.copiedBytes ?? 0,
+      },
+    }
+  }
+}
+
+/** The world itself could not be built, or broke down outside of what it tests. */
+function brokenResult(error: unknown, trace: Trace): WorldResult {
+  const end: WorldEnd = {
+    jobStatus: 'none',
+    jobError: null,
+    guestOperationsDone: 0,
+    sourceAllocatedBytes: 0,
+    destinationAllocatedBytes: 0,
+    skippedZeroBytes: 0,
+    copiedBytes: 0,
+  }
+  return {
+    failure: {
+      class: 'harness',
+      key: 'harness/world',
+      text: `the world broke down: ${errorText(error)}`,
+      details: stackOf(error),
+      step: trace.step,
+      timeNs: trace.timeNs,
+    },
+    events: trace.step,
+    timeNs: trace.timeNs,
+    hash: trace.hashText(),
+    checkpoints: trace.checkpoints,
+    probes: {},
+    faultsFired: {},
+    trace: trace.records(),
+    end,
+  }
+}
