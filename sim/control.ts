@@ -43,6 +43,8 @@ export class Operator {
   private readonly waitsForOperations: boolean
   private readonly hasEnding: boolean
   private isCaredFor = false
+  /** What the caretaker did last was refused: it knows no better. */
+  private isHelpless = false
 
   constructor(world: Controlled, watch: Watch, operations: readonly ControlOperation[]) {
     this.world = world
@@ -79,15 +81,17 @@ export class Operator {
     this.release(`control ${operation.id}`)
   }
 
-  private *attempt(id: string, kind: string, order: () => Co<void>): Co<void> {
+  /** Carries an order out; false if it was refused. */
+  private *attempt(id: string, kind: string, order: () => Co<void>): Co<boolean> {
     try {
       yield* order()
     } catch (error) {
       if (!(error instanceof BlockError)) throw error
       this.watch.ordered(id, kind, error.message)
-      return
+      return false
     }
     this.watch.ordered(id, kind, null)
+    return true
   }
 
   private *execute(operation: ControlOperation): Co<void> {
@@ -139,7 +143,7 @@ export class Operator {
     const { job, isGuestDone } = this.world
     if (this.hasEnding || this.isCaredFor || !isGuestDone || job === null || !job.isReady) return
     this.isCaredFor = true
-    this.care('complete', job)
+    this.world.kernel.spawn(this.care('complete', job), CARETAKER)
   }
 
   /** Nothing happens any more. True if the caretaker has found something to do. */
@@ -147,17 +151,17 @@ export class Operator {
     const { job, isGuestDone } = this.world
     if (job === null || job.status === 'null') return false
     const verb = neededVerb(job, isGuestDone)
-    if (verb === null) return false
+    if (verb === null || this.isHelpless) return false
     this.watch.hit('control/caretaker')
-    this.care(verb, job)
+    this.world.kernel.spawn(this.care(verb, job), CARETAKER)
     return true
   }
 
-  private care(verb: CaretakerVerb, job: MirrorJob): void {
+  private *care(verb: CaretakerVerb, job: MirrorJob): Co<void> {
     function* order(): Co<void> {
       job[verb]()
     }
-    this.world.kernel.spawn(this.attempt(CARETAKER.id, verb, order), CARETAKER)
+    this.isHelpless = !(yield* this.attempt(CARETAKER.id, verb, order))
   }
 }
 
@@ -165,9 +169,9 @@ type CaretakerVerb = 'resume' | 'complete' | 'finalize' | 'dismiss'
 
 /** What brings a job that stands still nearer to its end; each of them can be needed only as often as something undoes it. */
 function neededVerb(job: MirrorJob, isGuestDone: boolean): CaretakerVerb | null {
-  if (job.isUserPaused) return 'resume'
   if (job.status === 'pending') return 'finalize'
   if (job.status === 'concluded') return 'dismiss'
+  if (job.isUserPaused) return 'resume'
   const isEnding = job.isCompleteRequested || job.isCancelRequested
   return job.isReady && isGuestDone && !isEnding ? 'complete' : null
 }

@@ -266,8 +266,13 @@ export class SimDisk extends BlockDriver {
   private look(offsetBytes: number, lengthBytes: number): BlockStatus {
     const { plan, store } = this
     if (!plan.reportsHoles) return statusOf(StatusFlag.Allocated | StatusFlag.Data, lengthBytes)
-    const bytes = store.sameUntil(offsetBytes, offsetBytes + lengthBytes) - offsetBytes
-    assert(bytes > 0 && bytes <= lengthBytes, 'disk-status-inside')
+    const { requestAlignmentBytes } = plan
+    const sameBytes = store.sameUntil(offsetBytes, offsetBytes + lengthBytes) - offsetBytes
+    const isWhole = sameBytes === lengthBytes
+    const bytes = isWhole ? lengthBytes : sameBytes - (sameBytes % requestAlignmentBytes)
+    assert(bytes >= 0 && bytes <= lengthBytes, 'disk-status-inside')
+    // A block that is in part a hole cannot be told about in parts.
+    if (bytes === 0) return statusOf(StatusFlag.Allocated | StatusFlag.Data, Math.min(requestAlignmentBytes, lengthBytes))
     if (store.isAllocatedAt(offsetBytes)) return statusOf(StatusFlag.Allocated | StatusFlag.Data, bytes)
     // Nobody but this disk determines what a hole reads, so it counts as allocated in this layer.
     if (plan.holesReadZero && store.isZeroHoleAt(offsetBytes)) return statusOf(StatusFlag.Allocated | StatusFlag.Zero, bytes)

@@ -39,7 +39,6 @@ export const PROBES = {
   'mirror/dirty-again': 'something becomes dirty after READY',
   'mirror/mode-changed': 'the copy mode changes while the job runs',
 
-  'job/refused': 'a mirror cannot be started',
   'job/paused': 'the job stands still before READY',
   'job/standby': 'the job stands still after READY',
   'job/error-ignored': 'an error is ignored',

@@ -236,7 +236,6 @@ class World implements Watched, Controlled {
         autoDismiss: false,
       })
     } catch (error) {
-      this.watch.hit('job/refused')
       if (this.job === null) this.refusal = errorText(error)
       throw error
     }
