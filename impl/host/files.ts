@@ -27,6 +27,11 @@ export class RealFiles implements HostFiles {
     this.native = native
   }
 
+  /** False: holes cannot be made, nor told from data. */
+  get knowsHoles(): boolean {
+    return this.native !== null
+  }
+
   *open(path: string, options: OpenFileOptions): Co<HostFile> {
     return this.openNow(path, options.readOnly ? fs.constants.O_RDONLY : fs.constants.O_RDWR, options)
   }

@@ -33,7 +33,8 @@ export interface MirrorRequest {
   /** The user vouches for it that the destination reads zero. */
   targetIsZero: boolean
   discard: 'ignore' | 'unmap'
-  detectZeroes: 'off' | 'on' | 'unmap'
+  /** null: the user has not said; only where holes cannot be told from data are they looked for then. */
+  detectZeroes: 'off' | 'on' | 'unmap' | null
   /** null: the user has not said; a created destination is sparse then. */
   preallocation: Exclude<PreallocationMode, 'metadata'> | null
   /** null: no guest, and the source is opened for reading only. */
@@ -149,8 +150,8 @@ export class MirrorProgram {
 
   /** The node to mirror to, as long as the source. Throws ProgramFailure. */
   private *makeTarget(graph: BlockGraph, driver: FileDriver, lengthBytes: number): Co<BlockNode> {
-    const { destinationPath, sourcePath, force, discard, detectZeroes } = this.request
-    const options = { discard, detectZeroes }
+    const { destinationPath, sourcePath, force, discard } = this.request
+    const options = { discard, detectZeroes: this.request.detectZeroes ?? (this.files.knowsHoles ? 'off' : 'on') }
     const presentBytes = driver.lengthBytes()
     const { isBlockDevice } = driver.traits
     if (isBlockDevice && presentBytes > lengthBytes) {

@@ -17,13 +17,13 @@ export interface MirrorStreams {
 interface MirrorOptions {
   sync: MirrorRequest['sync']
   copyMode: MirrorRequest['copyMode']
-  granularity: number
-  bufSize: number
-  speed: number
+  granularity?: number
+  bufSize?: number
+  speed?: number
   unmap: boolean
   targetIsZero?: true
   discard?: MirrorRequest['discard']
-  detectZeroes: MirrorRequest['detectZeroes']
+  detectZeroes?: 'off' | 'on' | 'unmap'
   preallocation?: 'off' | 'falloc' | 'full'
   guestSeed?: number
   guestOperations: number
@@ -69,9 +69,9 @@ export function mirrorCommand(streams: MirrorStreams, finish: (exitCode: number)
         .choices(['background', 'write-blocking'])
         .default('background'),
     )
-    .option('--granularity <size>', 'unit of copying, a power of two from 512 to 64M (default: 64K)', size, 0)
-    .option('--buf-size <size>', 'memory for data on the way (default: 16M)', size, 0)
-    .option('--speed <size>', 'bytes a second at most; 0 for no limit', size, 0)
+    .option('--granularity <size>', 'unit of copying, a power of two from 512 to 64M (default: 64K)', size)
+    .option('--buf-size <size>', 'memory for data on the way (default: 16M)', size)
+    .option('--speed <size>', 'bytes a second at most; no limit if left out', size)
     .option('--no-unmap', 'keep what DST has allocated where zeroes are written')
     .option('--target-is-zero', 'DST reads zero all over: do not look')
     .addOption(
@@ -80,9 +80,11 @@ export function mirrorCommand(streams: MirrorStreams, finish: (exitCode: number)
       ),
     )
     .addOption(
-      new Option('--detect-zeroes <mode>', 'look for zeroes in data; unmap gives their space back')
-        .choices(['off', 'on', 'unmap'])
-        .default('off'),
+      new Option('--detect-zeroes <mode>', 'look for zeroes in data; unmap gives their space back').choices([
+        'off',
+        'on',
+        'unmap',
+      ]),
     )
     .addOption(new Option('--preallocation <mode>', 'space for a DST that is created').choices(['off', 'falloc', 'full']))
     .option('--guest-seed <number>', 'let a random guest WRITE TO SRC while it is mirrored', wholeNumber)
@@ -106,17 +108,18 @@ function requestOf(sourcePath: string, destinationPath: string, options: MirrorO
     destinationPath,
     sync: options.sync,
     copyMode: options.copyMode,
-    granularityBytes: options.granularity,
-    bufferBytes: options.bufSize,
-    speedBytesPerSecond: options.speed,
+    granularityBytes: options.granularity ?? 0,
+    bufferBytes: options.bufSize ?? 0,
+    speedBytesPerSecond: options.speed ?? 0,
     unmap: options.unmap,
     targetIsZero: options.targetIsZero === true,
     discard: options.discard ?? (isAllocated ? 'ignore' : 'unmap'),
-    detectZeroes: options.detectZeroes,
+    detectZeroes: options.detectZeroes ?? null,
     preallocation: options.preallocation ?? null,
     guestSeed: options.guestSeed ?? null,
     guestOperations: options.guestOperations,
-    verifies: options.verify,
+    // What was there before has not been copied.
+    verifies: options.verify && options.sync !== 'none',
     force: options.force === true,
     usesThreads: options.threads === true,
   }
