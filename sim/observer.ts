@@ -9,7 +9,7 @@ import type { MirrorView } from '../impl/jobs/mirror/inspect'
 import type { DiskName, DiskOperation, GuestOperation, Plan } from './plan'
 import type { Finding } from './verdict'
 
-export type { MirrorView } from '../impl/jobs/mirror/inspect'
+export type { MirrorOperationView, MirrorView } from '../impl/jobs/mirror/inspect'
 
 /** A request at a simulated disk. `submitted` is when it arrives; its effect on the store happens at completion. */
 export interface DiskRequestView {
@@ -52,6 +52,8 @@ export interface WorldView {
   readonly jobStatus: string
   readonly jobOffsetBytes: number
   readonly jobLengthBytes: number
+  /** The job has been cancelled by force: nothing new is to be sent to the destination. */
+  readonly isCancelledByForce: boolean
   /** After a pivot the guest's device is on the destination. */
   readonly guestDisk: DiskName
   readonly timeNs: number

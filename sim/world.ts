@@ -290,6 +290,9 @@ class World implements Watched, Controlled {
   get jobLengthBytes(): number {
     return this.job === null ? 0 : this.job.progress.lengthBytes
   }
+  get isCancelledByForce(): boolean {
+    return this.job?.isForceCancelled ?? false
+  }
   get guestDisk(): DiskName {
     return this.backend.root?.node.skipFilters() === this.destinationNode ? 'destination' : 'source'
   }

@@ -1,0 +1,220 @@
+/**
+ * The reference disk: what a guest may read, given the requests it has made. It knows nothing of mirrors, queues or
+ * allocation; every sector is a register that requests write and read over intervals of time.
+ *
+ * A value is legal for a read unless it was surely overwritten before the read began: another change began after the
+ * value's own change had ended, and ended itself before the read began. So a read beside a write may return either, sector
+ * by sector; a failed or aborted write leaves either for good; a discard may or may not have happened.
+ *
+ * The past is folded into an image as soon as it has only one outcome, so that most reads are one comparison.
+ */
+import { readSector, SECTOR_BYTES } from './stamp'
+
+/** data and zero: the sector reads so afterwards. unknown: it may read anything from now on. */
+export type Effect = 'data' | 'zero' | 'unknown'
+
+const OPEN = 0x7fffffff
+const ZERO_SECTOR = Buffer.alloc(SECTOR_BYTES)
+
+/** A write, zero or discard of a guest. Times are the disk's own count of request ends. */
+export class Change {
+  readonly effect: Effect
+  readonly firstSector: number
+  readonly endSector: number
+  readonly data: Buffer | null
+  readonly began: number
+  ended = OPEN
+  /** False: it may have happened, in whole or in part, or not at all. */
+  isCertain = false
+
+  constructor(effect: Effect, offsetBytes: number, lengthBytes: number, data: Buffer | null, began: number) {
+    this.effect = effect
+    this.firstSector = offsetBytes / SECTOR_BYTES
+    this.endSector = (offsetBytes + lengthBytes) / SECTOR_BYTES
+    this.data = data
+    this.began = began
+  }
+
+  touches(firstSector: number, endSector: number): boolean {
+    return this.firstSector < endSector && firstSector < this.endSector
+  }
+}
+
+/** A read of a guest that is in flight. */
+export class Read {
+  readonly firstSector: number
+  readonly endSector: number
+  readonly began: number
+
+  constructor(offsetBytes: number, lengthBytes: number, began: number) {
+    this.firstSector = offsetBytes / SECTOR_BYTES
+    this.endSector = (offsetBytes + lengthBytes) / SECTOR_BYTES
+    this.began = began
+  }
+}
+
+/** A sector that holds what it must not. */
+export interface Mismatch {
+  sectorIndex: number
+  /** In words: every value that would be legal. */
+  expected: string
+  actual: string
+}
+
+export class ReferenceDisk {
+  private readonly image: Buffer
+  /** Of the change that the image shows in a sector: when it began and when it ended. */
+  private readonly settledBegan: Int32Array
+  private readonly settledEnded: Int32Array
+  /** Changes that may still matter, in the order in which they began. */
+  private readonly changes: Change[] = []
+  private readonly reads: Read[] = []
+  private readonly nameOf: (writer: number) => string
+  private now = 1
+
+  /** `initial` is copied: whole sectors. `nameOf` puts the writer of a stamp into words. */
+  constructor(initial: Uint8Array, nameOf: (writer: number) => string) {
+    this.image = Buffer.from(initial)
+    this.settledBegan = new Int32Array(initial.length / SECTOR_BYTES)
+    this.settledEnded = new Int32Array(initial.length / SECTOR_BYTES)
+    this.nameOf = nameOf
+  }
+
+  /** The guest has submitted a change; `data` is copied. */
+  begin(effect: Effect, offsetBytes: number, lengthBytes: number, data: Uint8Array | null = null): Change {
+    const change = new Change(effect, offsetBytes, lengthBytes, data === null ? null : Buffer.from(data), this.now++)
+    this.changes.push(change)
+    return change
+  }
+
+  /** The guest knows the end of a change. `certain` false: it failed, was aborted, or is advice only. */
+  end(change: Change, certain: boolean): void {
+    change.ended = this.now++
+    change.isCertain = certain && change.effect !== 'unknown'
+    this.settle()
+  }
+
+  beginRead(offsetBytes: number, lengthBytes: number): Read {
+    const read = new Read(offsetBytes, lengthBytes, this.now++)
+    this.reads.push(read)
+    return read
+  }
+
+  /** The read is over. Null if `data` (null: nothing was returned) is legal. */
+  endRead(read: Read, data: Uint8Array | null): Mismatch | null {
+    const mismatch = data === null ? null : this.check(data, read.firstSector, read.endSector, read.began)
+    this.reads.splice(this.reads.indexOf(read), 1)
+    this.settle()
+    return mismatch
+  }
+
+  /** The whole disk as it reads now. */
+  checkWhole(bytes: Uint8Array): Mismatch | null {
+    return this.check(bytes, 0, this.settledBegan.length, this.now)
+  }
+
+  private check(data: Uint8Array, firstSector: number, endSector: number, began: number): Mismatch | null {
+    const compared = Math.min(endSector, firstSector + data.length / SECTOR_BYTES)
+    const isPlain = !this.changes.some((change) => change.touches(firstSector, compared))
+    if (isPlain && this.image.compare(data, 0, data.length, firstSector * SECTOR_BYTES, compared * SECTOR_BYTES) === 0)
+      return null
+    for (let sector = firstSector; sector < compared; sector++) {
+      const at = (sector - firstSector) * SECTOR_BYTES
+      if (!this.isLegal(data, at, sector, began)) return this.explain(data, at, sector, began)
+    }
+    return null
+  }
+
+  private isLegal(data: Uint8Array, at: number, sector: number, began: number): boolean {
+    const start = sector * SECTOR_BYTES
+    const isImage = this.image.compare(data, at, at + SECTOR_BYTES, start, start + SECTOR_BYTES) === 0
+    if (isImage && !this.isOverwritten(sector, this.settledEnded[sector]!, began)) return true
+    for (const change of this.changes) {
+      if (!this.isCandidate(change, sector, began)) continue
+      if (change.effect === 'unknown') return true
+      if (bytesOf(change, sector).compare(data, at, at + SECTOR_BYTES) === 0) return true
+    }
+    return false
+  }
+
+  /** Whether a change surely hides what had ended at `ended` from a read that began at `began`. */
+  private isOverwritten(sector: number, ended: number, began: number): boolean {
+    if (ended < this.settledBegan[sector]!) return true
+    for (const change of this.changes) {
+      if (change.isCertain && change.touches(sector, sector + 1) && change.began > ended && change.ended < began) return true
+    }
+    return false
+  }
+
+  private isCandidate(change: Change, sector: number, began: number): boolean {
+    return change.touches(sector, sector + 1) && !this.isOverwritten(sector, change.ended, began)
+  }
+
+  /** Folds into the image whatever has only one outcome by now. */
+  private settle(): void {
+    for (let index = 0; index < this.changes.length; ) {
+      const change = this.changes[index]!
+      if (change.isCertain && this.isAlone(change)) {
+        this.changes.splice(index, 1)
+        this.apply(change)
+        index = 0
+      } else index++
+    }
+  }
+
+  /** No change overlaps it in time and space, and no read may still see what was before it. */
+  private isAlone(change: Change): boolean {
+    const { firstSector, endSector, began, ended } = change
+    for (const other of this.changes) {
+      if (other === change || !other.touches(firstSector, endSector)) continue
+      if (other.ended > began && other.began < ended) return false
+    }
+    for (const read of this.reads) {
+      if (read.began < ended && read.firstSector < endSector && firstSector < read.endSector) return false
+    }
+    return true
+  }
+
+  private apply(change: Change): void {
+    const { firstSector, endSector, began, ended } = change
+    for (let sector = firstSector; sector < endSector; sector++) {
+      // A later change may have been folded before this one.
+      if (this.settledBegan[sector]! > ended) continue
+      this.settledBegan[sector] = began
+      this.settledEnded[sector] = ended
+      bytesOf(change, sector).copy(this.image, sector * SECTOR_BYTES)
+    }
+    for (let index = this.changes.length - 1; index >= 0; index--) {
+      const other = this.changes[index]!
+      const isHidden = other.ended < began && other.firstSector >= firstSector && other.endSector <= endSector
+      if (isHidden) this.changes.splice(index, 1)
+    }
+  }
+
+  private explain(data: Uint8Array, at: number, sector: number, began: number): Mismatch {
+    const legal: string[] = []
+    if (!this.isOverwritten(sector, this.settledEnded[sector]!, began)) {
+      legal.push(describeSector(this.image, sector * SECTOR_BYTES, sector, this.nameOf))
+    }
+    for (const change of this.changes) {
+      if (this.isCandidate(change, sector, began)) legal.push(describeSector(bytesOf(change, sector), 0, sector, this.nameOf))
+    }
+    const expected = [...new Set(legal)].join(' or ')
+    return { sectorIndex: sector, expected, actual: describeSector(data, at, sector, this.nameOf) }
+  }
+}
+
+function bytesOf(change: Change, sector: number): Buffer {
+  if (change.data === null) return ZERO_SECTOR
+  const at = (sector - change.firstSector) * SECTOR_BYTES
+  return change.data.subarray(at, at + SECTOR_BYTES)
+}
+
+/** What a sector holds, in words: whose data, whether it belongs there, or that nobody can have written it. */
+export function describeSector(bytes: Uint8Array, at: number, sector: number, nameOf: (writer: number) => string): string {
+  const reading = readSector(bytes, at)
+  if (reading.kind === 'zero') return 'zeroes'
+  if (reading.kind === 'corrupt') return `bytes that nobody wrote (from byte ${reading.firstBadByte} of the sector on)`
+  const whose = `data of ${nameOf(reading.writer)}`
+  return reading.sectorIndex === sector ? whose : `${whose} for sector ${reading.sectorIndex}, which is misdirected here`
+}

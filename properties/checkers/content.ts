@@ -1,0 +1,131 @@
+/**
+ * Content: guests read what they have written, and at its end the copy reads as the original.
+ *
+ * Every read is held against the reference disk. When a job has done its work (`pending`: the source is drained) both disks
+ * must be equal; at the end of the world both images are read afresh, and the guest's one must be what the guest made it.
+ */
+import { type Change, describeSector, type Mismatch, type Read, ReferenceDisk } from '../../model/disk'
+import { SECTOR_BYTES } from '../../model/stamp'
+import type { Checker, DiskRequestView, JobEventView, WorldView } from '../../sim/observer'
+import type { DiskName, GuestOperation } from '../../sim/plan'
+import type { Finding } from '../../sim/verdict'
+import { MirrorScope } from './scope'
+import { firstDifference, STATUS_OK, writerNames } from './shared'
+
+export function makeContentChecker(world: WorldView): Checker {
+  return new ContentChecker(world)
+}
+
+class ContentChecker implements Checker {
+  readonly name = 'content'
+  private readonly world: WorldView
+  private readonly model: ReferenceDisk
+  private readonly scope: MirrorScope
+  private readonly changes = new Map<string, Change>()
+  private readonly reads = new Map<string, Read>()
+  private readonly discardEffect: 'zero' | 'unknown'
+
+  constructor(world: WorldView) {
+    const { source, destination } = world.plan
+    this.world = world
+    this.model = new ReferenceDisk(world.source.bytes, writerNames(world.plan))
+    this.scope = new MirrorScope(world)
+    const leavesAnything = [source, destination].some(({ discard }) => discard === 'reads-garbage')
+    this.discardEffect = leavesAnything ? 'unknown' : 'zero'
+  }
+
+  guestSubmitted(operation: GuestOperation, data: Uint8Array | null): Finding | null {
+    const { id, kind, offsetBytes, lengthBytes } = operation
+    this.scope.guestSubmitted(operation)
+    if (kind === 'read') this.reads.set(id, this.model.beginRead(offsetBytes, lengthBytes))
+    else if (kind === 'write') this.changes.set(id, this.model.begin('data', offsetBytes, lengthBytes, data))
+    else if (kind === 'write-zeroes') this.changes.set(id, this.model.begin('zero', offsetBytes, lengthBytes))
+    else if (kind === 'discard') this.changes.set(id, this.model.begin(this.discardEffect, offsetBytes, lengthBytes))
+    return null
+  }
+
+  guestCompleted(operation: GuestOperation, status: number, data: Uint8Array | null): Finding | null {
+    const { id, kind } = operation
+    const change = this.changes.get(id)
+    if (change !== undefined) {
+      this.changes.delete(id)
+      // A discard is advice: nobody promises what the range reads then.
+      this.model.end(change, status === STATUS_OK && kind !== 'discard')
+    }
+    return this.endRead(id, status === STATUS_OK ? data : null)
+  }
+
+  guestAborted(operation: GuestOperation): Finding | null {
+    const change = this.changes.get(operation.id)
+    if (change !== undefined) {
+      this.changes.delete(operation.id)
+      // The device finishes what it has begun before it begins anything new.
+      this.model.end(change, false)
+    }
+    return this.endRead(operation.id, null)
+  }
+
+  private endRead(id: string, data: Uint8Array | null): Finding | null {
+    const read = this.reads.get(id)
+    if (read === undefined) return null
+    this.reads.delete(id)
+    const mismatch = this.model.endRead(read, data)
+    if (mismatch === null) return null
+    const text = `${id} read ${mismatch.actual} where the guest must find ${mismatch.expected}`
+    return { ...this.describe('guest-read', text, 'guest', mismatch), operationId: id }
+  }
+
+  private describe(what: string, text: string, disk: 'source' | 'destination' | 'guest', mismatch: Mismatch): Finding {
+    const { sectorIndex, expected, actual } = mismatch
+    const offsetBytes = sectorIndex * SECTOR_BYTES
+    return { class: 'content', key: `content/${what}`, text, disk, offsetBytes, lengthBytes: SECTOR_BYTES, expected, actual }
+  }
+
+  diskSubmitted(disk: DiskName, request: DiskRequestView): Finding | null {
+    this.scope.diskSubmitted(disk, request)
+    return null
+  }
+
+  jobEvent(event: JobEventView): Finding | null {
+    if (event.event !== 'JOB_STATUS_CHANGE') return null
+    if (event.data['status'] === 'created') this.scope.start()
+    return event.data['status'] === 'pending' ? this.compareDisks() : null
+  }
+
+  private compareDisks(): Finding | null {
+    const { source, destination } = this.world
+    const endBytes = Math.min(source.lengthBytes, destination.lengthBytes)
+    const at = this.scope.firstDifference(0, endBytes)
+    if (at < 0) return null
+    const sectorIndex = Math.floor(at / SECTOR_BYTES)
+    const mismatch = this.differenceAt(sectorIndex, source.bytes, destination.bytes)
+    const text = `the job has done its work, and the destination holds ${mismatch.actual} where the source holds ${mismatch.expected}`
+    return this.describe('copy-differs', text, 'destination', mismatch)
+  }
+
+  private differenceAt(sectorIndex: number, expected: Uint8Array, actual: Uint8Array): Mismatch {
+    const at = sectorIndex * SECTOR_BYTES
+    const nameOf = writerNames(this.world.plan)
+    return {
+      sectorIndex,
+      expected: describeSector(expected, at, sectorIndex, nameOf),
+      actual: describeSector(actual, at, sectorIndex, nameOf),
+    }
+  }
+
+  atEnd(end: Parameters<NonNullable<Checker['atEnd']>>[0]): Finding | null {
+    for (const disk of ['source', 'destination'] as const) {
+      const live = this.world[disk].bytes
+      if (Buffer.compare(live, end[disk]) === 0) continue
+      const sectorIndex = Math.floor(firstDifference(live, end[disk], 0) / SECTOR_BYTES)
+      const mismatch = this.differenceAt(sectorIndex, live, end[disk])
+      const text = `opened afresh, the ${disk} reads ${mismatch.actual} where ${mismatch.expected} had been written`
+      return this.describe('lost-on-reopen', text, disk, mismatch)
+    }
+    const disk = end.jobCompleted ? 'destination' : 'source'
+    const mismatch = this.model.checkWhole(end[disk])
+    if (mismatch === null) return null
+    const text = `at the end the guest's disk holds ${mismatch.actual} where ${mismatch.expected} is the only legal outcome`
+    return this.describe('guest-disk-at-end', text, disk, mismatch)
+  }
+}

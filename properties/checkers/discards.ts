@@ -1,0 +1,92 @@
+/**
+ * Guests' discards come through, mirror or not: where the source can deallocate, the whole units of a discard that has
+ * succeeded are free afterwards, unless somebody has written to them meanwhile.
+ */
+import type { Checker, DiskRequestView, WorldView } from '../../sim/observer'
+import type { DiskName, GuestOperation, Plan } from '../../sim/plan'
+import type { Finding } from '../../sim/verdict'
+import { OK, STATUS_OK } from './shared'
+
+export function makeDiscardChecker(world: WorldView): Checker {
+  return new DiscardChecker(world)
+}
+
+/** Size of the pieces that the source is sure to deallocate; 0 where it promises nothing. */
+function pieceBytesOf({ source }: Plan): number {
+  if (source.node.discard !== 'unmap' || source.discard === 'none') return 0
+  const { allocationUnitBytes, discardAlignmentBytes, writeZeroesAlignmentBytes, requestAlignmentBytes } = source
+  const pieceBytes = Math.max(allocationUnitBytes, discardAlignmentBytes, writeZeroesAlignmentBytes, requestAlignmentBytes)
+  const isWhole = (bytes: number): boolean => bytes % pieceBytes === 0
+  return isWhole(source.maxDiscardBytes) && isWhole(source.maxWriteZeroesBytes) ? pieceBytes : 0
+}
+
+class DiscardChecker implements Checker {
+  readonly name = 'discards'
+  private readonly world: WorldView
+  private readonly pieceBytes: number
+  /** By unit of the source: the count of writes when the last one there ended. */
+  private readonly writtenAt: Int32Array
+  private writes = 0
+  /** Discards in flight: the count of writes when each began. */
+  private readonly open = new Map<string, number>()
+  private readonly failed = new Set<string>()
+
+  constructor(world: WorldView) {
+    this.world = world
+    this.pieceBytes = pieceBytesOf(world.plan)
+    this.writtenAt = new Int32Array(world.source.allocated.length)
+  }
+
+  guestSubmitted({ id, kind }: GuestOperation): Finding | null {
+    if (kind === 'discard' && this.pieceBytes > 0 && this.world.guestDisk === 'source') this.open.set(id, this.writes)
+    return null
+  }
+
+  guestAborted({ id }: GuestOperation): Finding | null {
+    this.open.delete(id)
+    return null
+  }
+
+  diskCompleted(disk: DiskName, request: DiskRequestView, errno: number): Finding | null {
+    if (disk !== 'source' || this.pieceBytes === 0) return null
+    const { operation, origin, offsetBytes, lengthBytes } = request
+    const isDiscard = this.open.has(origin)
+    if (isDiscard && errno !== OK) this.failed.add(origin)
+    if (isDiscard || (operation !== 'write' && operation !== 'write-zeroes')) return null
+    const { allocationUnitBytes } = this.world.source
+    const end = Math.ceil((offsetBytes + lengthBytes) / allocationUnitBytes)
+    this.writtenAt.fill(++this.writes, Math.floor(offsetBytes / allocationUnitBytes), end)
+    return null
+  }
+
+  guestCompleted(operation: GuestOperation, status: number): Finding | null {
+    const began = this.open.get(operation.id)
+    if (began === undefined) return null
+    this.open.delete(operation.id)
+    const isOver = status === STATUS_OK && !this.failed.has(operation.id) && this.world.guestDisk === 'source'
+    return isOver ? this.checkUnits(operation, began) : null
+  }
+
+  private checkUnits({ id, offsetBytes, lengthBytes }: GuestOperation, began: number): Finding | null {
+    const { allocated, allocationUnitBytes, lengthBytes: diskBytes } = this.world.source
+    const { pieceBytes } = this
+    const startBytes = Math.ceil(offsetBytes / pieceBytes) * pieceBytes
+    let endBytes = offsetBytes + lengthBytes
+    if (endBytes < diskBytes) endBytes -= endBytes % pieceBytes
+    for (let at = startBytes; at < endBytes; at += allocationUnitBytes) {
+      const unit = at / allocationUnitBytes
+      if (allocated[unit] === 0 || this.writtenAt[unit]! > began) continue
+      const text = `the discard ${id} has succeeded, and the source keeps the space at ${at} allocated`
+      return {
+        class: 'sparseness',
+        key: 'discards/not-effective',
+        text,
+        disk: 'source',
+        offsetBytes: at,
+        lengthBytes: allocationUnitBytes,
+        operationId: id,
+      }
+    }
+    return null
+  }
+}

@@ -1,0 +1,34 @@
+/**
+ * Whether everything that is a hole in the source has to be one in the destination when the job has done its work. The
+ * promise holds where each way on which the two could come to differ is closed; elsewhere a unit may rightly stay allocated,
+ * for example because several zero writes that are each smaller than a unit have emptied it.
+ */
+import type { Plan } from '../../sim/plan'
+import { canUnmap } from './shared'
+
+export function reclaimsAll(plan: Plan, granularityBytes: number): boolean {
+  const { source, destination, mirror } = plan
+  const unitBytes = destination.allocationUnitBytes
+  const isWhole = (bytes: number): boolean => bytes === 0 || bytes % unitBytes === 0
+  const divides = (bytes: number): boolean => bytes === 0 || unitBytes % bytes === 0
+  return (
+    mirror.unmap &&
+    mirror.sync !== 'none' &&
+    // Who vouches for a destination has its space left alone.
+    !mirror.targetIsZero &&
+    canUnmap(destination) &&
+    // Zeroes that this node finds in data are written without unmapping, and then known.
+    destination.node.detectZeroes !== 'on' &&
+    // Holes of the source that are no unmapped zeroes for the destination.
+    source.reportsHoles &&
+    source.holesReadZero &&
+    (source.discard === 'none' || source.discard === 'reads-zero') &&
+    source.node.detectZeroes === 'off' &&
+    // Whatever empties a unit of the source covers whole units of the destination, in requests that free them.
+    source.allocationUnitBytes % unitBytes === 0 &&
+    granularityBytes % unitBytes === 0 &&
+    isWhole(destination.maxWriteZeroesBytes) &&
+    divides(destination.writeZeroesAlignmentBytes) &&
+    divides(destination.requestAlignmentBytes)
+  )
+}

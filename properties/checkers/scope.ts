@@ -1,0 +1,64 @@
+/**
+ * Which sectors a mirror promises to keep equal: all of them, or with sync=none those that were changed since it started.
+ * Nothing is promised where the user has vouched for a destination that reads zero and does not.
+ */
+
+import type { DiskRequestView, WorldView } from '../../sim/observer'
+import type { DiskName, GuestOperation } from '../../sim/plan'
+import { bufferOn, firstDifference, isChange, isZeroRange } from './shared'
+
+const SECTOR_BYTES = 512
+
+export class MirrorScope {
+  private readonly source: Buffer
+  private readonly destination: Buffer
+  private readonly world: WorldView
+  /** sync=none: one byte per sector, 1 where it was changed. null: everything is in scope. */
+  private readonly changed: Uint8Array | null
+  private readonly discards: ReadonlySet<string>
+  private isVouchedWrongly = false
+
+  constructor(world: WorldView) {
+    const { plan, source, destination } = world
+    this.world = world
+    this.source = bufferOn(source.bytes)
+    this.destination = bufferOn(destination.bytes)
+    this.changed = plan.mirror.sync === 'none' ? new Uint8Array(source.lengthBytes / SECTOR_BYTES) : null
+    this.discards = new Set(plan.guest.filter(({ kind }) => kind === 'discard').map(({ id }) => id))
+  }
+
+  /** The mirror has come into the graph; nothing has been sent to the destination yet. */
+  start(): void {
+    this.changed?.fill(0)
+    const { targetIsZero } = this.world.plan.mirror
+    this.isVouchedWrongly = targetIsZero && !isZeroRange(this.destination, 0, this.destination.length)
+  }
+
+  guestSubmitted(operation: GuestOperation): void {
+    if (this.changed === null || (operation.kind !== 'write' && operation.kind !== 'write-zeroes')) return
+    this.note(operation.offsetBytes, operation.lengthBytes)
+  }
+
+  /** Discards may be carried out in part: what counts is what reaches the source. */
+  diskSubmitted(disk: DiskName, request: DiskRequestView): void {
+    if (this.changed === null || disk !== 'source' || !this.discards.has(request.origin)) return
+    if (isChange(request.operation)) this.note(request.offsetBytes, request.lengthBytes)
+  }
+
+  private note(offsetBytes: number, lengthBytes: number): void {
+    this.changed!.fill(1, Math.floor(offsetBytes / SECTOR_BYTES), Math.ceil((offsetBytes + lengthBytes) / SECTOR_BYTES))
+  }
+
+  /** The first byte in [offset, end) that is promised to be equal and is not, or -1. */
+  firstDifference(offsetBytes: number, endBytes: number): number {
+    const { source, destination, changed } = this
+    if (source.compare(destination, offsetBytes, endBytes, offsetBytes, endBytes) === 0 || this.isVouchedWrongly) return -1
+    if (changed === null) return firstDifference(source, destination, offsetBytes)
+    for (let at = offsetBytes; at < endBytes; at += SECTOR_BYTES) {
+      const end = Math.min(at + SECTOR_BYTES, endBytes)
+      if (changed[at / SECTOR_BYTES] === 0) continue
+      if (source.compare(destination, at, end, at, end) !== 0) return firstDifference(source, destination, at)
+    }
+    return -1
+  }
+}
