@@ -113,6 +113,16 @@ export class ReferenceDisk {
     return this.check(bytes, 0, this.settledBegan.length, this.now)
   }
 
+  /** The disk is another one from now on. Changes in flight go there; reads in flight are forgotten. */
+  replaceImage(bytes: Uint8Array): void {
+    this.image.set(bytes)
+    this.settledBegan.fill(this.now)
+    this.settledEnded.fill(this.now++)
+    this.reads.length = 0
+    const inFlight = this.changes.filter(({ ended }) => ended === OPEN)
+    this.changes.splice(0, this.changes.length, ...inFlight)
+  }
+
   private check(data: Uint8Array, firstSector: number, endSector: number, began: number): Mismatch | null {
     const compared = Math.min(endSector, firstSector + data.length / SECTOR_BYTES)
     const isPlain = !this.changes.some((change) => change.touches(firstSector, compared))

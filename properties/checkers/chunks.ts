@@ -36,18 +36,14 @@ class ChunkChecker implements Checker {
     this.scope = new MirrorScope(world)
   }
 
-  guestSubmitted(operation: GuestOperation): Finding | null {
-    this.scope.guestSubmitted(operation)
+  guestCompleted(operation: GuestOperation): Finding | null {
+    this.scope.guestCompleted(operation)
     return null
   }
 
-  diskSubmitted(disk: DiskName, request: DiskRequestView): Finding | null {
-    this.scope.diskSubmitted(disk, request)
-    return null
-  }
-
-  diskCompleted(_disk: DiskName, request: DiskRequestView, _errno: number): Finding | null {
-    const { mirror } = this
+  diskCompleted(disk: DiskName, request: DiskRequestView, _errno: number): Finding | null {
+    const mirror = this.mirror
+    this.scope.diskCompleted(disk, request)
     if (mirror === null || !isChange(request.operation)) return null
     const endBytes = Math.min(request.offsetBytes + request.lengthBytes, mirror.lengthBytes)
     if (request.offsetBytes < endBytes) markRange(this.pending, mirror.granularityBytes, request.offsetBytes, endBytes)

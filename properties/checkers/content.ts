@@ -36,7 +36,6 @@ class ContentChecker implements Checker {
 
   guestSubmitted(operation: GuestOperation, data: Uint8Array | null): Finding | null {
     const { id, kind, offsetBytes, lengthBytes } = operation
-    this.scope.guestSubmitted(operation)
     if (kind === 'read') this.reads.set(id, this.model.beginRead(offsetBytes, lengthBytes))
     else if (kind === 'write') this.changes.set(id, this.model.begin('data', offsetBytes, lengthBytes, data))
     else if (kind === 'write-zeroes') this.changes.set(id, this.model.begin('zero', offsetBytes, lengthBytes))
@@ -47,6 +46,7 @@ class ContentChecker implements Checker {
   guestCompleted(operation: GuestOperation, status: number, data: Uint8Array | null): Finding | null {
     const { id, kind } = operation
     const change = this.changes.get(id)
+    this.scope.guestCompleted(operation)
     if (change !== undefined) {
       this.changes.delete(id)
       // A discard is advice: nobody promises what the range reads then.
@@ -81,15 +81,23 @@ class ContentChecker implements Checker {
     return { class: 'content', key: `content/${what}`, text, disk, offsetBytes, lengthBytes: SECTOR_BYTES, expected, actual }
   }
 
-  diskSubmitted(disk: DiskName, request: DiskRequestView): Finding | null {
-    this.scope.diskSubmitted(disk, request)
+  diskCompleted(disk: DiskName, request: DiskRequestView): Finding | null {
+    this.scope.diskCompleted(disk, request)
     return null
   }
 
   jobEvent(event: JobEventView): Finding | null {
+    if (event.event === 'BLOCK_JOB_COMPLETED' && this.world.guestDisk === 'destination') this.moveGuest()
     if (event.event !== 'JOB_STATUS_CHANGE') return null
     if (event.data['status'] === 'created') this.scope.start()
     return event.data['status'] === 'pending' ? this.compareDisks() : null
+  }
+
+  /** A mirror without a first copy leaves the guest on a disk that holds only what was written meanwhile. */
+  private moveGuest(): void {
+    if (this.world.plan.mirror.sync !== 'none') return
+    this.model.replaceImage(this.world.destination.bytes)
+    this.reads.clear()
   }
 
   private compareDisks(): Finding | null {

@@ -24,6 +24,8 @@ class DiscardChecker implements Checker {
   readonly name = 'discards'
   private readonly world: WorldView
   private readonly pieceBytes: number
+  /** A discard of the last unit, which may be short, is not cut in two where the disk ends between two blocks. */
+  private readonly isTailWhole: boolean
   /** By unit of the source: the count of writes when the last one there ended. */
   private readonly writtenAt: Int32Array
   private writes = 0
@@ -34,6 +36,9 @@ class DiscardChecker implements Checker {
   constructor(world: WorldView) {
     this.world = world
     this.pieceBytes = pieceBytesOf(world.plan)
+    const { discardAlignmentBytes, writeZeroesAlignmentBytes, requestAlignmentBytes } = world.plan.source
+    const blockBytes = Math.max(discardAlignmentBytes, writeZeroesAlignmentBytes, requestAlignmentBytes)
+    this.isTailWhole = world.source.lengthBytes % blockBytes === 0
     this.writtenAt = new Int32Array(world.source.allocated.length)
   }
 
@@ -72,7 +77,7 @@ class DiscardChecker implements Checker {
     const { pieceBytes } = this
     const startBytes = Math.ceil(offsetBytes / pieceBytes) * pieceBytes
     let endBytes = offsetBytes + lengthBytes
-    if (endBytes < diskBytes) endBytes -= endBytes % pieceBytes
+    if (endBytes < diskBytes || !this.isTailWhole) endBytes -= endBytes % pieceBytes
     for (let at = startBytes; at < endBytes; at += allocationUnitBytes) {
       const unit = at / allocationUnitBytes
       if (allocated[unit] === 0 || this.writtenAt[unit]! > began) continue

@@ -10,8 +10,8 @@ import { bufferOn, firstDifference, isChange, isZeroRange } from './shared'
 const SECTOR_BYTES = 512
 
 export class MirrorScope {
-  private readonly source: Buffer
-  private readonly destination: Buffer
+  private readonly left: Buffer
+  private readonly right: Buffer
   private readonly world: WorldView
   /** sync=none: one byte per sector, 1 where it was changed. null: everything is in scope. */
   private readonly changed: Uint8Array | null
@@ -21,8 +21,8 @@ export class MirrorScope {
   constructor(world: WorldView) {
     const { plan, source, destination } = world
     this.world = world
-    this.source = bufferOn(source.bytes)
-    this.destination = bufferOn(destination.bytes)
+    this.left = bufferOn(source.bytes)
+    this.right = bufferOn(destination.bytes)
     this.changed = plan.mirror.sync === 'none' ? new Uint8Array(source.lengthBytes / SECTOR_BYTES) : null
     this.discards = new Set(plan.guest.filter(({ kind }) => kind === 'discard').map(({ id }) => id))
   }
@@ -31,16 +31,17 @@ export class MirrorScope {
   start(): void {
     this.changed?.fill(0)
     const { targetIsZero } = this.world.plan.mirror
-    this.isVouchedWrongly = targetIsZero && !isZeroRange(this.destination, 0, this.destination.length)
+    this.isVouchedWrongly = targetIsZero && !isZeroRange(this.right, 0, this.right.length)
   }
 
-  guestSubmitted(operation: GuestOperation): void {
+  /** Before its end a request may not have come as far as the mirror. */
+  guestCompleted(operation: GuestOperation): void {
     if (this.changed === null || (operation.kind !== 'write' && operation.kind !== 'write-zeroes')) return
     this.note(operation.offsetBytes, operation.lengthBytes)
   }
 
   /** Discards may be carried out in part: what counts is what reaches the source. */
-  diskSubmitted(disk: DiskName, request: DiskRequestView): void {
+  diskCompleted(disk: DiskName, request: DiskRequestView): void {
     if (this.changed === null || disk !== 'source' || !this.discards.has(request.origin)) return
     if (isChange(request.operation)) this.note(request.offsetBytes, request.lengthBytes)
   }
@@ -51,13 +52,14 @@ export class MirrorScope {
 
   /** The first byte in [offset, end) that is promised to be equal and is not, or -1. */
   firstDifference(offsetBytes: number, endBytes: number): number {
-    const { source, destination, changed } = this
-    if (source.compare(destination, offsetBytes, endBytes, offsetBytes, endBytes) === 0 || this.isVouchedWrongly) return -1
-    if (changed === null) return firstDifference(source, destination, offsetBytes)
+    const left = this.left
+    const { right, changed } = this
+    if (left.compare(right, offsetBytes, endBytes, offsetBytes, endBytes) === 0 || this.isVouchedWrongly) return -1
+    if (changed === null) return firstDifference(left, right, offsetBytes)
     for (let at = offsetBytes; at < endBytes; at += SECTOR_BYTES) {
       const end = Math.min(at + SECTOR_BYTES, endBytes)
       if (changed[at / SECTOR_BYTES] === 0) continue
-      if (source.compare(destination, at, end, at, end) !== 0) return firstDifference(source, destination, at)
+      if (left.compare(right, at, end, at, end) !== 0) return firstDifference(left, right, at)
     }
     return -1
   }

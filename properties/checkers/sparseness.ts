@@ -179,7 +179,11 @@ class SparsenessChecker implements Checker {
     const { plan, source, destination } = this.world
     if (this.hasErrors || this.mirror === null || !reclaimsAll(plan, this.mirror.granularityBytes)) return null
     const { allocationUnitBytes: unitBytes } = destination
-    for (let unit = 0; unit < destination.allocated.length; unit++) {
+    const blockBytes = Math.max(plan.destination.writeZeroesAlignmentBytes, plan.destination.requestAlignmentBytes)
+    // A disk that ends between two blocks has its last unit zeroed in two requests, none of which frees it.
+    const isTailWhole = destination.lengthBytes % blockBytes === 0
+    const unitCount = isTailWhole ? destination.allocated.length : Math.floor(destination.lengthBytes / unitBytes)
+    for (let unit = 0; unit < unitCount; unit++) {
       if (destination.allocated[unit] === 0 || this.initial?.[unit] === 1) continue
       const offsetBytes = unit * unitBytes
       if (source.allocated[Math.floor(offsetBytes / source.allocationUnitBytes)] === 1) continue
