@@ -1,0 +1,263 @@
+/**
+ * Checks a plan that comes from outside: a report, a file written by hand. Whatever passes can be run; whatever does not
+ * gets one line that says where and why.
+ */
+import { type ControlOperation, type DiskPlan, type GuestOperation, type Plan, SECTOR_BYTES } from './plan'
+
+/** Most bytes of a simulated disk: all of them are in memory. */
+const DISK_BYTES_MAX = 1 << 30
+const ALIGNMENT_BYTES_MAX = 1 << 20
+const LANES_MAX = 256
+const QUEUES_MAX = 64
+const QUEUE_SIZE_MAX = 1024
+const SEGMENTS_MAX = 126
+
+class PlanError extends Error {}
+
+/** null: the value is a plan that can be run. Otherwise `plan.guest[3].offsetBytes: not a multiple of 512`. */
+export function checkPlan(value: unknown): string | null {
+  try {
+    planShape(value, 'plan')
+    checkWhole(value as Plan)
+    return null
+  } catch (error) {
+    if (error instanceof PlanError) return error.message
+    throw error
+  }
+}
+
+function fail(path: string, what: string): never {
+  throw new PlanError(`${path}: ${what}`)
+}
+function demand(condition: boolean, path: string, what: string): void {
+  if (!condition) fail(path, what)
+}
+
+// ------------------------------------------------------------------------------------------------------------- the shape
+
+/** Throws PlanError unless the value has the right shape. */
+type Shape = (value: unknown, path: string) => void
+
+const text: Shape = (value, path) => demand(typeof value === 'string', path, 'not a text')
+const flag: Shape = (value, path) => demand(typeof value === 'boolean', path, 'neither true nor false')
+const identifier: Shape = (value, path) =>
+  demand(typeof value === 'string' && /^[A-Za-z0-9._-]{1,64}$/.test(value), path, 'not an id of letters, digits, ".", "_", "-"')
+
+function integer(least: number, most = Number.MAX_SAFE_INTEGER): Shape {
+  return (value, path) => {
+    const isInside = Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most
+    demand(isInside, path, `not an integer from ${least} to ${most}`)
+  }
+}
+const count = integer(0)
+
+function powerOfTwo(least: number, most: number): Shape {
+  return (value, path) => {
+    integer(least, most)(value, path)
+    demand(((value as number) & ((value as number) - 1)) === 0, path, 'not a power of two')
+  }
+}
+function zeroOr(shape: Shape): Shape {
+  return (value, path) => (value === 0 ? undefined : shape(value, path))
+}
+function optional(shape: Shape): Shape {
+  return (value, path) => (value === undefined ? undefined : shape(value, path))
+}
+function oneOf(...values: ReadonlyArray<string | number>): Shape {
+  return (value, path) => demand(values.includes(value as string), path, `not one of ${values.join(', ')}`)
+}
+function listOf(shape: Shape): Shape {
+  return (value, path) => {
+    if (!Array.isArray(value)) fail(path, 'not a list')
+    for (const [index, element] of value.entries()) shape(element, `${path}[${index}]`)
+  }
+}
+function record(fields: Readonly<Record<string, Shape>>): Shape {
+  return (value, path) => {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) fail(path, 'not an object')
+    for (const name of Object.keys(value)) demand(Object.hasOwn(fields, name), `${path}.${name}`, 'unknown')
+    for (const [name, shape] of Object.entries(fields)) shape((value as Record<string, unknown>)[name], `${path}.${name}`)
+  }
+}
+
+const alignment = powerOfTwo(1, ALIGNMENT_BYTES_MAX)
+const errorPolicy = oneOf('report', 'ignore', 'stop', 'enospc')
+const copyMode = oneOf('background', 'write-blocking')
+
+const diskShape = record({
+  lengthBytes: integer(SECTOR_BYTES, DISK_BYTES_MAX),
+  requestAlignmentBytes: alignment,
+  maxTransferBytes: count,
+  maxWriteZeroesBytes: count,
+  writeZeroesAlignmentBytes: zeroOr(alignment),
+  maxDiscardBytes: count,
+  discardAlignmentBytes: zeroOr(alignment),
+  allocationUnitBytes: integer(SECTOR_BYTES),
+  writeZeroes: oneOf('none', 'allocating', 'unmapping'),
+  discard: oneOf('none', 'reads-zero', 'reads-old', 'reads-garbage'),
+  reportsHoles: flag,
+  holesReadZero: flag,
+  node: record({ discard: oneOf('ignore', 'unmap'), detectZeroes: oneOf('off', 'on', 'unmap'), readOnly: optional(flag) }),
+  latency: record({ minNs: count, stepNs: count, steps: integer(1, 1 << 20) }),
+  initial: listOf(record({ id: identifier, offsetBytes: count, lengthBytes: integer(1), content: oneOf('data', 'zero') })),
+})
+
+const guestShape = record({
+  id: identifier,
+  kind: oneOf('read', 'write', 'write-zeroes', 'discard', 'flush', 'get-id'),
+  lane: integer(0, LANES_MAX - 1),
+  offsetBytes: count,
+  lengthBytes: count,
+  thinkNs: count,
+  unmap: optional(flag),
+  zeroData: optional(flag),
+})
+
+/** What each kind of control operation has beside `id`, `when` and `kind`. */
+const CONTROL_FIELDS: Readonly<Record<ControlOperation['kind'], Readonly<Record<string, Shape>>>> = {
+  'mirror-start': {},
+  pause: {},
+  resume: {},
+  'set-speed': { speedBytesPerSecond: count },
+  'change-copy-mode': { copyMode },
+  complete: {},
+  cancel: { force: flag },
+  finalize: {},
+  dismiss: {},
+  drain: { durationNs: count },
+  'device-reset': {},
+}
+
+const moment: Shape = (value, path) => {
+  if (typeof value === 'string') return oneOf('start', 'mirror-started', 'ready', 'guest-done')(value, path)
+  const isControl = typeof value === 'object' && value !== null && 'controlDone' in value
+  record(isControl ? { controlDone: identifier } : { operationDone: identifier })(value, path)
+}
+
+const controlShape: Shape = (value, path) => {
+  if (typeof value !== 'object' || value === null) fail(path, 'not an object')
+  const kind = 'kind' in value ? value.kind : undefined
+  oneOf(...Object.keys(CONTROL_FIELDS))(kind, `${path}.kind`)
+  const fields = CONTROL_FIELDS[kind as ControlOperation['kind']]
+  record({ id: identifier, when: record({ on: moment, afterNs: count }), kind: text, ...fields })(value, path)
+}
+
+const planShape = record({
+  format: oneOf('mirrorsim-plan'),
+  version: oneOf(1),
+  seed: text,
+  profile: text,
+  device: record({
+    queueCount: integer(1, QUEUES_MAX),
+    queueSize: powerOfTwo(2, QUEUE_SIZE_MAX),
+    blockBytes: oneOf(512, 4096),
+    indirect: flag,
+    eventIndex: flag,
+    segmentsMax: integer(1, SEGMENTS_MAX),
+    writeCache: flag,
+  }),
+  source: diskShape,
+  destination: diskShape,
+  mirror: record({
+    sync: oneOf('full', 'top', 'none'),
+    copyMode,
+    granularityBytes: count,
+    bufferBytes: count,
+    speedBytesPerSecond: count,
+    unmap: flag,
+    targetIsZero: flag,
+    onSourceError: errorPolicy,
+    onTargetError: errorPolicy,
+    autoFinalize: flag,
+    replaces: optional(text),
+  }),
+  guest: listOf(guestShape),
+  control: listOf(controlShape),
+  faults: listOf(
+    record({
+      id: identifier,
+      kind: oneOf('error'),
+      disk: oneOf('source', 'destination'),
+      operation: oneOf('read', 'write', 'write-zeroes', 'discard', 'flush', 'status'),
+      errno: oneOf('EIO', 'ENOSPC'),
+      offsetBytes: count,
+      lengthBytes: count,
+      skip: count,
+      times: count,
+      torn: optional(flag),
+    }),
+  ),
+  bounds: record({ eventsMax: integer(1), timeMaxNs: integer(1) }),
+})
+
+// ------------------------------------------------------------------------------------------------- what fits what else
+
+function checkWhole(plan: Plan): void {
+  const { device, source, destination, guest, control } = plan
+  checkDisk(source, 'plan.source')
+  checkDisk(destination, 'plan.destination')
+  demand(source.lengthBytes % device.blockBytes === 0, 'plan.source.lengthBytes', 'not a multiple of the blocks of the device')
+  const descriptors = device.indirect ? 1 : device.segmentsMax + 2
+  demand(descriptors <= device.queueSize, 'plan.device.queueSize', `a request takes ${descriptors} descriptors`)
+  for (const [index, operation] of guest.entries()) checkGuest(operation, plan, `plan.guest[${index}]`)
+  checkIds(plan)
+  const guestIds = new Set(guest.map(({ id }) => id))
+  const controlIds = new Set(control.map(({ id }) => id))
+  for (const [index, { when }] of control.entries()) {
+    const { on } = when
+    if (typeof on === 'string') continue
+    const isKnown = 'controlDone' in on ? controlIds.has(on.controlDone) : guestIds.has(on.operationDone)
+    demand(isKnown, `plan.control[${index}].when.on`, 'nothing in the plan has that id')
+  }
+}
+
+function checkDisk(disk: DiskPlan, path: string): void {
+  const { lengthBytes, requestAlignmentBytes, node } = disk
+  const isMultiple = (bytes: number, unitBytes: number, name: string): void =>
+    demand(bytes % unitBytes === 0, `${path}.${name}`, `not a multiple of ${unitBytes}`)
+  isMultiple(lengthBytes, Math.max(requestAlignmentBytes, SECTOR_BYTES), 'lengthBytes')
+  isMultiple(disk.maxTransferBytes, requestAlignmentBytes, 'maxTransferBytes')
+  isMultiple(disk.allocationUnitBytes, SECTOR_BYTES, 'allocationUnitBytes')
+  isMultiple(disk.maxWriteZeroesBytes, Math.max(disk.writeZeroesAlignmentBytes, requestAlignmentBytes), 'maxWriteZeroesBytes')
+  isMultiple(disk.maxDiscardBytes, Math.max(disk.discardAlignmentBytes, requestAlignmentBytes), 'maxDiscardBytes')
+  for (const name of ['writeZeroesAlignmentBytes', 'discardAlignmentBytes'] as const)
+    demand(disk[name] === 0 || disk[name] >= requestAlignmentBytes, `${path}.${name}`, 'less than requestAlignmentBytes')
+  const contradicts = node.detectZeroes === 'unmap' && node.discard === 'ignore'
+  demand(!contradicts, `${path}.node.detectZeroes`, 'unmap needs discard: unmap')
+  for (const [index, extent] of disk.initial.entries()) {
+    const at = `initial[${index}]`
+    isMultiple(extent.offsetBytes, SECTOR_BYTES, `${at}.offsetBytes`)
+    isMultiple(extent.lengthBytes, SECTOR_BYTES, `${at}.lengthBytes`)
+    demand(extent.offsetBytes + extent.lengthBytes <= lengthBytes, `${path}.${at}`, 'reaches beyond the end of the disk')
+  }
+}
+
+function checkGuest(operation: GuestOperation, plan: Plan, path: string): void {
+  const { kind, offsetBytes, lengthBytes } = operation
+  const { blockBytes } = plan.device
+  if (kind === 'flush' || kind === 'get-id') {
+    demand(offsetBytes === 0, `${path}.offsetBytes`, `not 0 for ${kind}`)
+    demand(lengthBytes === 0, `${path}.lengthBytes`, `not 0 for ${kind}`)
+    return
+  }
+  demand(offsetBytes % blockBytes === 0, `${path}.offsetBytes`, `not a multiple of ${blockBytes}`)
+  demand(lengthBytes > 0 && lengthBytes % blockBytes === 0, `${path}.lengthBytes`, `not a positive multiple of ${blockBytes}`)
+  demand(offsetBytes + lengthBytes <= plan.source.lengthBytes, path, 'reaches beyond the end of the disk')
+}
+
+function checkIds({ guest, control, faults, source, destination }: Plan): void {
+  const seen = new Set<string>()
+  const lists = {
+    guest,
+    control,
+    faults,
+    'source.initial': source.initial,
+    'destination.initial': destination.initial,
+  }
+  for (const [name, list] of Object.entries(lists)) {
+    for (const [index, { id }] of list.entries()) {
+      demand(!seen.has(id), `plan.${name}[${index}].id`, 'occurs twice in the plan')
+      seen.add(id)
+    }
+  }
+}
