@@ -36,6 +36,11 @@ class ChunkChecker implements Checker {
     this.scope = new MirrorScope(world)
   }
 
+  guestSubmitted(operation: GuestOperation): Finding | null {
+    this.scope.guestSubmitted(operation)
+    return null
+  }
+
   guestCompleted(operation: GuestOperation): Finding | null {
     this.scope.guestCompleted(operation)
     return null

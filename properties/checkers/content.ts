@@ -36,6 +36,7 @@ class ContentChecker implements Checker {
 
   guestSubmitted(operation: GuestOperation, data: Uint8Array | null): Finding | null {
     const { id, kind, offsetBytes, lengthBytes } = operation
+    this.scope.guestSubmitted(operation)
     if (kind === 'read') this.reads.set(id, this.model.beginRead(offsetBytes, lengthBytes))
     else if (kind === 'write') this.changes.set(id, this.model.begin('data', offsetBytes, lengthBytes, data))
     else if (kind === 'write-zeroes') this.changes.set(id, this.model.begin('zero', offsetBytes, lengthBytes))

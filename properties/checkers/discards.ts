@@ -26,6 +26,7 @@ class DiscardChecker implements Checker {
   private readonly pieceBytes: number
   /** A discard of the last unit, which may be short, is not cut in two where the disk ends between two blocks. */
   private readonly isTailWhole: boolean
+  private readonly requestMaxBytes: number
   /** By unit of the source: the count of writes when the last one there ended. */
   private readonly writtenAt: Int32Array
   private writes = 0
@@ -37,6 +38,8 @@ class DiscardChecker implements Checker {
     this.world = world
     this.pieceBytes = pieceBytesOf(world.plan)
     const { discardAlignmentBytes, writeZeroesAlignmentBytes, requestAlignmentBytes } = world.plan.source
+    const { maxDiscardBytes, maxWriteZeroesBytes } = world.plan.source
+    this.requestMaxBytes = Math.min(maxDiscardBytes || Infinity, maxWriteZeroesBytes || Infinity)
     const blockBytes = Math.max(discardAlignmentBytes, writeZeroesAlignmentBytes, requestAlignmentBytes)
     this.isTailWhole = world.source.lengthBytes % blockBytes === 0
     this.writtenAt = new Int32Array(world.source.allocated.length)
@@ -75,6 +78,8 @@ class DiscardChecker implements Checker {
   private checkUnits({ id, offsetBytes, lengthBytes }: GuestOperation, began: number): Finding | null {
     const { allocated, allocationUnitBytes, lengthBytes: diskBytes } = this.world.source
     const { pieceBytes } = this
+    // Parts of a discard that is too long for one request begin wherever it does.
+    if (lengthBytes > this.requestMaxBytes && offsetBytes % pieceBytes !== 0) return null
     const startBytes = Math.ceil(offsetBytes / pieceBytes) * pieceBytes
     let endBytes = offsetBytes + lengthBytes
     if (endBytes < diskBytes || !this.isTailWhole) endBytes -= endBytes % pieceBytes

@@ -9,7 +9,6 @@ import { canUnmap } from './shared'
 export function reclaimsAll(plan: Plan, granularityBytes: number): boolean {
   const { source, destination, mirror } = plan
   const unitBytes = destination.allocationUnitBytes
-  const isWhole = (bytes: number): boolean => bytes === 0 || bytes % unitBytes === 0
   const divides = (bytes: number): boolean => bytes === 0 || unitBytes % bytes === 0
   return (
     mirror.unmap &&
@@ -27,7 +26,7 @@ export function reclaimsAll(plan: Plan, granularityBytes: number): boolean {
     // Whatever empties a unit of the source covers whole units of the destination, in requests that free them.
     source.allocationUnitBytes % unitBytes === 0 &&
     granularityBytes % unitBytes === 0 &&
-    isWhole(destination.maxWriteZeroesBytes) &&
+    destination.maxWriteZeroesBytes === 0 &&
     divides(destination.writeZeroesAlignmentBytes) &&
     divides(destination.requestAlignmentBytes)
   )

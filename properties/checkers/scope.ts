@@ -16,6 +16,8 @@ export class MirrorScope {
   /** sync=none: one byte per sector, 1 where it was changed. null: everything is in scope. */
   private readonly changed: Uint8Array | null
   private readonly discards: ReadonlySet<string>
+  /** Requests that the guest has made since the start. */
+  private readonly submitted = new Set<string>()
   private isVouchedWrongly = false
 
   constructor(world: WorldView) {
@@ -30,19 +32,30 @@ export class MirrorScope {
   /** The mirror has come into the graph; nothing has been sent to the destination yet. */
   start(): void {
     this.changed?.fill(0)
+    this.submitted.clear()
     const { targetIsZero } = this.world.plan.mirror
     this.isVouchedWrongly = targetIsZero && !isZeroRange(this.right, 0, this.right.length)
   }
 
-  /** Before its end a request may not have come as far as the mirror. */
+  guestSubmitted({ id }: GuestOperation): void {
+    if (this.changed !== null) this.submitted.add(id)
+  }
+
+  /** Before its end a request may not have come as far as the mirror; one from before the start may not have met it. */
   guestCompleted(operation: GuestOperation): void {
-    if (this.changed === null || (operation.kind !== 'write' && operation.kind !== 'write-zeroes')) return
+    if (
+      this.changed === null ||
+      !this.submitted.has(operation.id) ||
+      (operation.kind !== 'write' && operation.kind !== 'write-zeroes')
+    )
+      return
     this.note(operation.offsetBytes, operation.lengthBytes)
   }
 
   /** Discards may be carried out in part: what counts is what reaches the source. */
   diskCompleted(disk: DiskName, request: DiskRequestView): void {
-    if (this.changed === null || disk !== 'source' || !this.discards.has(request.origin)) return
+    if (this.changed === null || disk !== 'source' || !this.discards.has(request.origin) || !this.submitted.has(request.origin))
+      return
     if (isChange(request.operation)) this.note(request.offsetBytes, request.lengthBytes)
   }
 
