@@ -1,7 +1,7 @@
 /** `mirrorsim mirror SRC DST`: its options, what it prints, and how it ends. */
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { type MirrorOutcome, MirrorProgram, type MirrorRequest } from './mirror'
-import { EXIT_OK, ProgramFailure } from './mirror_failure'
+import { EXIT_FAILURE, EXIT_OK, ProgramFailure } from './mirror_failure'
 import { MirrorProgress, type Terminal } from './mirror_progress'
 import { parseSize, sizeText } from './mirror_text'
 
@@ -151,7 +151,8 @@ async function runMirror(request: MirrorRequest, { json, quiet }: Printing, stre
   } catch (error) {
     progress?.clear()
     if (!(error instanceof ProgramFailure)) throw error
-    streams.err.write(`mirrorsim: ${error.message}\n`)
+    const isHalf = error.exitCode === EXIT_FAILURE && !program.abandon()
+    streams.err.write(`mirrorsim: ${error.message}${isHalf ? ` (${request.destinationPath} is not a whole copy now)` : ''}\n`)
     return error.exitCode
   } finally {
     clearInterval(timer)

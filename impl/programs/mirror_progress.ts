@@ -7,6 +7,7 @@ import { durationText, sizeText } from './mirror_text'
 const REDRAW_MS = 100
 const PLAIN_LINE_MS = 5000
 const BAR_CELLS = 24
+const BAR_CELLS_MIN = 4
 /** The rate is that of the last seconds, or the time left would lag behind. */
 const RATE_WINDOW_MS = 5000
 
@@ -68,12 +69,16 @@ export class MirrorProgress {
       this.terminal.write(`${what}  ${text}\n`)
       return
     }
-    const roomCells = (this.terminal.columns ?? 80) - 1 - what.length - text.length - 6
-    const cells = Math.max(0, Math.min(BAR_CELLS, roomCells))
-    const filled = Math.floor(share * cells)
-    const bar = cells < 4 ? '' : `[${this.colours.bar('#'.repeat(filled))}${this.colours.dim('.'.repeat(cells - filled))}]  `
-    this.terminal.write(`\r\x1b[2K${what}  ${bar}${text}`)
+    const columns = this.terminal.columns ?? 80
+    const cells = Math.min(BAR_CELLS, columns - 1 - what.length - text.length - 6)
+    const line = cells < BAR_CELLS_MIN ? `${what}  ${text}`.slice(0, columns - 1) : `${what}  ${this.bar(share, cells)}  ${text}`
+    this.terminal.write(`\r\x1b[2K${line}`)
     this.isLineOpen = true
+  }
+
+  private bar(share: number, cells: number): string {
+    const filled = Math.floor(share * cells)
+    return `[${this.colours.bar('#'.repeat(filled))}${this.colours.dim('.'.repeat(cells - filled))}]`
   }
 
   /** Takes the drawn line away, so that something else can be written. */
