@@ -41,8 +41,8 @@ class ChunkChecker implements Checker {
     return null
   }
 
-  guestCompleted(operation: GuestOperation): Finding | null {
-    this.scope.guestCompleted(operation)
+  guestCompleted(operation: GuestOperation, status: number): Finding | null {
+    this.scope.guestCompleted(operation, status)
     return null
   }
 

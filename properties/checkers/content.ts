@@ -47,7 +47,7 @@ class ContentChecker implements Checker {
   guestCompleted(operation: GuestOperation, status: number, data: Uint8Array | null): Finding | null {
     const { id, kind } = operation
     const change = this.changes.get(id)
-    this.scope.guestCompleted(operation)
+    this.scope.guestCompleted(operation, status)
     if (change !== undefined) {
       this.changes.delete(id)
       // A discard is advice: nobody promises what the range reads then.

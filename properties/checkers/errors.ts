@@ -46,9 +46,10 @@ class ErrorChecker implements Checker {
     const isGuest = this.guests.has(origin)
     const isJob = origin.startsWith('job-')
     if (disk === 'source' && isGuest) return null
-    // The first looks at both disks end the job by themselves; a failed zeroing only leaves more to copy.
-    if (isJob && operation !== 'flush') {
-      this.reasons.add(TEXTS[errno]!)
+    if (isJob && (operation !== 'flush' || disk === 'source')) {
+      // The first looks at both disks end the job by themselves; a failed zeroing only leaves more to copy, and nobody has
+      // asked for the flush of the source when the job leaves it.
+      if (operation !== 'flush') this.reasons.add(TEXTS[errno]!)
       return null
     }
     const side = disk === 'source' ? this.read : this.write

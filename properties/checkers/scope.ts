@@ -5,7 +5,7 @@
 
 import type { DiskRequestView, WorldView } from '../../sim/observer'
 import type { DiskName, GuestOperation } from '../../sim/plan'
-import { bufferOn, firstDifference, isChange, isZeroRange } from './shared'
+import { bufferOn, firstDifference, isChange, isZeroRange, STATUS_OK } from './shared'
 
 const SECTOR_BYTES = 512
 
@@ -41,22 +41,20 @@ export class MirrorScope {
     if (this.changed !== null) this.submitted.add(id)
   }
 
-  /** Before its end a request may not have come as far as the mirror; one from before the start may not have met it. */
-  guestCompleted(operation: GuestOperation): void {
-    if (
-      this.changed === null ||
-      !this.submitted.has(operation.id) ||
-      (operation.kind !== 'write' && operation.kind !== 'write-zeroes')
-    )
-      return
-    this.note(operation.offsetBytes, operation.lengthBytes)
+  /**
+   * Before its end a request may not have come as far as the mirror; one from before the start may not have met it, and one
+   * that failed may not have reached the disk with all its parts.
+   */
+  guestCompleted({ id, kind, offsetBytes, lengthBytes }: GuestOperation, status: number): void {
+    if (this.changed === null || status !== STATUS_OK || !this.submitted.has(id)) return
+    if (kind === 'write' || kind === 'write-zeroes') this.note(offsetBytes, lengthBytes)
   }
 
   /** Discards may be carried out in part: what counts is what reaches the source. */
   diskCompleted(disk: DiskName, request: DiskRequestView): void {
-    if (this.changed === null || disk !== 'source' || !this.discards.has(request.origin) || !this.submitted.has(request.origin))
-      return
-    if (isChange(request.operation)) this.note(request.offsetBytes, request.lengthBytes)
+    const { operation, origin, offsetBytes, lengthBytes } = request
+    if (this.changed === null || disk !== 'source' || !isChange(operation)) return
+    if (this.discards.has(origin) && this.submitted.has(origin)) this.note(offsetBytes, lengthBytes)
   }
 
   private note(offsetBytes: number, lengthBytes: number): void {
