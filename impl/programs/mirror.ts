@@ -33,7 +33,7 @@ export interface MirrorRequest {
   /** The user vouches for it that the destination reads zero. */
   targetIsZero: boolean
   discard: 'ignore' | 'unmap'
-  /** null: the user has not said; only where holes cannot be told from data are they looked for then. */
+  /** null: the user has not said; zeroes are looked for where holes cannot be told from data. */
   detectZeroes: 'off' | 'on' | 'unmap' | null
   /** null: the user has not said; a created destination is sparse then. */
   preallocation: Exclude<PreallocationMode, 'metadata'> | null
@@ -49,7 +49,8 @@ export interface MirrorRequest {
 export interface ImageFacts {
   path: string
   lengthBytes: number
-  allocatedBytes: number
+  /** null: a device, which does not tell. */
+  allocatedBytes: number | null
 }
 
 export interface MirrorOutcome {
@@ -127,7 +128,7 @@ export class MirrorProgram {
       driver: sourceDriver,
       options: { readOnly: guestSeed === null, discard: 'unmap' },
     })
-    const target = yield* this.makeTarget(graph, targetDriver, sourceDriver.lengthBytes())
+    const target = yield* this.makeTarget(graph, targetDriver, sourceDriver)
     const guestOperations = yield* this.mirror(graph, source, target)
     const outcome = this.outcomeOf(sourceDriver, targetDriver, guestOperations)
     yield* close(graph, target)
@@ -149,9 +150,11 @@ export class MirrorProgram {
   }
 
   /** The node to mirror to, as long as the source. Throws ProgramFailure. */
-  private *makeTarget(graph: BlockGraph, driver: FileDriver, lengthBytes: number): Co<BlockNode> {
+  private *makeTarget(graph: BlockGraph, driver: FileDriver, source: FileDriver): Co<BlockNode> {
     const { destinationPath, sourcePath, force, discard } = this.request
-    const options = { discard, detectZeroes: this.request.detectZeroes ?? (this.files.knowsHoles ? 'off' : 'on') }
+    const tellsHoles = this.files.knowsHoles && !source.traits.isBlockDevice
+    const options = { discard, detectZeroes: this.request.detectZeroes ?? (tellsHoles ? 'off' : 'on') } as const
+    const lengthBytes = source.lengthBytes()
     const presentBytes = driver.lengthBytes()
     const { isBlockDevice } = driver.traits
     if (isBlockDevice && presentBytes > lengthBytes) {
@@ -275,8 +278,8 @@ export class MirrorProgram {
 }
 
 function factsOf(driver: FileDriver): ImageFacts {
-  const { allocatedBytes, lengthBytes } = driver.file.traits()
-  return { path: driver.file.path, lengthBytes, allocatedBytes }
+  const { allocatedBytes, lengthBytes, isBlockDevice } = driver.file.traits()
+  return { path: driver.file.path, lengthBytes, allocatedBytes: isBlockDevice ? null : allocatedBytes }
 }
 
 /** Closes a node and what is below it. */

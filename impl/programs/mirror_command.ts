@@ -169,7 +169,7 @@ function colours(terminal: Terminal): { bar(text: string): string; dim(text: str
 function outcomeText(outcome: MirrorOutcome): string {
   const { source, destination, copiedBytes, skippedZeroBytes, zeroedBytes, guestOperations, isVerified } = outcome
   const image = ({ path, lengthBytes, allocatedBytes }: MirrorOutcome['source']): string =>
-    `${sizeText(lengthBytes)}, ${sizeText(allocatedBytes)} allocated  ${path}`
+    `${sizeText(lengthBytes)}${allocatedBytes === null ? '' : `, ${sizeText(allocatedBytes)} allocated`}  ${path}`
   return [
     `source       ${image(source)}`,
     `destination  ${image(destination)}`,
