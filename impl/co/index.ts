@@ -1,3 +1,7 @@
+/**
+ * What the other rooms use of the coroutines. Every name is listed: in CommonJS, `export *` would make this object a hash
+ * table, and the assertions of all hot paths are looked up in it.
+ */
 export { AssertionFailure, assert } from './assert'
 export {
   EACCES,
