@@ -20,7 +20,10 @@ export function probeChange(world: WorldView, operation: GuestOperation, counter
   const isOver = jobStatus === 'concluded' || jobStatus === 'null'
   if (kind === 'read' && !isOver) counter.hit('guest/read-in-job')
   if (kind === 'read' || kind === 'flush' || kind === 'get-id') return
-  if (isOver) return counter.hit('guest/change-after-job')
+  if (isOver) {
+    counter.hit('guest/change-after-job')
+    return
+  }
   if (jobStatus === 'paused' || jobStatus === 'standby') counter.hit('guest/change-in-pause')
   if (mirror.wasReady) counter.hit('guest/change-in-ready')
   if (mirror.activelySynced) counter.hit('guest/change-when-synced')

@@ -83,7 +83,10 @@ export class DiskStore implements DiskView {
     const endBytes = Math.min(offsetBytes + lengthBytes, this.lengthBytes)
     if (endBytes <= offsetBytes) return
     this.bytes.fill(0, offsetBytes, endBytes)
-    if (!deallocates) return this.allocate(offsetBytes, endBytes)
+    if (!deallocates) {
+      this.allocate(offsetBytes, endBytes)
+      return
+    }
     const first = this.unitFrom(offsetBytes)
     const end = this.unitUntil(endBytes)
     for (let unit = this.unitOf(offsetBytes); unit * this.allocationUnitBytes < endBytes; unit++) {

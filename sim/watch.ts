@@ -250,9 +250,8 @@ export class Watch implements DiskWatcher, GuestHooks {
       if (this.copyMode !== '') this.hit('mirror/mode-changed')
       this.copyMode = mirror.copyMode
     }
-    if (mirror.wasReady && !this.hits.has('mirror/dirty-again')) {
-      for (const word of mirror.dirtyWords) if (word !== 0) return this.hit('mirror/dirty-again')
-    }
+    if (mirror.wasReady && !this.hits.has('mirror/dirty-again') && mirror.dirtyWords.some((word) => word !== 0))
+      this.hit('mirror/dirty-again')
   }
 
   atEnd(end: Parameters<NonNullable<Checker['atEnd']>>[0]): void {

@@ -163,8 +163,11 @@ class World implements Watched, Controlled {
     while (watch.failure === null) {
       const nextNs = clockwork.nextNs()
       if (nextNs === Infinity) return
-      if (trace.step >= eventsMax) return this.stuck('too-many-events', `no end after ${eventsMax} events`)
-      if (nextNs > timeMaxNs) return this.stuck('too-much-time', `no end after ${timeMaxNs} ns`)
+      if (trace.step >= eventsMax || nextNs > timeMaxNs) {
+        if (nextNs > timeMaxNs) this.stuck('too-much-time', `no end after ${timeMaxNs} ns`)
+        else this.stuck('too-many-events', `no end after ${eventsMax} events`)
+        return
+      }
       trace.begin(nextNs)
       const coroutine = clockwork.step(kernel, nextNs)
       trace.end(coroutine.label.hash)
@@ -178,11 +181,10 @@ class World implements Watched, Controlled {
   private checkRest(): void {
     if (this.kernel.live.size > 0) {
       const cycle = findWaitCycle(this.kernel.live)
-      if (cycle === null) return this.stuck('stuck', 'nothing happens any more, and something is still waiting')
-      const members = cycle.map((coroutine) => coroutine.label.id).join(' → ')
-      return this.stuck('cycle', `coroutines wait for each other: ${members} → ${cycle[0]!.label.id}`)
-    }
-    if (this.job !== null && this.job.status !== 'null')
+      const members = cycle?.map((coroutine) => coroutine.label.id).join(' → ')
+      if (cycle === null) this.stuck('stuck', 'nothing happens any more, and something is still waiting')
+      else this.stuck('cycle', `coroutines wait for each other: ${members} → ${cycle[0]!.label.id}`)
+    } else if (this.job !== null && this.job.status !== 'null')
       this.stuck('job-without-end', `nothing happens any more, and the job is ${this.job.status}`)
   }
 
