@@ -18,7 +18,11 @@ export function readAfresh(store: DiskStore, plan: DiskPlan, pool: BufferPool): 
   const clockwork = new VirtualClockwork(dullDecider)
   const kernel = new Kernel(clockwork)
   const graph = new BlockGraph(kernel)
-  const node = graph.addNode({ name: store.name, driver: new SimDisk(store, plan, null, null, null), options: { readOnly: true } })
+  const node = graph.addNode({
+    name: store.name,
+    driver: new SimDisk(store, plan, null, null, null),
+    options: { readOnly: true },
+  })
   const backend = new BlockBackend(graph, 'reader')
   backend.attach(node, Permission.ConsistentRead, Permission.All)
   const image = pool.take(store.lengthBytes)

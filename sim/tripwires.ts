@@ -13,11 +13,11 @@ interface Wire {
   readonly trap: unknown
 }
 
-function trapFor(name: string): (...args: unknown[]) => never {
-  const trip = (): never => {
+function trapFor(name: string): unknown {
+  function trip(): never {
     throw new Error(`${name} is out of reach inside a world`)
   }
-  // With `new`, `()` and every property alike.
+  // Called, constructed, or asked for a property: all the same. Only what can be constructed can be trapped when it is.
   return new Proxy(trip, { apply: trip, construct: trip, get: trip })
 }
 

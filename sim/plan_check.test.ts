@@ -1,0 +1,110 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import type { Plan } from './plan'
+import { checkPlan } from './plan_check'
+import { PLAIN_DISK, smallPlan } from './testing'
+
+// biome-ignore lint/suspicious/noExplicitAny: the point is to break types
+type Anything = any
+
+/** A plan as it comes out of a file, with one thing changed. */
+function broken(change: (plan: Anything) => void): unknown {
+  const plan: Anything = JSON.parse(JSON.stringify(smallPlan({ faults: [FAULT] })))
+  change(plan)
+  return plan
+}
+
+const FAULT: Plan['faults'][number] = {
+  id: 'f1',
+  kind: 'error',
+  disk: 'source',
+  operation: 'write',
+  errno: 'EIO',
+  offsetBytes: 0,
+  lengthBytes: 512,
+  skip: 0,
+  times: 1,
+  torn: true,
+}
+
+test('a good plan passes, also with everything that is optional', () => {
+  const plan = broken((good) => {
+    good.mirror.replaces = 'source'
+    good.source.node.readOnly = false
+    good.guest[0].zeroData = true
+    good.control.push({ id: 'c2', when: { on: { operationDone: 'g1' }, afterNs: 1 }, kind: 'drain', durationNs: 5 })
+    good.control.push({ id: 'c3', when: { on: { controlDone: 'c2' }, afterNs: 1 }, kind: 'cancel', force: true })
+  })
+  assert.is(checkPlan(plan), null)
+})
+
+const CASES: ReadonlyArray<readonly [expected: string, change: (plan: Anything) => void]> = [
+  ['plan.format: not one of mirrorsim-plan', (plan) => (plan.format = 'other')],
+  ['plan.version: not one of 1', (plan) => (plan.version = 2)],
+  ['plan.seed: not a text', (plan) => (plan.seed = 7)],
+  ['plan.more: unknown', (plan) => (plan.more = 1)],
+  ['plan.device: not an object', (plan) => (plan.device = [])],
+  ['plan.device.queueSize: not a power of two', (plan) => (plan.device.queueSize = 17)],
+  ['plan.device.queueSize: a request takes 10 descriptors', (plan) => Object.assign(plan.device, NARROW)],
+  ['plan.device.blockBytes: not one of 512, 4096', (plan) => (plan.device.blockBytes = 1024)],
+  ['plan.device.indirect: neither true nor false', (plan) => (plan.device.indirect = 'yes')],
+  ['plan.source.lengthBytes: not an integer from 512 to 1073741824', (plan) => (plan.source.lengthBytes = 0)],
+  ['plan.source.lengthBytes: not a multiple of 512', (plan) => (plan.source.lengthBytes = 16_000)],
+  ['plan.source.lengthBytes: not a multiple of the blocks of the device', (plan) => blocksOf4096(plan)],
+  ['plan.source.requestAlignmentBytes: not a power of two', (plan) => (plan.source.requestAlignmentBytes = 3)],
+  ['plan.destination.maxTransferBytes: not a multiple of 512', (plan) => (plan.destination.maxTransferBytes = 513)],
+  ['plan.destination.maxDiscardBytes: not a multiple of 4096', (plan) => Object.assign(plan.destination, CROOKED_DISCARD)],
+  [
+    'plan.source.writeZeroesAlignmentBytes: less than requestAlignmentBytes',
+    (plan) => (plan.source.writeZeroesAlignmentBytes = 256),
+  ],
+  ['plan.source.allocationUnitBytes: not a multiple of 512', (plan) => (plan.source.allocationUnitBytes = 1000)],
+  ['plan.source.discard: not one of none, reads-zero, reads-old, reads-garbage', (plan) => (plan.source.discard = 'maybe')],
+  ['plan.source.node.detectZeroes: unmap needs discard: unmap', (plan) => (plan.source.node = CONTRADICTION)],
+  ['plan.source.latency.steps: not an integer from 1 to 1048576', (plan) => (plan.source.latency.steps = 0)],
+  ['plan.source.initial[0]: reaches beyond the end of the disk', (plan) => (plan.source.initial[0].offsetBytes = 16_384)],
+  ['plan.source.initial[0].lengthBytes: not a multiple of 512', (plan) => (plan.source.initial[0].lengthBytes = 100)],
+  ['plan.mirror.sync: not one of full, top, none', (plan) => (plan.mirror.sync = 'incremental')],
+  ['plan.mirror.unmap: neither true nor false', (plan) => delete plan.mirror.unmap],
+  ['plan.guest: not a list', (plan) => (plan.guest = {})],
+  ['plan.guest[1].kind: not one of read, write, write-zeroes, discard, flush, get-id', (plan) => (plan.guest[1].kind = 'trim')],
+  ['plan.guest[3].offsetBytes: not a multiple of 512', (plan) => (plan.guest[3].offsetBytes = 100)],
+  ['plan.guest[3].offsetBytes: not an integer from 0 to 9007199254740991', (plan) => (plan.guest[3].offsetBytes = -512)],
+  ['plan.guest[0].lengthBytes: not a positive multiple of 512', (plan) => (plan.guest[0].lengthBytes = 0)],
+  ['plan.guest[0]: reaches beyond the end of the disk', (plan) => (plan.guest[0].offsetBytes = 16_384)],
+  ['plan.guest[0].lengthBytes: not 0 for flush', (plan) => (plan.guest[0].kind = 'flush')],
+  ['plan.guest[2].id: occurs twice in the plan', (plan) => (plan.guest[2].id = 'g1')],
+  ['plan.guest[2].id: not an id of letters, digits, ".", "_", "-"', (plan) => (plan.guest[2].id = 'g/1')],
+  ['plan.control[0].id: occurs twice in the plan', (plan) => (plan.control[0].id = 'g1')],
+  ['plan.control[0].kind: not one of mirror-start, pause', (plan) => (plan.control[0].kind = 'stop')],
+  ['plan.control[0].when.on: not one of start, mirror-started, ready, guest-done', (plan) => (plan.control[0].when.on = 'now')],
+  ['plan.control[0].when.on: nothing in the plan has that id', (plan) => (plan.control[0].when.on = { operationDone: 'g9' })],
+  ['plan.control[0].when.on: nothing in the plan has that id', (plan) => (plan.control[0].when.on = { controlDone: 'g1' })],
+  ['plan.control[0].force: unknown', (plan) => (plan.control[0].force = true)],
+  ['plan.control[0].force: neither true nor false', (plan) => (plan.control[0].kind = 'cancel')],
+  ['plan.faults[0].errno: not one of EIO, ENOSPC', (plan) => (plan.faults[0].errno = 'EPERM')],
+  ['plan.faults[0].times: not an integer from 0 to 9007199254740991', (plan) => (plan.faults[0].times = 1.5)],
+  ['plan.bounds.eventsMax: not an integer from 1 to 9007199254740991', (plan) => (plan.bounds.eventsMax = 0)],
+]
+const NARROW = { indirect: false, segmentsMax: 8, queueSize: 8 }
+const CROOKED_DISCARD = { discardAlignmentBytes: 4096, maxDiscardBytes: 5120 }
+const CONTRADICTION = { discard: 'ignore', detectZeroes: 'unmap' }
+function blocksOf4096(plan: Anything): void {
+  plan.device.blockBytes = 4096
+  plan.guest = []
+  plan.source = { ...PLAIN_DISK, lengthBytes: 8192 + 512 }
+}
+
+for (const [expected, change] of CASES) {
+  test(`says ${expected}`, () => {
+    const reason = checkPlan(broken(change))
+    assert.ok(reason?.startsWith(expected), `${reason}`)
+    assert.not.match(reason!, /\n/)
+  })
+}
+
+for (const value of [null, undefined, 7, 'plan', []]) {
+  test(`${JSON.stringify(value)} is no plan`, () => assert.is(checkPlan(value), 'plan: not an object'))
+}
+
+test.run()
