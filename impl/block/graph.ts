@@ -46,6 +46,8 @@ export class BlockGraph {
   readonly backends = new Map<string, BlockBackend>()
   /** Coroutines that wait for a drained section to begin. */
   readonly drainQueue: WaitQueue
+  /** Memory for transfers. A host may give some that its system copies to and from faster. */
+  allocateBuffer: (bytes: number) => Uint8Array = (bytes) => new Uint8Array(bytes)
   private nextAutomaticName = 0
 
   constructor(kernel: Kernel) {

@@ -231,6 +231,16 @@ test('a file whose offsets are no exact numbers is refused', async () => {
   }
 })
 
+nativeTest('memory for transfers starts at a page and is all there', () => {
+  const files = new RealFiles(new HostLoop())
+  for (const bytes of [1, 512, 64 * KIB, 1024 * KIB]) {
+    const buffer = files.allocateBuffer(bytes)
+    assert.is(buffer.length, bytes)
+    assert.is(native!.misalignment(buffer, 4096), 0)
+  }
+  assert.is(new RealFiles(new HostLoop(), null).allocateBuffer(100).length, 100)
+})
+
 test('creating gives an empty or longer file of zeroes, whatever was there', async () => {
   const file = makeFile('create', 64 * KIB, 0, Buffer.alloc(KIB, 1))
   const loop = new HostLoop()

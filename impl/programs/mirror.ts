@@ -123,6 +123,7 @@ export class MirrorProgram {
     }
     const targetDriver = yield* this.open(destinationPath, false)
     const graph = new BlockGraph(this.loop.kernel)
+    graph.allocateBuffer = (bytes) => this.files.allocateBuffer(bytes)
     const source = graph.addNode({
       name: 'source',
       driver: sourceDriver,

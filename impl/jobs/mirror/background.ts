@@ -228,7 +228,7 @@ export class BackgroundCopier implements WaitReason {
   private takeBuffer(bytes: number): Uint8Array {
     const buffer = this.spare.pop()
     assert(bytes > 0, 'buffer-not-empty')
-    return buffer !== undefined && buffer.length >= bytes ? buffer : new Uint8Array(bytes)
+    return buffer !== undefined && buffer.length >= bytes ? buffer : this.state.source.graph.allocateBuffer(bytes)
   }
 
   private finish(operation: MirrorOperation, isRead: boolean, errno: Errno): void {
