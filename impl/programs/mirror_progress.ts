@@ -69,7 +69,8 @@ export class MirrorProgress {
       this.terminal.write(`${what}  ${text}\n`)
       return
     }
-    const columns = this.terminal.columns ?? 80
+    // A terminal that does not know its width says 0.
+    const columns = this.terminal.columns || 80
     const cells = Math.min(BAR_CELLS, columns - 1 - what.length - text.length - 6)
     const line = cells < BAR_CELLS_MIN ? `${what}  ${text}`.slice(0, columns - 1) : `${what}  ${this.bar(share, cells)}  ${text}`
     this.terminal.write(`\r\x1b[2K${line}`)
