@@ -25,7 +25,7 @@ export function readAfresh(store: DiskStore, plan: DiskPlan, pool: BufferPool): 
   })
   const backend = new BlockBackend(graph, 'reader')
   backend.attach(node, Permission.ConsistentRead, Permission.All)
-  const image = pool.take(store.lengthBytes)
+  const image = pool.takeToOverwrite(store.lengthBytes)
   let errno: Errno = -1
   function* read(): Co<void> {
     errno = yield* backend.pread(0, image)

@@ -50,7 +50,8 @@ export class GuestLanes {
   start(kernel: Kernel, driver: GuestDriver, pool: BufferPool, done: () => void): void {
     this.running = this.lanes.size
     for (const [lane, operations] of this.lanes) {
-      const buffer = pool.take(largestOf(operations))
+      // Filled by `fill` for a write, and by the driver before anybody sees what a read has brought.
+      const buffer = pool.takeToOverwrite(largestOf(operations))
       kernel.spawn(this.run(kernel, driver, operations, buffer, done), makeLabel(`lane${lane}`))
     }
     if (this.running === 0) done()

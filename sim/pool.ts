@@ -1,6 +1,8 @@
 /**
- * Buffers that worlds take and give back, because fresh ones of this size cost more than the rest of a small world. What
- * is handed out reads zero, so nothing passes from one world to the next.
+ * Buffers that worlds take and give back, because fresh ones of this size cost more than the rest of a small world.
+ *
+ * What never may happen: bytes of one world that another one reads. So what is handed out reads zero, unless the taker
+ * overwrites it before anybody looks.
  */
 
 /** Buffers are whole powers of two from here on; smaller ones are not worth keeping. */
@@ -20,10 +22,15 @@ export class BufferPool {
 
   /** `lengthBytes` zero bytes that begin at a multiple of 8. Valid until `giveBack`. */
   take(lengthBytes: number): Uint8Array {
+    return this.takeToOverwrite(lengthBytes).fill(0)
+  }
+
+  /** The same with any content. */
+  takeToOverwrite(lengthBytes: number): Uint8Array {
     const bits = bitsOf(lengthBytes)
     const whole = spare[bits]?.pop() ?? new Uint8Array(2 ** bits)
     this.taken.push(whole)
-    return whole.subarray(0, lengthBytes).fill(0)
+    return whole.subarray(0, lengthBytes)
   }
 
   giveBack(): void {

@@ -37,11 +37,11 @@ export class DiskStore implements DiskView {
   }
 
   get allocatedBytes(): number {
-    let sumBytes = 0
-    for (let unit = 0; unit < this.allocated.length; unit++) {
-      if (this.allocated[unit] === 1) sumBytes += this.unitEnd(unit) - unit * this.allocationUnitBytes
-    }
-    return sumBytes
+    const { allocated, allocationUnitBytes } = this
+    let units = 0
+    for (let unit = 0; unit < allocated.length; unit++) units += allocated[unit]!
+    const missingBytes = allocated.length * allocationUnitBytes - this.lengthBytes
+    return units * allocationUnitBytes - (allocated[allocated.length - 1] === 1 ? missingBytes : 0)
   }
 
   /** End of a unit; the last one may be short. */
