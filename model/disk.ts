@@ -15,6 +15,13 @@ export type Effect = 'data' | 'zero' | 'unknown'
 
 const OPEN = 0x7fffffff
 const ZERO_SECTOR = Buffer.alloc(SECTOR_BYTES)
+/** Sectors that are compared at once before they are looked at one by one. */
+const BLOCK_SECTORS = 16
+/** Bytes of a shelf for the data of changes. */
+const SHELF_BYTES = 64 * 1024
+
+/** Gives a buffer of at least so many bytes, holding anything. */
+export type TakeMemory = (lengthBytes: number) => Buffer
 
 /** A write, zero or discard of a guest. Times are the disk's own count of request ends. */
 export class Change {
@@ -70,11 +77,21 @@ export class ReferenceDisk {
   private readonly changes: Change[] = []
   private readonly reads: Read[] = []
   private readonly nameOf: (writer: number) => string
+  /** Of the check that is going on: changes that touch its range, and those of them that hide what was before. */
+  private near: readonly Change[] = []
+  private hiding: readonly Change[] = []
   private now = 1
+  private readonly take: TakeMemory
+  /** All that was taken. The disk is not used any more when somebody else gets it. */
+  readonly memory: Buffer[] = []
+  private shelf: Buffer = Buffer.alloc(0)
+  private shelfUsedBytes = 0
 
   /** `initial` is copied: whole sectors. `nameOf` puts the writer of a stamp into words. */
-  constructor(initial: Uint8Array, nameOf: (writer: number) => string) {
-    this.image = Buffer.from(initial)
+  constructor(initial: Uint8Array, nameOf: (writer: number) => string, take: TakeMemory) {
+    this.take = take
+    this.image = this.takeMemory(initial.length)
+    this.image.set(initial)
     this.settledBegan = new Int32Array(initial.length / SECTOR_BYTES)
     this.settledEnded = new Int32Array(initial.length / SECTOR_BYTES)
     this.nameOf = nameOf
@@ -82,9 +99,28 @@ export class ReferenceDisk {
 
   /** The guest has submitted a change; `data` is copied. */
   begin(effect: Effect, offsetBytes: number, lengthBytes: number, data: Uint8Array | null = null): Change {
-    const change = new Change(effect, offsetBytes, lengthBytes, data === null ? null : Buffer.from(data), this.now++)
+    const change = new Change(effect, offsetBytes, lengthBytes, data === null ? null : this.keep(data), this.now++)
     this.changes.push(change)
     return change
+  }
+
+  private takeMemory(lengthBytes: number): Buffer {
+    const buffer = this.take(lengthBytes)
+    this.memory.push(buffer)
+    return buffer
+  }
+
+  /** Copies data to where it stays until no change is left that might need it. */
+  private keep(data: Uint8Array): Buffer {
+    if (this.changes.length === 0) this.shelfUsedBytes = 0
+    if (this.shelfUsedBytes + data.length > this.shelf.length) {
+      this.shelf = this.takeMemory(Math.max(SHELF_BYTES, data.length))
+      this.shelfUsedBytes = 0
+    }
+    const kept = this.shelf.subarray(this.shelfUsedBytes, this.shelfUsedBytes + data.length)
+    this.shelfUsedBytes += data.length
+    kept.set(data)
+    return kept
   }
 
   /** The guest knows the end of a change. `certain` false: it failed, was aborted, or is advice only. */
@@ -124,40 +160,46 @@ export class ReferenceDisk {
   }
 
   private check(data: Uint8Array, firstSector: number, endSector: number, began: number): Mismatch | null {
-    const compared = Math.min(endSector, firstSector + data.length / SECTOR_BYTES)
-    const isPlain = !this.changes.some((change) => change.touches(firstSector, compared))
-    if (isPlain && this.image.compare(data, 0, data.length, firstSector * SECTOR_BYTES, compared * SECTOR_BYTES) === 0)
-      return null
-    for (let sector = firstSector; sector < compared; sector++) {
-      const at = (sector - firstSector) * SECTOR_BYTES
-      if (!this.isLegal(data, at, sector, began)) return this.explain(data, at, sector, began)
+    const end = Math.min(endSector, firstSector + data.length / SECTOR_BYTES)
+    this.near = this.changes.filter((change) => change.touches(firstSector, end))
+    this.hiding = this.near.filter((change) => change.isCertain && change.ended < began)
+    if (this.hiding.length === 0 && this.isImage(data, 0, firstSector, end)) return null
+    for (let block = firstSector; block < end; block += BLOCK_SECTORS) {
+      const blockEnd = Math.min(block + BLOCK_SECTORS, end)
+      const mayHide = this.hiding.some((change) => change.touches(block, blockEnd))
+      if (!mayHide && this.isImage(data, (block - firstSector) * SECTOR_BYTES, block, blockEnd)) continue
+      for (let sector = block; sector < blockEnd; sector++) {
+        const at = (sector - firstSector) * SECTOR_BYTES
+        if (!this.isLegal(data, at, sector)) return this.explain(data, at, sector)
+      }
     }
     return null
   }
 
-  private isLegal(data: Uint8Array, at: number, sector: number, began: number): boolean {
-    const start = sector * SECTOR_BYTES
-    const isImage = this.image.compare(data, at, at + SECTOR_BYTES, start, start + SECTOR_BYTES) === 0
-    if (isImage && !this.isOverwritten(sector, this.settledEnded[sector]!, began)) return true
-    for (const change of this.changes) {
-      if (!this.isCandidate(change, sector, began)) continue
-      if (change.effect === 'unknown') return true
-      if (bytesOf(change, sector).compare(data, at, at + SECTOR_BYTES) === 0) return true
-    }
-    return false
+  /** Whether `data` from `at` on is what the image has in these sectors. */
+  private isImage(data: Uint8Array, at: number, firstSector: number, endSector: number): boolean {
+    const start = firstSector * SECTOR_BYTES
+    const end = endSector * SECTOR_BYTES
+    return this.image.compare(data, at, at + end - start, start, end) === 0
   }
 
-  /** Whether a change surely hides what had ended at `ended` from a read that began at `began`. */
-  private isOverwritten(sector: number, ended: number, began: number): boolean {
+  private isLegal(data: Uint8Array, at: number, sector: number): boolean {
+    for (const change of this.near) {
+      if (!this.isCandidate(change, sector)) continue
+      if (change.effect === 'unknown' || isOutcome(change, sector, data, at)) return true
+    }
+    return !this.isHidden(sector, this.settledEnded[sector]!) && this.isImage(data, at, sector, sector + 1)
+  }
+
+  /** Whether the read that is being checked surely does not see what had ended at `ended`. */
+  private isHidden(sector: number, ended: number): boolean {
     if (ended < this.settledBegan[sector]!) return true
-    for (const change of this.changes) {
-      if (change.isCertain && change.touches(sector, sector + 1) && change.began > ended && change.ended < began) return true
-    }
+    for (const change of this.hiding) if (change.touches(sector, sector + 1) && change.began > ended) return true
     return false
   }
 
-  private isCandidate(change: Change, sector: number, began: number): boolean {
-    return change.touches(sector, sector + 1) && !this.isOverwritten(sector, change.ended, began)
+  private isCandidate(change: Change, sector: number): boolean {
+    return change.touches(sector, sector + 1) && !this.isHidden(sector, change.ended)
   }
 
   /** Folds into the image whatever has only one outcome by now. */
@@ -187,12 +229,12 @@ export class ReferenceDisk {
 
   private apply(change: Change): void {
     const { firstSector, endSector, began, ended } = change
-    for (let sector = firstSector; sector < endSector; sector++) {
+    for (let sector = firstSector; sector < endSector; ) {
       // A later change may have been folded before this one.
-      if (this.settledBegan[sector]! > ended) continue
-      this.settledBegan[sector] = began
-      this.settledEnded[sector] = ended
-      bytesOf(change, sector).copy(this.image, sector * SECTOR_BYTES)
+      let end = sector
+      while (end < endSector && this.settledBegan[end]! <= ended) end++
+      if (end > sector) this.applyTo(change, sector, end)
+      sector = end + 1
     }
     for (let index = this.changes.length - 1; index >= 0; index--) {
       const other = this.changes[index]!
@@ -201,17 +243,32 @@ export class ReferenceDisk {
     }
   }
 
-  private explain(data: Uint8Array, at: number, sector: number, began: number): Mismatch {
+  private applyTo(change: Change, firstSector: number, endSector: number): void {
+    const start = firstSector * SECTOR_BYTES
+    const from = change.firstSector * SECTOR_BYTES
+    this.settledBegan.fill(change.began, firstSector, endSector)
+    this.settledEnded.fill(change.ended, firstSector, endSector)
+    if (change.data === null) this.image.fill(0, start, endSector * SECTOR_BYTES)
+    else change.data.copy(this.image, start, start - from, endSector * SECTOR_BYTES - from)
+  }
+
+  private explain(data: Uint8Array, at: number, sector: number): Mismatch {
     const legal: string[] = []
-    if (!this.isOverwritten(sector, this.settledEnded[sector]!, began)) {
+    if (!this.isHidden(sector, this.settledEnded[sector]!)) {
       legal.push(describeSector(this.image, sector * SECTOR_BYTES, sector, this.nameOf))
     }
-    for (const change of this.changes) {
-      if (this.isCandidate(change, sector, began)) legal.push(describeSector(bytesOf(change, sector), 0, sector, this.nameOf))
+    for (const change of this.near) {
+      if (this.isCandidate(change, sector)) legal.push(describeSector(bytesOf(change, sector), 0, sector, this.nameOf))
     }
     const expected = [...new Set(legal)].join(' or ')
     return { sectorIndex: sector, expected, actual: describeSector(data, at, sector, this.nameOf) }
   }
+}
+
+function isOutcome(change: Change, sector: number, data: Uint8Array, at: number): boolean {
+  if (change.data === null) return ZERO_SECTOR.compare(data, at, at + SECTOR_BYTES) === 0
+  const from = (sector - change.firstSector) * SECTOR_BYTES
+  return change.data.compare(data, at, at + SECTOR_BYTES, from, from + SECTOR_BYTES) === 0
 }
 
 function bytesOf(change: Change, sector: number): Buffer {

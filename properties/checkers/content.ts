@@ -7,13 +7,28 @@
 import { type Change, describeSector, type Mismatch, type Read, ReferenceDisk } from '../../model/disk'
 import { SECTOR_BYTES } from '../../model/stamp'
 import type { Checker, DiskRequestView, JobEventView, WorldView } from '../../sim/observer'
-import type { DiskName, GuestOperation } from '../../sim/plan'
+import type { DiskName, DiskPlan, GuestOperation } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
+import { giveMemoryBack, takeMemory } from './memory'
 import { MirrorScope } from './scope'
 import { firstDifference, STATUS_OK, writerNames } from './shared'
 
 export function makeContentChecker(world: WorldView): Checker {
   return new ContentChecker(world)
+}
+
+type DiscardEffect = 'none' | 'zero' | 'unknown'
+
+function effectOf({ node, discard, writeZeroes }: DiskPlan): DiscardEffect {
+  if (node.discard === 'ignore') return 'none'
+  if (discard === 'reads-garbage') return 'unknown'
+  // The mirror turns discards into zero writes that deallocate where it can.
+  return discard === 'none' && writeZeroes !== 'unmapping' ? 'none' : 'zero'
+}
+
+function strongest(left: DiscardEffect, right: DiscardEffect): DiscardEffect {
+  if (left === 'unknown' || right === 'unknown') return 'unknown'
+  return left === 'zero' || right === 'zero' ? 'zero' : 'none'
 }
 
 class ContentChecker implements Checker {
@@ -23,15 +38,15 @@ class ContentChecker implements Checker {
   private readonly scope: MirrorScope
   private readonly changes = new Map<string, Change>()
   private readonly reads = new Map<string, Read>()
-  private readonly discardEffect: 'zero' | 'unknown'
+  /** What a discard may do, by the disk that the guest uses when it submits it: it may end on the other one. */
+  private readonly effects: Readonly<Record<DiskName, DiscardEffect>>
 
   constructor(world: WorldView) {
     const { source, destination } = world.plan
     this.world = world
-    this.model = new ReferenceDisk(world.source.bytes, writerNames(world.plan))
+    this.effects = { source: strongest(effectOf(source), effectOf(destination)), destination: effectOf(destination) }
+    this.model = new ReferenceDisk(world.source.bytes, writerNames(world.plan), takeMemory)
     this.scope = new MirrorScope(world)
-    const leavesAnything = [source, destination].some(({ discard }) => discard === 'reads-garbage')
-    this.discardEffect = leavesAnything ? 'unknown' : 'zero'
   }
 
   guestSubmitted(operation: GuestOperation, data: Uint8Array | null): Finding | null {
@@ -40,7 +55,10 @@ class ContentChecker implements Checker {
     if (kind === 'read') this.reads.set(id, this.model.beginRead(offsetBytes, lengthBytes))
     else if (kind === 'write') this.changes.set(id, this.model.begin('data', offsetBytes, lengthBytes, data))
     else if (kind === 'write-zeroes') this.changes.set(id, this.model.begin('zero', offsetBytes, lengthBytes))
-    else if (kind === 'discard') this.changes.set(id, this.model.begin(this.discardEffect, offsetBytes, lengthBytes))
+    else if (kind === 'discard') {
+      const effect = this.effects[this.world.guestDisk]
+      if (effect !== 'none') this.changes.set(id, this.model.begin(effect, offsetBytes, lengthBytes))
+    }
     return null
   }
 
@@ -123,18 +141,24 @@ class ContentChecker implements Checker {
   }
 
   atEnd(end: Parameters<NonNullable<Checker['atEnd']>>[0]): Finding | null {
-    for (const disk of ['source', 'destination'] as const) {
-      const live = this.world[disk].bytes
-      if (Buffer.compare(live, end[disk]) === 0) continue
-      const sectorIndex = Math.floor(firstDifference(live, end[disk], 0) / SECTOR_BYTES)
-      const mismatch = this.differenceAt(sectorIndex, live, end[disk])
-      const text = `opened afresh, the ${disk} reads ${mismatch.actual} where ${mismatch.expected} had been written`
-      return this.describe('lost-on-reopen', text, disk, mismatch)
+    const finding = this.checkReopened(end)
+    giveMemoryBack(this.model.memory)
+    return finding
+  }
+
+  /** The guest's disk is what the guest made it; the other one has kept what was on it. */
+  private checkReopened(end: Parameters<NonNullable<Checker['atEnd']>>[0]): Finding | null {
+    const [mine, other] = end.jobCompleted ? (['destination', 'source'] as const) : (['source', 'destination'] as const)
+    const live = this.world[other].bytes
+    if (Buffer.compare(live, end[other]) !== 0) {
+      const sectorIndex = Math.floor(firstDifference(live, end[other], 0) / SECTOR_BYTES)
+      const lost = this.differenceAt(sectorIndex, live, end[other])
+      const text = `opened afresh, the ${other} reads ${lost.actual} where ${lost.expected} had been written`
+      return this.describe('lost-on-reopen', text, other, lost)
     }
-    const disk = end.jobCompleted ? 'destination' : 'source'
-    const mismatch = this.model.checkWhole(end[disk])
+    const mismatch = this.model.checkWhole(end[mine])
     if (mismatch === null) return null
     const text = `at the end the guest's disk holds ${mismatch.actual} where ${mismatch.expected} is the only legal outcome`
-    return this.describe('guest-disk-at-end', text, disk, mismatch)
+    return this.describe('guest-disk-at-end', text, mine, mismatch)
   }
 }

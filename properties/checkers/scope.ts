@@ -26,7 +26,7 @@ export class MirrorScope {
     this.left = bufferOn(source.bytes)
     this.right = bufferOn(destination.bytes)
     this.changed = plan.mirror.sync === 'none' ? new Uint8Array(source.lengthBytes / SECTOR_BYTES) : null
-    this.discards = new Set(plan.guest.filter(({ kind }) => kind === 'discard').map(({ id }) => id))
+    this.discards = new Set(this.changed === null ? [] : plan.guest.filter(({ kind }) => kind === 'discard').map(({ id }) => id))
   }
 
   /** The mirror has come into the graph; nothing has been sent to the destination yet. */

@@ -61,9 +61,16 @@ export function firstDifference(left: Uint8Array, right: Uint8Array, offsetBytes
   return at
 }
 
-/** Ids of the guest's operations: requests that carry one are made on the guest's behalf. */
+const idsOfPlans = new WeakMap<Plan, ReadonlySet<string>>()
+
+/** Ids of the guest's operations: requests that carry one are made on the guest's behalf. Made once for a plan. */
 export function guestIds(plan: Plan): ReadonlySet<string> {
-  return new Set(plan.guest.map(({ id }) => id))
+  let ids = idsOfPlans.get(plan)
+  if (ids === undefined) {
+    ids = new Set(plan.guest.map(({ id }) => id))
+    idsOfPlans.set(plan, ids)
+  }
+  return ids
 }
 
 /** Names the writer of a stamp. Slow; for findings only. */

@@ -200,5 +200,6 @@ class SparsenessChecker implements Checker {
 }
 
 function isZeroData({ data }: DiskRequestView): boolean {
-  return data !== null && isZeroRange(bufferOn(data), 0, data.length)
+  // Data nearly always shows in its first byte.
+  return data !== null && data[0] === 0 && isZeroRange(bufferOn(data), 0, data.length)
 }
