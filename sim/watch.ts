@@ -17,6 +17,36 @@ import type { Failure, Finding } from './verdict'
 const MANY_DISK_REQUESTS = 8
 const MANY_GUEST_REQUESTS = 4
 
+type HookCall<A, B, C> = (first: A, second: B, third: C) => Finding | null
+/** One hook of one checker, bound to it: looking it up in each checker at each call is what a world would notice. */
+interface Hook<A, B, C> {
+  readonly checker: Checker
+  readonly call: HookCall<A, B, C>
+}
+
+type HookKind = Exclude<keyof Checker, 'name'>
+/** The arguments of a hook, filled up to three. */
+type Filled<P extends readonly unknown[]> = P extends []
+  ? [undefined, undefined, undefined]
+  : P extends [infer A]
+    ? [A, undefined, undefined]
+    : P extends [infer A, infer B]
+      ? [A, B, undefined]
+      : P
+type HookOf<P> = P extends [infer A, infer B, infer C] ? Hook<A, B, C> : never
+type Hooks = { readonly [K in HookKind]: Array<HookOf<Filled<Parameters<NonNullable<Checker[K]>>>>> }
+
+const HOOK_KINDS: readonly HookKind[] = [
+  'diskSubmitted',
+  'diskCompleted',
+  'guestSubmitted',
+  'guestCompleted',
+  'guestAborted',
+  'jobEvent',
+  'afterEvent',
+  'atEnd',
+]
+
 /** What the watch asks of the world around it. */
 export interface Watched extends WorldView {
   readonly kernel: Kernel
@@ -33,8 +63,16 @@ export class Watch implements DiskWatcher, GuestHooks {
   guestOperationsDone = 0
   private readonly world: Watched
   private readonly trace: Trace
-  private readonly checkers: Checker[] = []
-  private readonly stepCheckers: Checker[] = []
+  private readonly hooks: Hooks = {
+    diskSubmitted: [],
+    diskCompleted: [],
+    guestSubmitted: [],
+    guestCompleted: [],
+    guestAborted: [],
+    jobEvent: [],
+    afterEvent: [],
+    atEnd: [],
+  }
   private diskInFlight = 0
   private phase = ''
   private copyMode = ''
@@ -47,10 +85,24 @@ export class Watch implements DiskWatcher, GuestHooks {
 
   /** Makes the checkers; the world must be whole enough to be looked at. */
   engage(factories: readonly CheckerFactory[]): void {
+    const { hooks } = this
     for (const make of factories) {
       const checker = make(this.world)
-      this.checkers.push(checker)
-      if (checker.afterEvent !== undefined) this.stepCheckers.push(checker)
+      for (const kind of HOOK_KINDS) {
+        const call = checker[kind] as HookCall<never, never, never> | undefined
+        if (call !== undefined) (hooks[kind] as Array<Hook<never, never, never>>).push({ checker, call: call.bind(checker) })
+      }
+    }
+  }
+
+  private tell<A, B, C>(hooks: ReadonlyArray<Hook<A, B, C>>, first: A, second: B, third: C): void {
+    for (const { checker, call } of hooks) {
+      try {
+        const finding = call(first, second, third)
+        if (finding !== null) this.found(finding)
+      } catch (error) {
+        this.harnessFailed(checker, error)
+      }
     }
   }
 
@@ -90,15 +142,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     trace.mix(request.label.hash)
     trace.mix(request.dataHash)
     trace.line(request.disk, diskArrives, request.label.id, operation, offsetBytes, lengthBytes, request.mayUnmap ? 1 : 0)
-    for (const checker of this.checkers) {
-      if (checker.diskSubmitted === undefined) continue
-      try {
-        const finding = checker.diskSubmitted(request.disk, request)
-        if (finding !== null) this.found(finding)
-      } catch (error) {
-        this.harnessFailed(checker, error)
-      }
-    }
+    this.tell(this.hooks.diskSubmitted, request.disk, request, undefined)
   }
 
   diskCompleted(request: DiskRequest, errno: Errno): void {
@@ -114,15 +158,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     trace.mix(errno)
     trace.mix(dataHash)
     trace.line(request.disk, diskEnds, request.label.id, operation, offsetBytes, lengthBytes, errno)
-    for (const checker of this.checkers) {
-      if (checker.diskCompleted === undefined) continue
-      try {
-        const finding = checker.diskCompleted(request.disk, request, errno)
-        if (finding !== null) this.found(finding)
-      } catch (error) {
-        this.harnessFailed(checker, error)
-      }
-    }
+    this.tell(this.hooks.diskCompleted, request.disk, request, errno)
   }
 
   submitted(request: GuestRequest): void {
@@ -133,15 +169,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     if (this.world.guestInFlight === MANY_GUEST_REQUESTS) this.hit('guest/many-in-flight')
     probeChange(this.world, operation, this)
     const data = kind === 'write' ? request.buffer : null
-    for (const checker of this.checkers) {
-      if (checker.guestSubmitted === undefined) continue
-      try {
-        const finding = checker.guestSubmitted(operation, data)
-        if (finding !== null) this.found(finding)
-      } catch (error) {
-        this.harnessFailed(checker, error)
-      }
-    }
+    this.tell(this.hooks.guestSubmitted, operation, data, undefined)
   }
 
   completed(request: GuestRequest): void {
@@ -152,15 +180,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     if (data !== null) this.trace.mix(sampleHash(data))
     this.trace.line('guest', guestEnds, operation.id, operation.kind, 0, 0, status)
     if (status !== 0) this.hit('guest/failed')
-    for (const checker of this.checkers) {
-      if (checker.guestCompleted === undefined) continue
-      try {
-        const finding = checker.guestCompleted(operation, status, data)
-        if (finding !== null) this.found(finding)
-      } catch (error) {
-        this.harnessFailed(checker, error)
-      }
-    }
+    this.tell(this.hooks.guestCompleted, operation, status, data)
     this.world.guestEnded(request)
   }
 
@@ -168,15 +188,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     const { operation } = request
     this.trace.line('guest', guestLoses, operation.id, operation.kind, 0, 0, 0)
     this.hit('guest/aborted')
-    for (const checker of this.checkers) {
-      if (checker.guestAborted === undefined) continue
-      try {
-        const finding = checker.guestAborted(operation)
-        if (finding !== null) this.found(finding)
-      } catch (error) {
-        this.harnessFailed(checker, error)
-      }
-    }
+    this.tell(this.hooks.guestAborted, operation, undefined, undefined)
     this.world.guestEnded(request)
   }
 
@@ -188,15 +200,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     this.trace.line('job', jobTells, event.event, word, 0, 0, 0)
     this.probeJob(event.event, word)
     this.world.jobChanged(event)
-    for (const checker of this.checkers) {
-      if (checker.jobEvent === undefined) continue
-      try {
-        const finding = checker.jobEvent(event)
-        if (finding !== null) this.found(finding)
-      } catch (error) {
-        this.harnessFailed(checker, error)
-      }
-    }
+    this.tell(this.hooks.jobEvent, event, undefined, undefined)
   }
 
   private probeJob(event: string, word: string): void {
@@ -221,14 +225,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     const { kernel } = this.world
     if (kernel.failure !== null) this.crashed(kernel.failure.error, kernel.failure.coroutine.label.id)
     this.watchMirror()
-    for (const checker of this.stepCheckers) {
-      try {
-        const finding = checker.afterEvent!()
-        if (finding !== null) this.found(finding)
-      } catch (error) {
-        this.harnessFailed(checker, error)
-      }
-    }
+    this.tell(this.hooks.afterEvent, undefined, undefined, undefined)
   }
 
   private watchMirror(): void {
@@ -255,15 +252,7 @@ export class Watch implements DiskWatcher, GuestHooks {
   }
 
   atEnd(end: Parameters<NonNullable<Checker['atEnd']>>[0]): void {
-    for (const checker of this.checkers) {
-      if (checker.atEnd === undefined) continue
-      try {
-        const finding = checker.atEnd(end)
-        if (finding !== null) this.found(finding)
-      } catch (error) {
-        this.harnessFailed(checker, error)
-      }
-    }
+    this.tell(this.hooks.atEnd, end, undefined, undefined)
   }
 }
 
