@@ -8,37 +8,29 @@
  *
  * The past is folded into an image as soon as it has only one outcome, so that most reads are one comparison.
  */
-import { readSector, SECTOR_BYTES } from './stamp'
+import { readSector, SECTOR_BYTES, stampSectors, ZERO_WRITER } from './stamp'
 
-/** data and zero: the sector reads so afterwards. unknown: it may read anything from now on. */
-export type Effect = 'data' | 'zero' | 'unknown'
+/** In place of a writer: the sectors may read anything from now on. */
+export const UNKNOWN_WRITER = -1
 
 const OPEN = 0x7fffffff
-const ZERO_SECTOR = Buffer.alloc(SECTOR_BYTES)
 /** Sectors that are compared at once before they are looked at one by one. */
 const BLOCK_SECTORS = 16
-/** Bytes of a shelf for the data of changes. */
-const SHELF_BYTES = 64 * 1024
-
-/** Gives a buffer of at least so many bytes, holding anything. */
-export type TakeMemory = (lengthBytes: number) => Buffer
-
 /** A write, zero or discard of a guest. Times are the disk's own count of request ends. */
 export class Change {
-  readonly effect: Effect
+  /** Whose stamps the sectors carry afterwards: ZERO_WRITER for zeroes, UNKNOWN_WRITER for anything. */
+  readonly writer: number
   readonly firstSector: number
   readonly endSector: number
-  readonly data: Buffer | null
   readonly began: number
   ended = OPEN
   /** False: it may have happened, in whole or in part, or not at all. */
   isCertain = false
 
-  constructor(effect: Effect, offsetBytes: number, lengthBytes: number, data: Buffer | null, began: number) {
-    this.effect = effect
+  constructor(writer: number, offsetBytes: number, lengthBytes: number, began: number) {
+    this.writer = writer
     this.firstSector = offsetBytes / SECTOR_BYTES
     this.endSector = (offsetBytes + lengthBytes) / SECTOR_BYTES
-    this.data = data
     this.began = began
   }
 
@@ -69,6 +61,7 @@ export interface Mismatch {
 }
 
 export class ReferenceDisk {
+  /** May be longer than the disk. */
   private readonly image: Buffer
   /** Of the change that the image shows in a sector: when it began and when it ended. */
   private readonly settledBegan: Int32Array
@@ -81,52 +74,32 @@ export class ReferenceDisk {
   private near: readonly Change[] = []
   private hiding: readonly Change[] = []
   private now = 1
-  private readonly take: TakeMemory
-  /** All that was taken. The disk is not used any more when somebody else gets it. */
-  readonly memory: Buffer[] = []
-  private shelf: Buffer = Buffer.alloc(0)
-  private shelfUsedBytes = 0
+  /** What a change would leave in a sector, made when it is asked for. */
+  private readonly scratch = Buffer.alloc(SECTOR_BYTES)
 
-  /** `initial` is copied: whole sectors. `nameOf` puts the writer of a stamp into words. */
-  constructor(initial: Uint8Array, nameOf: (writer: number) => string, take: TakeMemory) {
-    this.take = take
-    this.image = this.takeMemory(initial.length)
+  /**
+   * `initial` is copied into `memory`, which is at least as long and belongs to the disk from now on: whole sectors.
+   * `nameOf` puts the writer of a stamp into words.
+   */
+  constructor(initial: Uint8Array, nameOf: (writer: number) => string, memory: Buffer = Buffer.alloc(initial.length)) {
+    this.image = memory
     this.image.set(initial)
     this.settledBegan = new Int32Array(initial.length / SECTOR_BYTES)
     this.settledEnded = new Int32Array(initial.length / SECTOR_BYTES)
     this.nameOf = nameOf
   }
 
-  /** The guest has submitted a change; `data` is copied. */
-  begin(effect: Effect, offsetBytes: number, lengthBytes: number, data: Uint8Array | null = null): Change {
-    const change = new Change(effect, offsetBytes, lengthBytes, data === null ? null : this.keep(data), this.now++)
+  /** The guest has submitted a change. `writer` as in `Change`. */
+  begin(writer: number, offsetBytes: number, lengthBytes: number): Change {
+    const change = new Change(writer, offsetBytes, lengthBytes, this.now++)
     this.changes.push(change)
     return change
-  }
-
-  private takeMemory(lengthBytes: number): Buffer {
-    const buffer = this.take(lengthBytes)
-    this.memory.push(buffer)
-    return buffer
-  }
-
-  /** Copies data to where it stays until no change is left that might need it. */
-  private keep(data: Uint8Array): Buffer {
-    if (this.changes.length === 0) this.shelfUsedBytes = 0
-    if (this.shelfUsedBytes + data.length > this.shelf.length) {
-      this.shelf = this.takeMemory(Math.max(SHELF_BYTES, data.length))
-      this.shelfUsedBytes = 0
-    }
-    const kept = this.shelf.subarray(this.shelfUsedBytes, this.shelfUsedBytes + data.length)
-    this.shelfUsedBytes += data.length
-    kept.set(data)
-    return kept
   }
 
   /** The guest knows the end of a change. `certain` false: it failed, was aborted, or is advice only. */
   end(change: Change, certain: boolean): void {
     change.ended = this.now++
-    change.isCertain = certain && change.effect !== 'unknown'
+    change.isCertain = certain && change.writer !== UNKNOWN_WRITER
     this.settle()
   }
 
@@ -186,7 +159,7 @@ export class ReferenceDisk {
   private isLegal(data: Uint8Array, at: number, sector: number): boolean {
     for (const change of this.near) {
       if (!this.isCandidate(change, sector)) continue
-      if (change.effect === 'unknown' || isOutcome(change, sector, data, at)) return true
+      if (change.writer === UNKNOWN_WRITER || this.isOutcome(change, data, at, sector)) return true
     }
     return !this.isHidden(sector, this.settledEnded[sector]!) && this.isImage(data, at, sector, sector + 1)
   }
@@ -244,12 +217,15 @@ export class ReferenceDisk {
   }
 
   private applyTo(change: Change, firstSector: number, endSector: number): void {
-    const start = firstSector * SECTOR_BYTES
-    const from = change.firstSector * SECTOR_BYTES
     this.settledBegan.fill(change.began, firstSector, endSector)
     this.settledEnded.fill(change.ended, firstSector, endSector)
-    if (change.data === null) this.image.fill(0, start, endSector * SECTOR_BYTES)
-    else change.data.copy(this.image, start, start - from, endSector * SECTOR_BYTES - from)
+    stampSectors(this.image, firstSector * SECTOR_BYTES, change.writer, firstSector, endSector - firstSector)
+  }
+
+  /** Whether `data` has at `at` what a change would leave in the sector. */
+  private isOutcome(change: Change, data: Uint8Array, at: number, sector: number): boolean {
+    stampSectors(this.scratch, 0, change.writer, sector, 1)
+    return this.scratch.compare(data, at, at + SECTOR_BYTES) === 0
   }
 
   private explain(data: Uint8Array, at: number, sector: number): Mismatch {
@@ -258,23 +234,12 @@ export class ReferenceDisk {
       legal.push(describeSector(this.image, sector * SECTOR_BYTES, sector, this.nameOf))
     }
     for (const change of this.near) {
-      if (this.isCandidate(change, sector)) legal.push(describeSector(bytesOf(change, sector), 0, sector, this.nameOf))
+      if (this.isCandidate(change, sector))
+        legal.push(change.writer === ZERO_WRITER ? 'zeroes' : `data of ${this.nameOf(change.writer)}`)
     }
     const expected = [...new Set(legal)].join(' or ')
     return { sectorIndex: sector, expected, actual: describeSector(data, at, sector, this.nameOf) }
   }
-}
-
-function isOutcome(change: Change, sector: number, data: Uint8Array, at: number): boolean {
-  if (change.data === null) return ZERO_SECTOR.compare(data, at, at + SECTOR_BYTES) === 0
-  const from = (sector - change.firstSector) * SECTOR_BYTES
-  return change.data.compare(data, at, at + SECTOR_BYTES, from, from + SECTOR_BYTES) === 0
-}
-
-function bytesOf(change: Change, sector: number): Buffer {
-  if (change.data === null) return ZERO_SECTOR
-  const at = (sector - change.firstSector) * SECTOR_BYTES
-  return change.data.subarray(at, at + SECTOR_BYTES)
 }
 
 /** What a sector holds, in words: whose data, whether it belongs there, or that nobody can have written it. */

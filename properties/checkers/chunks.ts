@@ -10,13 +10,14 @@ import type { Checker, DiskRequestView, JobEventView, MirrorView, WorldView } fr
 import type { DiskName, GuestOperation } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
 import { MirrorScope } from './scope'
-import { bitMap, isAnyBitSet, isChange, markRange, setAll } from './shared'
+import { bitMap, isAnyBitSet, isChange, leaveOut, markRange, setAll } from './shared'
 
 /** Events between two looks at every chunk. */
 const FULL_CHECK_EVENTS = 256
 
 export function makeChunkChecker(world: WorldView): Checker {
-  return new ChunkChecker(world)
+  const checker = new ChunkChecker(world)
+  return world.plan.mirror.sync === 'none' ? checker : leaveOut(checker, 'guestSubmitted', 'guestCompleted')
 }
 
 class ChunkChecker implements Checker {

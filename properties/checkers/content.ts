@@ -4,17 +4,18 @@
  * Every read is held against the reference disk. When a job has done its work (`pending`: the source is drained) both disks
  * must be equal; at the end of the world both images are read afresh, and the guest's one must be what the guest made it.
  */
-import { type Change, describeSector, type Mismatch, type Read, ReferenceDisk } from '../../model/disk'
-import { SECTOR_BYTES } from '../../model/stamp'
+import { type Change, describeSector, type Mismatch, type Read, ReferenceDisk, UNKNOWN_WRITER } from '../../model/disk'
+import { SECTOR_BYTES, writerOf, ZERO_WRITER } from '../../model/stamp'
 import type { Checker, DiskRequestView, JobEventView, WorldView } from '../../sim/observer'
 import type { DiskName, DiskPlan, GuestOperation } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
 import { giveMemoryBack, takeMemory } from './memory'
 import { MirrorScope } from './scope'
-import { firstDifference, STATUS_OK, writerNames } from './shared'
+import { firstDifference, leaveOut, STATUS_OK, writerNames } from './shared'
 
 export function makeContentChecker(world: WorldView): Checker {
-  return new ContentChecker(world)
+  const checker = new ContentChecker(world)
+  return world.plan.mirror.sync === 'none' ? checker : leaveOut(checker, 'diskCompleted')
 }
 
 type DiscardEffect = 'none' | 'zero' | 'unknown'
@@ -34,6 +35,7 @@ function strongest(left: DiscardEffect, right: DiscardEffect): DiscardEffect {
 class ContentChecker implements Checker {
   readonly name = 'content'
   private readonly world: WorldView
+  private readonly memory: Buffer
   private readonly model: ReferenceDisk
   private readonly scope: MirrorScope
   private readonly changes = new Map<string, Change>()
@@ -45,21 +47,26 @@ class ContentChecker implements Checker {
     const { source, destination } = world.plan
     this.world = world
     this.effects = { source: strongest(effectOf(source), effectOf(destination)), destination: effectOf(destination) }
-    this.model = new ReferenceDisk(world.source.bytes, writerNames(world.plan), takeMemory)
+    this.memory = takeMemory(world.source.lengthBytes)
+    this.model = new ReferenceDisk(world.source.bytes, writerNames(world.plan), this.memory)
     this.scope = new MirrorScope(world)
   }
 
-  guestSubmitted(operation: GuestOperation, data: Uint8Array | null): Finding | null {
+  guestSubmitted(operation: GuestOperation): Finding | null {
     const { id, kind, offsetBytes, lengthBytes } = operation
     this.scope.guestSubmitted(operation)
     if (kind === 'read') this.reads.set(id, this.model.beginRead(offsetBytes, lengthBytes))
-    else if (kind === 'write') this.changes.set(id, this.model.begin('data', offsetBytes, lengthBytes, data))
-    else if (kind === 'write-zeroes') this.changes.set(id, this.model.begin('zero', offsetBytes, lengthBytes))
+    else if (kind === 'write') this.begin(operation, operation.zeroData === true ? ZERO_WRITER : writerOf(id))
+    else if (kind === 'write-zeroes') this.begin(operation, ZERO_WRITER)
     else if (kind === 'discard') {
       const effect = this.effects[this.world.guestDisk]
-      if (effect !== 'none') this.changes.set(id, this.model.begin(effect, offsetBytes, lengthBytes))
+      if (effect !== 'none') this.begin(operation, effect === 'zero' ? ZERO_WRITER : UNKNOWN_WRITER)
     }
     return null
+  }
+
+  private begin({ id, offsetBytes, lengthBytes }: GuestOperation, writer: number): void {
+    this.changes.set(id, this.model.begin(writer, offsetBytes, lengthBytes))
   }
 
   guestCompleted(operation: GuestOperation, status: number, data: Uint8Array | null): Finding | null {
@@ -142,7 +149,7 @@ class ContentChecker implements Checker {
 
   atEnd(end: Parameters<NonNullable<Checker['atEnd']>>[0]): Finding | null {
     const finding = this.checkReopened(end)
-    giveMemoryBack(this.model.memory)
+    giveMemoryBack(this.memory)
     return finding
   }
 

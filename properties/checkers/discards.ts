@@ -8,7 +8,9 @@ import type { Finding } from '../../sim/verdict'
 import { OK, STATUS_OK } from './shared'
 
 export function makeDiscardChecker(world: WorldView): Checker {
-  return new DiscardChecker(world)
+  const { plan } = world
+  const hasWork = pieceBytesOf(plan) > 0 && plan.guest.some(({ kind }) => kind === 'discard')
+  return hasWork ? new DiscardChecker(world) : { name: 'discards' }
 }
 
 /** Size of the pieces that the source is sure to deallocate; 0 where it promises nothing. */
@@ -46,7 +48,7 @@ class DiscardChecker implements Checker {
   }
 
   guestSubmitted({ id, kind }: GuestOperation): Finding | null {
-    if (kind === 'discard' && this.pieceBytes > 0 && this.world.guestDisk === 'source') this.open.set(id, this.writes)
+    if (kind === 'discard' && this.world.guestDisk === 'source') this.open.set(id, this.writes)
     return null
   }
 
@@ -56,7 +58,7 @@ class DiscardChecker implements Checker {
   }
 
   diskCompleted(disk: DiskName, request: DiskRequestView, errno: number): Finding | null {
-    if (disk !== 'source' || this.pieceBytes === 0) return null
+    if (disk !== 'source') return null
     const { operation, origin, offsetBytes, lengthBytes } = request
     const isDiscard = this.open.has(origin)
     if (isDiscard && errno !== OK) this.failed.add(origin)

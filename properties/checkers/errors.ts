@@ -5,10 +5,11 @@
 import type { Checker, DiskRequestView, JobEventView, WorldView } from '../../sim/observer'
 import type { DiskName } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
-import { ENOSPC, guestIds, OK } from './shared'
+import { ENOSPC, guestIds, leaveOut, OK } from './shared'
 
 export function makeErrorChecker(world: WorldView): Checker {
-  return new ErrorChecker(world)
+  const checker = new ErrorChecker(world)
+  return world.plan.faults.length > 0 ? checker : leaveOut(checker, 'diskCompleted')
 }
 
 const TEXTS: Readonly<Record<number, string>> = { 5: 'Input/output error', 28: 'No space left on device' }

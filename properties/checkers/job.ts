@@ -46,11 +46,13 @@ class JobChecker implements Checker {
     if (world.jobStatus !== life.status) {
       return finding('status-untold', `the job is ${world.jobStatus}, and the last status it told is ${life.status}`)
     }
-    const { jobOffsetBytes, jobLengthBytes } = world
+    const { jobOffsetBytes } = world
+    if (jobOffsetBytes === this.offsetBytes) return null
     if (jobOffsetBytes < this.offsetBytes) {
       return finding('progress-goes-back', `the job's offset went from ${this.offsetBytes} back to ${jobOffsetBytes}`)
     }
     this.offsetBytes = jobOffsetBytes
+    const { jobLengthBytes } = world
     if (jobOffsetBytes <= jobLengthBytes) return null
     return finding('progress-beyond-end', `the job's offset ${jobOffsetBytes} is beyond its length ${jobLengthBytes}`)
   }

@@ -16,6 +16,6 @@ export function takeMemory(lengthBytes: number): Buffer {
   return Buffer.allocUnsafeSlow(Math.max(LEAST_BYTES, 2 ** (32 - Math.clz32(lengthBytes - 1))))
 }
 
-export function giveMemoryBack(buffers: readonly Buffer[]): void {
-  for (const buffer of buffers) if (spare.length < SPARE_MAX) spare.push(buffer)
+export function giveMemoryBack(buffer: Buffer): void {
+  if (spare.length < SPARE_MAX) spare.push(buffer)
 }

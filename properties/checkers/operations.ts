@@ -18,6 +18,7 @@ class OperationChecker implements Checker {
   readonly name = 'operations'
   private readonly world: WorldView
   private readonly guests: ReadonlySet<string>
+  private readonly mayBeCancelled: boolean
   private mirror: MirrorView | null = null
   private lastInFlight: Uint32Array = new Uint32Array(0)
   /** Chunks that operations have claimed, as they say themselves. */
@@ -32,6 +33,7 @@ class OperationChecker implements Checker {
   constructor(world: WorldView) {
     this.world = world
     this.guests = guestIds(world.plan)
+    this.mayBeCancelled = world.plan.control.some(({ kind }) => kind === 'cancel')
   }
 
   jobEvent(event: JobEventView): Finding | null {
@@ -57,7 +59,7 @@ class OperationChecker implements Checker {
       return this.finding('works-while-paused', text, request)
     }
     if (disk === 'source' || this.world.guestDisk === 'destination') return null
-    this.busyOrigins.set(request.origin, (this.busyOrigins.get(request.origin) ?? 0) + 1)
+    if (this.mayBeCancelled) this.busyOrigins.set(request.origin, (this.busyOrigins.get(request.origin) ?? 0) + 1)
     if (!isChange(request.operation)) return null
     const finding = this.checkMoment(request) ?? this.checkAlone(request)
     this.changes.push(request)
@@ -99,12 +101,16 @@ class OperationChecker implements Checker {
 
   diskCompleted(disk: DiskName, request: DiskRequestView, _errno: number): Finding | null {
     if (disk === 'source') return null
-    const left = (this.busyOrigins.get(request.origin) ?? 0) - 1
-    if (left > 0) this.busyOrigins.set(request.origin, left)
-    else this.busyOrigins.delete(request.origin)
+    if (this.mayBeCancelled) this.noteEnd(request)
     const index = this.changes.indexOf(request)
     if (index >= 0) this.changes.splice(index, 1)
     return null
+  }
+
+  private noteEnd(request: DiskRequestView): void {
+    const left = (this.busyOrigins.get(request.origin) ?? 0) - 1
+    if (left > 0) this.busyOrigins.set(request.origin, left)
+    else this.busyOrigins.delete(request.origin)
   }
 
   afterEvent(): Finding | null {
