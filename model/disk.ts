@@ -6,16 +6,16 @@
  * value's own change had ended, and ended itself before the read began. So a read beside a write may return either, sector
  * by sector; a failed or aborted write leaves either for good; a discard may or may not have happened.
  *
- * The past is folded into an image as soon as it has only one outcome, so that most reads are one comparison.
+ * The past is folded into one writer for each sector as soon as it has only one outcome, so most reads are simple.
  */
-import { readSector, SECTOR_BYTES, stampSectors, ZERO_WRITER } from './stamp'
+import { holdsStamp, readSector, SECTOR_BYTES, ZERO_WRITER } from './stamp'
 
-/** In place of a writer: the sectors may read anything from now on. */
-export const UNKNOWN_WRITER = -1
+/** In place of a writer: the sector may read anything. */
+export const UNKNOWN_WRITER = 0xffffffff
 
 const OPEN = 0x7fffffff
-/** Sectors that are compared at once before they are looked at one by one. */
-const BLOCK_SECTORS = 16
+const SECTOR_WORDS = SECTOR_BYTES / 4
+
 /** A write, zero or discard of a guest. Times are the disk's own count of request ends. */
 export class Change {
   /** Whose stamps the sectors carry afterwards: ZERO_WRITER for zeroes, UNKNOWN_WRITER for anything. */
@@ -61,9 +61,8 @@ export interface Mismatch {
 }
 
 export class ReferenceDisk {
-  /** May be longer than the disk. */
-  private readonly image: Buffer
-  /** Of the change that the image shows in a sector: when it began and when it ended. */
+  /** Of the last change that has only one outcome, by sector: whose it was, when it began and when it ended. */
+  private readonly settledWriter: Uint32Array
   private readonly settledBegan: Int32Array
   private readonly settledEnded: Int32Array
   /** Changes that may still matter, in the order in which they began. */
@@ -74,19 +73,20 @@ export class ReferenceDisk {
   private near: readonly Change[] = []
   private hiding: readonly Change[] = []
   private now = 1
-  /** What a change would leave in a sector, made when it is asked for. */
-  private readonly scratch = Buffer.alloc(SECTOR_BYTES)
 
-  /**
-   * `initial` is copied into `memory`, which is at least as long and belongs to the disk from now on: whole sectors.
-   * `nameOf` puts the writer of a stamp into words.
-   */
-  constructor(initial: Uint8Array, nameOf: (writer: number) => string, memory: Buffer = Buffer.alloc(initial.length)) {
-    this.image = memory
-    this.image.set(initial)
-    this.settledBegan = new Int32Array(initial.length / SECTOR_BYTES)
-    this.settledEnded = new Int32Array(initial.length / SECTOR_BYTES)
+  /** A disk of zeroes. `nameOf` puts the writer of a stamp into words. */
+  constructor(lengthBytes: number, nameOf: (writer: number) => string) {
+    const sectorCount = lengthBytes / SECTOR_BYTES
+    this.settledWriter = new Uint32Array(sectorCount)
+    this.settledBegan = new Int32Array(sectorCount)
+    this.settledEnded = new Int32Array(sectorCount)
     this.nameOf = nameOf
+  }
+
+  /** What lies on the disk before the first request. */
+  place(writer: number, offsetBytes: number, lengthBytes: number): void {
+    const firstSector = offsetBytes / SECTOR_BYTES
+    this.settledWriter.fill(writer, firstSector, firstSector + lengthBytes / SECTOR_BYTES)
   }
 
   /** The guest has submitted a change. `writer` as in `Change`. */
@@ -123,8 +123,12 @@ export class ReferenceDisk {
   }
 
   /** The disk is another one from now on. Changes in flight go there; reads in flight are forgotten. */
-  replaceImage(bytes: Uint8Array): void {
-    this.image.set(bytes)
+  moveTo(bytes: Uint8Array): void {
+    for (let sector = 0; sector < this.settledWriter.length; sector++) {
+      const reading = readSector(bytes, sector * SECTOR_BYTES)
+      const isOwn = reading.kind === 'stamp' && reading.sectorIndex === sector
+      this.settledWriter[sector] = isOwn ? reading.writer : reading.kind === 'zero' ? ZERO_WRITER : UNKNOWN_WRITER
+    }
     this.settledBegan.fill(this.now)
     this.settledEnded.fill(this.now++)
     this.reads.length = 0
@@ -133,35 +137,24 @@ export class ReferenceDisk {
   }
 
   private check(data: Uint8Array, firstSector: number, endSector: number, began: number): Mismatch | null {
+    const words = wordsOf(data)
     const end = Math.min(endSector, firstSector + data.length / SECTOR_BYTES)
     this.near = this.changes.filter((change) => change.touches(firstSector, end))
     this.hiding = this.near.filter((change) => change.isCertain && change.ended < began)
-    if (this.hiding.length === 0 && this.isImage(data, 0, firstSector, end)) return null
-    for (let block = firstSector; block < end; block += BLOCK_SECTORS) {
-      const blockEnd = Math.min(block + BLOCK_SECTORS, end)
-      const mayHide = this.hiding.some((change) => change.touches(block, blockEnd))
-      if (!mayHide && this.isImage(data, (block - firstSector) * SECTOR_BYTES, block, blockEnd)) continue
-      for (let sector = block; sector < blockEnd; sector++) {
-        const at = (sector - firstSector) * SECTOR_BYTES
-        if (!this.isLegal(data, at, sector)) return this.explain(data, at, sector)
-      }
+    for (let sector = firstSector; sector < end; sector++) {
+      if (this.isLegal(words, (sector - firstSector) * SECTOR_WORDS, sector)) continue
+      return this.explain(data, (sector - firstSector) * SECTOR_BYTES, sector)
     }
     return null
   }
 
-  /** Whether `data` from `at` on is what the image has in these sectors. */
-  private isImage(data: Uint8Array, at: number, firstSector: number, endSector: number): boolean {
-    const start = firstSector * SECTOR_BYTES
-    const end = endSector * SECTOR_BYTES
-    return this.image.compare(data, at, at + end - start, start, end) === 0
-  }
-
-  private isLegal(data: Uint8Array, at: number, sector: number): boolean {
+  private isLegal(words: Int32Array, at: number, sector: number): boolean {
+    const isSettled = isOutcome(this.settledWriter[sector]!, words, at, sector)
+    if (isSettled && (this.hiding.length === 0 || !this.isHidden(sector, this.settledEnded[sector]!))) return true
     for (const change of this.near) {
-      if (!this.isCandidate(change, sector)) continue
-      if (change.writer === UNKNOWN_WRITER || this.isOutcome(change, data, at, sector)) return true
+      if (this.isCandidate(change, sector) && isOutcome(change.writer, words, at, sector)) return true
     }
-    return !this.isHidden(sector, this.settledEnded[sector]!) && this.isImage(data, at, sector, sector + 1)
+    return false
   }
 
   /** Whether the read that is being checked surely does not see what had ended at `ended`. */
@@ -175,7 +168,7 @@ export class ReferenceDisk {
     return change.touches(sector, sector + 1) && !this.isHidden(sector, change.ended)
   }
 
-  /** Folds into the image whatever has only one outcome by now. */
+  /** Folds what has only one outcome by now. */
   private settle(): void {
     for (let index = 0; index < this.changes.length; ) {
       const change = this.changes[index]!
@@ -201,13 +194,13 @@ export class ReferenceDisk {
   }
 
   private apply(change: Change): void {
-    const { firstSector, endSector, began, ended } = change
-    for (let sector = firstSector; sector < endSector; ) {
+    const { writer, firstSector, endSector, began, ended } = change
+    for (let sector = firstSector; sector < endSector; sector++) {
       // A later change may have been folded before this one.
-      let end = sector
-      while (end < endSector && this.settledBegan[end]! <= ended) end++
-      if (end > sector) this.applyTo(change, sector, end)
-      sector = end + 1
+      if (this.settledBegan[sector]! > ended) continue
+      this.settledWriter[sector] = writer
+      this.settledBegan[sector] = began
+      this.settledEnded[sector] = ended
     }
     for (let index = this.changes.length - 1; index >= 0; index--) {
       const other = this.changes[index]!
@@ -216,30 +209,30 @@ export class ReferenceDisk {
     }
   }
 
-  private applyTo(change: Change, firstSector: number, endSector: number): void {
-    this.settledBegan.fill(change.began, firstSector, endSector)
-    this.settledEnded.fill(change.ended, firstSector, endSector)
-    stampSectors(this.image, firstSector * SECTOR_BYTES, change.writer, firstSector, endSector - firstSector)
-  }
-
-  /** Whether `data` has at `at` what a change would leave in the sector. */
-  private isOutcome(change: Change, data: Uint8Array, at: number, sector: number): boolean {
-    stampSectors(this.scratch, 0, change.writer, sector, 1)
-    return this.scratch.compare(data, at, at + SECTOR_BYTES) === 0
-  }
-
   private explain(data: Uint8Array, at: number, sector: number): Mismatch {
-    const legal: string[] = []
-    if (!this.isHidden(sector, this.settledEnded[sector]!)) {
-      legal.push(describeSector(this.image, sector * SECTOR_BYTES, sector, this.nameOf))
-    }
+    const legal = new Set<string>()
+    if (!this.isHidden(sector, this.settledEnded[sector]!)) legal.add(describeWriter(this.settledWriter[sector]!, this.nameOf))
     for (const change of this.near) {
-      if (this.isCandidate(change, sector))
-        legal.push(change.writer === ZERO_WRITER ? 'zeroes' : `data of ${this.nameOf(change.writer)}`)
+      if (this.isCandidate(change, sector)) legal.add(describeWriter(change.writer, this.nameOf))
     }
-    const expected = [...new Set(legal)].join(' or ')
-    return { sectorIndex: sector, expected, actual: describeSector(data, at, sector, this.nameOf) }
+    const actual = describeSector(data, at, sector, this.nameOf)
+    return { sectorIndex: sector, expected: [...legal].join(' or '), actual }
   }
+}
+
+function wordsOf(data: Uint8Array): Int32Array {
+  const isAligned = data.byteOffset % 4 === 0
+  const { buffer, byteOffset } = isAligned ? data : new Uint8Array(data)
+  return new Int32Array(buffer, byteOffset, data.length >> 2)
+}
+
+function isOutcome(writer: number, words: Int32Array, at: number, sector: number): boolean {
+  return writer === UNKNOWN_WRITER || holdsStamp(words, at, writer, sector)
+}
+
+function describeWriter(writer: number, nameOf: (writer: number) => string): string {
+  if (writer === ZERO_WRITER) return 'zeroes'
+  return writer === UNKNOWN_WRITER ? 'anything' : `data of ${nameOf(writer)}`
 }
 
 /** What a sector holds, in words: whose data, whether it belongs there, or that nobody can have written it. */

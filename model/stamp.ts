@@ -66,6 +66,19 @@ function stampWords(words: Int32Array, writer: number, firstSectorIndex: number)
   }
 }
 
+/** Whether 128 words from `at` on are those of a sector as `writer` would leave it: every word is looked at. */
+export function holdsStamp(words: Int32Array, at: number, writer: number, sectorIndex: number): boolean {
+  const isZero = writer === ZERO_WRITER
+  const magic = isZero ? 0 : MAGIC
+  const name = writer | 0
+  const place = isZero ? 0 : sectorIndex
+  const check = isZero ? 0 : checkOf(writer, sectorIndex) | 0
+  for (let word = at; word < at + (SECTOR_BYTES >> 2); word += 4) {
+    if (words[word] !== magic || words[word + 1] !== name || words[word + 2] !== place || words[word + 3] !== check) return false
+  }
+  return true
+}
+
 /** What a sector holds: `writer` with 0 for all zeroes, or a fault of its own. */
 export type SectorReading =
   | { kind: 'stamp'; writer: number; sectorIndex: number }

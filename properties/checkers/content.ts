@@ -9,7 +9,6 @@ import { SECTOR_BYTES, writerOf, ZERO_WRITER } from '../../model/stamp'
 import type { Checker, DiskRequestView, JobEventView, WorldView } from '../../sim/observer'
 import type { DiskName, DiskPlan, GuestOperation } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
-import { giveMemoryBack, takeMemory } from './memory'
 import { MirrorScope } from './scope'
 import { firstDifference, leaveOut, STATUS_OK, writerNames } from './shared'
 
@@ -35,7 +34,6 @@ function strongest(left: DiscardEffect, right: DiscardEffect): DiscardEffect {
 class ContentChecker implements Checker {
   readonly name = 'content'
   private readonly world: WorldView
-  private readonly memory: Buffer
   private readonly model: ReferenceDisk
   private readonly scope: MirrorScope
   private readonly changes = new Map<string, Change>()
@@ -47,8 +45,10 @@ class ContentChecker implements Checker {
     const { source, destination } = world.plan
     this.world = world
     this.effects = { source: strongest(effectOf(source), effectOf(destination)), destination: effectOf(destination) }
-    this.memory = takeMemory(world.source.lengthBytes)
-    this.model = new ReferenceDisk(world.source.bytes, writerNames(world.plan), this.memory)
+    this.model = new ReferenceDisk(source.lengthBytes, writerNames(world.plan))
+    for (const { id, offsetBytes, lengthBytes, content } of source.initial) {
+      this.model.place(content === 'zero' ? ZERO_WRITER : writerOf(id), offsetBytes, lengthBytes)
+    }
     this.scope = new MirrorScope(world)
   }
 
@@ -122,7 +122,7 @@ class ContentChecker implements Checker {
   /** A mirror without a first copy leaves the guest on a disk that holds only what was written meanwhile. */
   private moveGuest(): void {
     if (this.world.plan.mirror.sync !== 'none') return
-    this.model.replaceImage(this.world.destination.bytes)
+    this.model.moveTo(this.world.destination.bytes)
     this.reads.clear()
   }
 
@@ -147,14 +147,8 @@ class ContentChecker implements Checker {
     }
   }
 
-  atEnd(end: Parameters<NonNullable<Checker['atEnd']>>[0]): Finding | null {
-    const finding = this.checkReopened(end)
-    giveMemoryBack(this.memory)
-    return finding
-  }
-
   /** The guest's disk is what the guest made it; the other one has kept what was on it. */
-  private checkReopened(end: Parameters<NonNullable<Checker['atEnd']>>[0]): Finding | null {
+  atEnd(end: Parameters<NonNullable<Checker['atEnd']>>[0]): Finding | null {
     const [mine, other] = end.jobCompleted ? (['destination', 'source'] as const) : (['source', 'destination'] as const)
     const live = this.world[other].bytes
     if (Buffer.compare(live, end[other]) !== 0) {
