@@ -77,14 +77,14 @@ export class Operator {
 
   private *give(operation: ControlOperation): Co<void> {
     if (operation.when.afterNs > 0) yield* this.world.kernel.sleepNs(operation.when.afterNs)
-    yield* this.attempt(operation.id, operation.kind, () => this.execute(operation))
+    yield* this.attempt(operation.id, operation.kind, this.execute(operation))
     this.release(`control ${operation.id}`)
   }
 
   /** Carries an order out; false if it was refused. */
-  private *attempt(id: string, kind: string, order: () => Co<void>): Co<boolean> {
+  private *attempt(id: string, kind: string, order: Co<void>): Co<boolean> {
     try {
-      yield* order()
+      yield* order
     } catch (error) {
       if (!(error instanceof BlockError)) throw error
       this.watch.ordered(id, kind, error.message)
@@ -158,11 +158,14 @@ export class Operator {
   }
 
   private *care(verb: CaretakerVerb, job: MirrorJob): Co<void> {
-    function* order(): Co<void> {
-      job[verb]()
-    }
-    this.isHelpless = !(yield* this.attempt(CARETAKER.id, verb, order))
+    this.isHelpless = !(yield* this.attempt(CARETAKER.id, verb, giveVerb(job, verb)))
   }
+}
+
+// Not inside `care`: a generator function that is made in a world gives V8 a hidden class that holds the world, and
+// with it every younger one, until the next full collection.
+function* giveVerb(job: MirrorJob, verb: CaretakerVerb): Co<void> {
+  job[verb]()
 }
 
 type CaretakerVerb = 'resume' | 'complete' | 'finalize' | 'dismiss'

@@ -26,15 +26,22 @@ export function readAfresh(store: DiskStore, plan: DiskPlan, pool: BufferPool): 
   const backend = new BlockBackend(graph, 'reader')
   backend.attach(node, Permission.ConsistentRead, Permission.All)
   const image = pool.takeToOverwrite(store.lengthBytes)
-  let errno: Errno = -1
-  function* read(): Co<void> {
-    errno = yield* backend.pread(0, image)
-  }
-  kernel.spawn(read(), READER)
+  const answer: Answer = { errno: -1 }
+  kernel.spawn(readWhole(backend, image, answer), READER)
   for (let nextNs = clockwork.nextNs(); nextNs !== Infinity; nextNs = clockwork.nextNs()) {
     clockwork.step(kernel, nextNs)
     if (kernel.failure !== null) throw kernel.failure.error
   }
+  const { errno } = answer
   if (errno !== OK) throw new Error(`${store.name} cannot be read afresh: ${errno < 0 ? 'no answer' : strerror(errno)}`)
   return image
+}
+
+interface Answer {
+  /** -1 until there is one. */
+  errno: Errno
+}
+
+function* readWhole(backend: BlockBackend, image: Uint8Array, answer: Answer): Co<void> {
+  answer.errno = yield* backend.pread(0, image)
 }
