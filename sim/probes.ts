@@ -10,7 +10,7 @@ export const PROBES = {
   'disk/discard-below-a-unit': 'a discard covers no whole allocation unit',
   'disk/discard-leaves-bytes': 'a discard leaves what was there, or other bytes, to be read',
   'disk/hole-of-unknown-content': 'block status tells of a hole that is not known to read zero',
-  'disk/many-in-flight': 'eight requests are in flight at one disk',
+  'disk/many-in-flight': 'eight requests are in flight at the two disks',
 
   'guest/write-over-copy': 'a guest writes where the mirror is copying',
   'guest/zero-over-copy': 'a guest zeroes where the mirror is copying',

@@ -62,14 +62,16 @@ export interface WorldResult {
   probes: Record<string, number>
   /** How often each planned fault fired, by its id. */
   faultsFired: Record<string, number>
-  /** The last lines of the trace, or all of them when asked. */
+  /** The last lines of the trace if the world failed, or all of them when asked. */
   trace: TraceRecord[]
   /** Facts about the end: job status, allocation of both disks, bytes skipped. */
   end: WorldEnd
 }
 
 export interface WorldEnd {
+  /** `completed`, `cancelled-after-ready`, `cancelled`, `failed`; before any of them, what query-jobs shows, or `none`. */
   jobStatus: string
+  /** Why the job failed or could not be started; null also for a cancelled one. */
   jobError: string | null
   guestOperationsDone: number
   sourceAllocatedBytes: number

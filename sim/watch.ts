@@ -59,7 +59,7 @@ export interface Watched extends WorldView {
 export class Watch implements DiskWatcher, GuestHooks {
   failure: Failure | null = null
   /** Situations met, by name. */
-  readonly hits = new Map<string, number>()
+  readonly hits: Record<string, number> = {}
   guestOperationsDone = 0
   private readonly world: Watched
   private readonly trace: Trace
@@ -77,6 +77,7 @@ export class Watch implements DiskWatcher, GuestHooks {
   private phase = ''
   private copyMode = ''
   private wasSynced = false
+  private wasDirtyAgain = false
 
   constructor(world: Watched, trace: Trace) {
     this.world = world
@@ -110,7 +111,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     this.count(probe)
   }
   count(probe: string): void {
-    this.hits.set(probe, (this.hits.get(probe) ?? 0) + 1)
+    this.hits[probe] = (this.hits[probe] ?? 0) + 1
   }
 
   found(finding: Finding): void {
@@ -247,8 +248,10 @@ export class Watch implements DiskWatcher, GuestHooks {
       if (this.copyMode !== '') this.hit('mirror/mode-changed')
       this.copyMode = mirror.copyMode
     }
-    if (mirror.wasReady && !this.hits.has('mirror/dirty-again') && mirror.dirtyWords.some((word) => word !== 0))
+    if (mirror.wasReady && !this.wasDirtyAgain && mirror.dirtyWords.some((word) => word !== 0)) {
+      this.wasDirtyAgain = true
       this.hit('mirror/dirty-again')
+    }
   }
 
   atEnd(end: Parameters<NonNullable<Checker['atEnd']>>[0]): void {

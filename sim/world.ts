@@ -326,7 +326,7 @@ class World implements Watched, Controlled {
       timeNs: trace.timeNs,
       hash: trace.hashText(),
       checkpoints: trace.checkpoints,
-      probes: Object.fromEntries(watch.hits),
+      probes: watch.hits,
       faultsFired,
       trace: watch.failure !== null || this.options.trace === 'all' ? trace.records() : [],
       end: {
