@@ -79,7 +79,7 @@ class DiscardChecker implements Checker {
 
   private checkUnits({ id, offsetBytes, lengthBytes }: GuestOperation, began: number): Finding | null {
     const { allocated, allocationUnitBytes, lengthBytes: diskBytes } = this.world.source
-    const { pieceBytes } = this
+    const pieceBytes = this.pieceBytes
     // Parts of a discard that is too long for one request begin wherever it does.
     if (lengthBytes > this.requestMaxBytes && offsetBytes % pieceBytes !== 0) return null
     const startBytes = Math.ceil(offsetBytes / pieceBytes) * pieceBytes

@@ -7,7 +7,7 @@ import type { Plan } from '../../sim/plan'
 import { canUnmap } from './shared'
 
 export function reclaimsAll(plan: Plan, granularityBytes: number): boolean {
-  const { source, destination, mirror } = plan
+  const { source, destination, mirror, device } = plan
   const unitBytes = destination.allocationUnitBytes
   const divides = (bytes: number): boolean => bytes === 0 || unitBytes % bytes === 0
   return (
@@ -27,7 +27,8 @@ export function reclaimsAll(plan: Plan, granularityBytes: number): boolean {
     source.allocationUnitBytes % unitBytes === 0 &&
     granularityBytes % unitBytes === 0 &&
     destination.maxWriteZeroesBytes === 0 &&
-    divides(destination.writeZeroesAlignmentBytes) &&
+    // Zeroes of less than this come as data, and allocate.
+    device.blockBytes % Math.max(destination.writeZeroesAlignmentBytes, 1) === 0 &&
     divides(destination.requestAlignmentBytes)
   )
 }
