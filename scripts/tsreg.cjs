@@ -16,7 +16,8 @@ const mutant = process.env.MIRRORSIM_MUTANT ? JSON.parse(process.env.MIRRORSIM_M
 
 // What an index file passes on is an accessor in TypeScript's output, so that cycles work; there are none here. An object
 // of a dozen accessors is a hash table to V8, and every use of `assert` a look-up in it: a third of a world's time.
-const ACCESSOR = /Object\.defineProperty\(exports, "(\w+)", \{ enumerable: true, get: function \(\) \{ return (\w+\.\w+); \} \}\);/g
+const ACCESSOR =
+  /Object\.defineProperty\(exports, "(\w+)", \{ enumerable: true, get: function \(\) \{ return (\w+\.\w+); \} \}\);/g
 
 let service
 function compile(source, file) {
