@@ -49,6 +49,20 @@ export const GEOMETRY: readonly Scenario[] = [
     guest: many(1, 32, (id, index) => write(id, ((index * 5) % 64) * 512, 512, { lane: index % 8 })),
   }),
   scenario({
+    name: 'buffer-below-the-zero-alignment-of-the-destination',
+    bug: 'runs end at the size of the buffer: a hole is zeroed in parts too small to be zeroed as such, and is filled instead',
+    lengthBytes: 16 * KiB,
+    source: { initial: [] },
+    destination: {
+      writeZeroesAlignmentBytes: 4 * KiB,
+      allocationUnitBytes: 512,
+      node: { discard: 'unmap', detectZeroes: 'unmap' },
+      initial: stripes(2, 4 * KiB, 4 * KiB),
+    },
+    mirror: { granularityBytes: 512, bufferBytes: 2 * KiB, copyMode: 'background' },
+    expected: { destinationAllocatedBytesMax: 0, copiedBytesMax: 0 },
+  }),
+  scenario({
     name: 'buffers-of-one-chunk',
     bug: 'an operation waits for a second buffer while it holds the only one',
     mirror: { bufferBytes: CHUNK },

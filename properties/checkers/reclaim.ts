@@ -23,6 +23,8 @@ export function reclaimsAll(plan: Plan, granularityBytes: number): boolean {
     source.holesReadZero &&
     (source.discard === 'none' || source.discard === 'reads-zero') &&
     source.node.detectZeroes === 'off' &&
+    // Block status tells of whole request blocks: a hole in a part of one goes unseen.
+    source.allocationUnitBytes % Math.max(source.requestAlignmentBytes, 1) === 0 &&
     // Whatever empties a unit of the source covers whole units of the destination, in requests that free them.
     source.allocationUnitBytes % unitBytes === 0 &&
     granularityBytes % unitBytes === 0 &&

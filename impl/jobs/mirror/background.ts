@@ -93,7 +93,7 @@ export class BackgroundCopier implements WaitReason {
   private extend(run: MirrorOperation): void {
     const { state } = this
     const fromBytes = run.claimEndBytes
-    const limitBytes = Math.min(run.claimBytes + this.runMaxBytes(), state.lengthBytes)
+    const limitBytes = this.runLimitBytes(run.claimBytes)
     if (state.cow !== null || fromBytes >= limitBytes) return
     const cleanBytes = state.dirty.nextClean(fromBytes)
     const dirtyEndBytes = cleanBytes < 0 ? limitBytes : Math.min(cleanBytes, limitBytes)
@@ -103,12 +103,20 @@ export class BackgroundCopier implements WaitReason {
     if (endBytes > fromBytes) state.operationsInFlight.grow(run, endBytes)
   }
 
-  private runMaxBytes(): number {
-    const { bufferBytes, copyMaxBytes, granularityBytes, control } = this.state
-    const speed = control.limit.speed
-    if (speed === 0) return Math.min(bufferBytes, RUN_MAX_BYTES)
-    const shareBytes = Math.min(Math.floor(speed / RUNS_PER_SECOND), copyMaxBytes)
-    return Math.max(shareBytes - (shareBytes % granularityBytes), granularityBytes)
+  /**
+   * How far a run that starts at `startBytes` may reach. It ends with a piece that the target can zero as such, however
+   * small the buffer: a hole that is cut elsewhere would be filled with zeroes.
+   */
+  private runLimitBytes(startBytes: number): number {
+    const { bufferBytes, copyMaxBytes, granularityBytes, holeUnitBytes, control, lengthBytes } = this.state
+    const { speed } = control.limit
+    const shareBytes =
+      speed === 0 ? Math.min(bufferBytes, RUN_MAX_BYTES) : Math.min(Math.floor(speed / RUNS_PER_SECOND), copyMaxBytes)
+    const stepBytes = holeUnitBytes % granularityBytes === 0 ? holeUnitBytes : granularityBytes
+    const reachBytes = startBytes + Math.max(shareBytes, stepBytes)
+    const limitBytes = reachBytes - (reachBytes % stepBytes)
+    assert(limitBytes > startBytes, 'run-not-empty', () => `${startBytes}+${shareBytes}`)
+    return Math.min(limitBytes, lengthBytes)
   }
 
   private *splitRun(run: MirrorOperation): Co<void> {
