@@ -32,6 +32,18 @@ function mutate(source, file) {
   return parts.join(mutant.replace)
 }
 
+// In a checkout that is only read, every start compiles.
+function keep(cached, output, salt) {
+  const partial = `${cached}.${process.pid}.${salt}.tmp`
+  try {
+    fs.mkdirSync(cacheDir, { recursive: true })
+    fs.writeFileSync(partial, output)
+    fs.renameSync(partial, cached)
+  } catch (error) {
+    if (!['EACCES', 'EROFS', 'EPERM', 'ENOSPC', 'EDQUOT'].includes(error.code)) throw error
+  }
+}
+
 require.extensions['.ts'] = (module, file) => {
   const source = mutate(fs.readFileSync(file, 'utf8'), file)
   const relative = path.relative(root, file)
@@ -42,10 +54,7 @@ require.extensions['.ts'] = (module, file) => {
     output = fs.readFileSync(cached, 'utf8')
   } catch {
     output = compile(source, file)
-    fs.mkdirSync(cacheDir, { recursive: true })
-    const partial = `${cached}.${process.pid}.${module.id.length}.tmp`
-    fs.writeFileSync(partial, output)
-    fs.renameSync(partial, cached)
+    keep(cached, output, module.id.length)
   }
   module._compile(output, file)
 }
