@@ -69,6 +69,16 @@ export abstract class BlockDriver {
     return ENOTSUP
   }
 
+  /** Whether `copyFrom` of that driver's medium may work; false where it is known that it never does. */
+  copiesFrom(_source: BlockDriver): boolean {
+    return false
+  }
+
+  /** Copies a range of the other driver's medium to the same place of this one; ENOTSUP: not for this range. */
+  *copyFrom(_source: BlockDriver, _offsetBytes: number, _lengthBytes: number): Co<Errno> {
+    return ENOTSUP
+  }
+
   /** Makes everything that completed before durable. */
   *flush(): Co<Errno> {
     return OK

@@ -48,6 +48,10 @@ export interface HostFile {
   zeroRange(offsetBytes: number, lengthBytes: number, keepSize: boolean): Co<Errno>
   /** fallocate with no flags: allocates, reads zero where it was a hole. */
   allocate(offsetBytes: number, lengthBytes: number): Co<Errno>
+  /** True if `copyFrom` may work from that file. Absent: never. */
+  copiesFrom?(source: HostFile): boolean
+  /** copy_file_range of a range inside both files, to the same place. ENOTSUP: not between these two. */
+  copyFrom?(source: HostFile, offsetBytes: number, lengthBytes: number): Co<Errno>
   /** SEEK_DATA/SEEK_HOLE at offsetBytes; ENOTSUP where there is no such call. */
   extentAt(offsetBytes: number): Co<HostExtent>
   truncate(lengthBytes: number): Co<Errno>

@@ -231,6 +231,30 @@ test('a file whose offsets are no exact numbers is refused', async () => {
   }
 })
 
+nativeTest('the system copies between two files, but not where slow calls are to be made in threads', async () => {
+  const data = Buffer.alloc(300 * KIB, 'range')
+  const from = makeFile('copy-from', 400 * KIB, 0, data)
+  const to = makeFile('copy-to', 400 * KIB)
+  const loop = new HostLoop()
+  const files: HostFiles = new RealFiles(loop)
+  function* copy(aio: 'threads' | 'native'): Co<void> {
+    const source = yield* files.open(from, { readOnly: true, direct: false })
+    const target = yield* files.open(to, { readOnly: false, direct: false, aio })
+    assert.is(target.copiesFrom?.(source), aio === 'native')
+    if (aio === 'native') assert.is(yield* target.copyFrom!(source, 64 * KIB, 128 * KIB), OK)
+    // A file that ends earlier than was said.
+    if (aio === 'native') assert.is(yield* target.copyFrom!(source, 400 * KIB, KIB), ENOTSUP)
+    yield* source.close()
+    yield* target.close()
+  }
+  await loop.run(copy('threads'))
+  await loop.run(copy('native'))
+  const found = fs.readFileSync(to)
+  assert.ok(found.subarray(64 * KIB, 192 * KIB).equals(data.subarray(64 * KIB, 192 * KIB)))
+  assert.ok(found.subarray(0, 64 * KIB).equals(Buffer.alloc(64 * KIB)))
+  assert.ok(found.subarray(192 * KIB).equals(Buffer.alloc(208 * KIB)))
+})
+
 nativeTest('memory for transfers starts at a page and is all there', () => {
   const files = new RealFiles(new HostLoop())
   for (const bytes of [1, 512, 64 * KIB, 1024 * KIB]) {

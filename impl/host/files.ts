@@ -67,6 +67,7 @@ export class RealFiles implements HostFiles {
         descriptor,
         alignmentBytes: direct && native !== null ? directAlignment(descriptor, native) : 1,
         isBlockDevice: stat.isBlockDevice(),
+        copiesRanges: !direct && aio !== 'threads',
         isReadOnly: (flags & fs.constants.O_RDWR) === 0,
       })
     } catch (error) {

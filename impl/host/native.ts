@@ -22,6 +22,8 @@ export interface Native {
   fallocate(descriptor: number, mode: number, offsetBytes: number, lengthBytes: number): Errno
   /** The new position, or a negative errno. Nothing else uses the position of a descriptor. */
   seek(descriptor: number, offsetBytes: number, whence: number): number
+  /** copy_file_range between the same places of two files: the number of bytes, or a negative errno. */
+  copyRange(source: number, target: number, offsetBytes: number, lengthBytes: number): number
   /** Where a buffer lies in memory, modulo `alignmentBytes` (a power of two). */
   misalignment(buffer: Uint8Array, alignmentBytes: number): number
 }
@@ -29,7 +31,7 @@ export interface Native {
 /** The part of koffi that is used. */
 interface Koffi {
   /** null: the symbols of this process. */
-  load(path: null): { func(prototype: string): (...args: number[]) => number | bigint }
+  load(path: null): { func(prototype: string): (...args: Array<number | BigInt64Array>) => number | bigint }
   errno(): number
   address(memory: Uint8Array): bigint
 }
@@ -54,8 +56,24 @@ function bind(): Native | null {
   const library = koffi.load(null)
   const fallocate = library.func('int fallocate(int fd, int mode, int64_t offset, int64_t len)')
   const lseek = library.func('int64_t lseek(int fd, int64_t offset, int whence)')
+  const copyFileRange = library.func(
+    'int64_t copy_file_range(int in, int64_t *from, int out, int64_t *to, size_t len, uint flags)',
+  )
+  const from = new BigInt64Array(1)
+  const to = new BigInt64Array(1)
 
   return {
+    copyRange(source, target, offsetBytes, lengthBytes) {
+      assert(offsetBytes >= 0 && lengthBytes > 0, 'copy-range', () => `${offsetBytes}+${lengthBytes}`)
+      for (let attempt = 0; attempt < INTERRUPTIONS_MAX; attempt++) {
+        from[0] = to[0] = BigInt(offsetBytes)
+        const count = Number(copyFileRange(source, from, target, to, lengthBytes, 0))
+        if (count >= 0) return count
+        const errno = koffi.errno()
+        if (errno !== EINTR) return -errno
+      }
+      return -EIO
+    },
     fallocate(descriptor, mode, offsetBytes, lengthBytes) {
       assert(offsetBytes >= 0 && lengthBytes > 0, 'fallocate-range', () => `${offsetBytes}+${lengthBytes}`)
       for (let attempt = 0; attempt < INTERRUPTIONS_MAX; attempt++) {

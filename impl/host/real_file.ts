@@ -6,7 +6,7 @@
  */
 import * as fs from 'node:fs'
 import type { FileTraits, HostExtent, HostFile } from '../block'
-import { assert, type Co, EINVAL, EIO, ENODEV, ENOTSUP, type Errno, OK } from '../co'
+import { assert, type Co, EBADF, EINVAL, EIO, ENODEV, ENOTSUP, EOVERFLOW, EPERM, type Errno, ETXTBSY, EXDEV, OK } from '../co'
 import { errnoOf } from './errors'
 import type { HostLoop } from './loop'
 import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, type Native, SEEK_DATA, SEEK_END, SEEK_HOLE } from './native'
@@ -17,6 +17,9 @@ const ENOSYS = 38
 /** `st_blocks` counts in these, whatever the file system. */
 const STAT_BLOCK_BYTES = 512
 
+/** What copy_file_range says where it does not work between two files that can be read and written. */
+const NO_COPY: ReadonlySet<Errno> = new Set([ENOTSUP, ENOSYS, EXDEV, EINVAL, EPERM, EBADF, ETXTBSY, EOVERFLOW])
+
 export interface RealFileParts {
   loop: HostLoop
   native: Native | null
@@ -26,6 +29,8 @@ export interface RealFileParts {
   alignmentBytes: number
   isBlockDevice: boolean
   isReadOnly: boolean
+  /** The system may copy to and from this file, in the loop's own thread. */
+  copiesRanges: boolean
 }
 
 export class RealFile implements HostFile {
@@ -37,6 +42,7 @@ export class RealFile implements HostFile {
   private readonly alignmentBytes: number
   private readonly isBlockDevice: boolean
   private readonly canPunchHoles: boolean
+  private readonly copiesRanges: boolean
   private isOpen = true
 
   constructor(parts: RealFileParts) {
@@ -47,6 +53,7 @@ export class RealFile implements HostFile {
     this.descriptor = parts.descriptor
     this.alignmentBytes = parts.alignmentBytes
     this.isBlockDevice = parts.isBlockDevice
+    this.copiesRanges = parts.copiesRanges
     this.canPunchHoles = this.probeHoles(parts.isReadOnly)
   }
 
@@ -112,6 +119,24 @@ export class RealFile implements HostFile {
   }
   *allocate(offsetBytes: number, lengthBytes: number): Co<Errno> {
     return this.allocation(0, offsetBytes, lengthBytes)
+  }
+
+  /** Not around the host's cache, and not while slow calls are to be made in threads. */
+  copiesFrom(source: HostFile): boolean {
+    if (!(source instanceof RealFile) || this.native === null) return false
+    return this.copiesRanges && source.copiesRanges && !this.isBlockDevice && !source.isBlockDevice
+  }
+
+  *copyFrom(source: HostFile, offsetBytes: number, lengthBytes: number): Co<Errno> {
+    assert(source instanceof RealFile && this.native !== null, 'copy-between-real-files')
+    for (let at = 0; at < lengthBytes; ) {
+      const count = this.native.copyRange(source.descriptor, this.descriptor, offsetBytes + at, lengthBytes - at)
+      if (count < 0) return NO_COPY.has(-count) ? ENOTSUP : -count
+      // File systems without content of their own say that there is nothing.
+      if (count === 0) return ENOTSUP
+      at += count
+    }
+    return OK
   }
 
   *extentAt(offsetBytes: number): Co<HostExtent> {

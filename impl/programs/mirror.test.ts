@@ -4,7 +4,9 @@ import * as os from 'node:os'
 import * as path from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { EIO, ENOTSUP } from '../co'
 import { loadNative } from '../host/native'
+import { RealFile } from '../host/real_file'
 import { type MirrorOutcome, MirrorProgram, type MirrorRequest } from './mirror'
 import { ProgramFailure } from './mirror_failure'
 
@@ -78,6 +80,26 @@ nativeTest('a sparse image is copied with its holes', async () => {
   assert.is(outcome.isVerified, true)
   assert.is(outcome.destination.allocatedBytes, allocated(destinationPath))
   assert.ok(allocated(destinationPath) <= 640 * KIB)
+})
+
+nativeTest('what the system does not copy by itself is read and written', async () => {
+  const { copyFrom } = RealFile.prototype
+  for (const errno of [ENOTSUP, EIO]) {
+    let calls = 0
+    RealFile.prototype.copyFrom = function* () {
+      calls++
+      return errno
+    }
+    try {
+      const outcome = await mirror()
+      assert.is(outcome.copiedBytes, 512 * KIB)
+    } finally {
+      RealFile.prototype.copyFrom = copyFrom
+    }
+    assert.ok(calls > 0)
+    assert.ok(isSame())
+    fs.unlinkSync(destinationPath)
+  }
 })
 
 nativeTest('an existing destination is overwritten, and gives back what it does not need', async () => {

@@ -92,6 +92,7 @@ export class FileDriver extends BlockDriver {
   private canZeroRange = true
   private canAllocate = true
   private canSeek = true
+  private canCopy = true
   /** The extent that was asked for last: files of many extents are slow to search. */
   private extentStartBytes = 0
   private extentEndBytes = 0
@@ -148,6 +149,21 @@ export class FileDriver extends BlockDriver {
   private noteChange(): void {
     this.changes++
     this.extentEndBytes = this.extentStartBytes
+  }
+
+  override copiesFrom(source: BlockDriver): boolean {
+    return this.canCopy && source instanceof FileDriver && this.file.copiesFrom?.(source.file) === true
+  }
+
+  /** Not for a range that reaches beyond the last byte of either file, as a last sector may. */
+  override *copyFrom(source: BlockDriver, offsetBytes: number, lengthBytes: number): Co<Errno> {
+    assert(source instanceof FileDriver && source !== this, 'copy-between-files')
+    if (offsetBytes + lengthBytes > Math.min(this.fileBytes, source.fileBytes)) return ENOTSUP
+    assert(this.file.copyFrom !== undefined, 'host-copies-ranges')
+    const errno = yield* this.file.copyFrom(source.file, offsetBytes, lengthBytes)
+    this.noteChange()
+    if (errno === ENOTSUP) this.canCopy = false
+    return errno
   }
 
   override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {

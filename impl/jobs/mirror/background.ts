@@ -10,7 +10,7 @@ import { assert, type Co, type Coroutine, ECANCELED, type Errno, numberedLabel, 
 import { MirrorOperation } from './operations'
 import { RunSplitter } from './split'
 import { type MirrorState, OPERATIONS_MAX } from './state'
-import { writeTarget, zeroTarget } from './target_writes'
+import { copyToTarget, writeTarget, zeroTarget } from './target_writes'
 
 /** With a speed limit a run is what may pass in this part of a second, so that nobody waits long for a claim. */
 const RUNS_PER_SECOND = 10
@@ -216,14 +216,18 @@ export class BackgroundCopier implements WaitReason {
     ) {
       if (parts[part]! > at) errno = yield* zeroTarget(state, at, parts[part]!, state.zeroFlags)
     }
-    const buffer = bufferBytes === 0 ? null : this.takeBuffer(bufferBytes)
+    let buffer: Uint8Array | null = null
     for (let part = 0, at = parts[0] ?? operation.offsetBytes; at < endBytes && errno === OK; ) {
       const stopBytes = parts[part + 1] ?? endBytes
-      assert(buffer !== null && stopBytes - at <= bufferBytes, 'part-fits-buffer')
-      const data = buffer.subarray(0, stopBytes - at)
-      errno = state.control.isForceCancelled ? ECANCELED : yield* state.sourceChild.pread(at, data)
-      isRead = errno !== OK
-      if (errno === OK) errno = yield* writeTarget(state, at, data)
+      assert(stopBytes > at && stopBytes - at <= bufferBytes, 'part-fits-buffer')
+      if (state.control.isForceCancelled) errno = ECANCELED
+      else if (!state.copiesRanges || (yield* copyToTarget(state, at, stopBytes - at)) !== OK) {
+        buffer ??= this.takeBuffer(bufferBytes)
+        const data = buffer.subarray(0, stopBytes - at)
+        errno = yield* state.sourceChild.pread(at, data)
+        isRead = errno !== OK
+        if (errno === OK) errno = yield* writeTarget(state, at, data)
+      }
       part += 2
       at = parts[part] ?? endBytes
     }

@@ -3,6 +3,7 @@
  * all of them are here: how a chunk becomes dirty, when the target may be written to, what an error does.
  */
 import { type BlockBackend, type BlockChild, type BlockNode, DirtyBitmap, RequestFlag } from '../../block'
+import { copiesRanges } from '../../block/io_copy'
 import { assert, type Errno, type Kernel, OK } from '../../co'
 import type { Progress } from '../progress'
 import type { RateLimit } from '../rate_limit'
@@ -61,6 +62,8 @@ export class MirrorState implements MirrorView {
   readonly detectedZeroFlags: number
   /** The target's node looks for zeroes in data; the mirror does so itself then, to leave known zeroes alone. */
   readonly detectsZeroes: boolean
+  /** The system may copy from the source to the target by itself. */
+  readonly copiesRanges: boolean
 
   readonly dirty: DirtyBitmap
   readonly operationsInFlight: MirrorOperations
@@ -121,6 +124,7 @@ export class MirrorState implements MirrorView {
     this.zeroFlags = options.unmap ? mayUnmap : 0
     this.detectedZeroFlags = detectZeroes === 'unmap' ? mayUnmap : 0
     this.detectsZeroes = detectZeroes !== 'off'
+    this.copiesRanges = copiesRanges(source, target)
     assert(this.copyMaxBytes <= this.bufferBytes && this.copyMaxBytes % this.unitBytes === 0, 'copy-fits-buffer')
   }
 

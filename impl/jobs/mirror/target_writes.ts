@@ -6,7 +6,8 @@
  * is sent.
  */
 import { isZero } from '../../block'
-import { assert, type Co, ECANCELED, type Errno, OK } from '../../co'
+import { copyThrough } from '../../block/io_copy'
+import { assert, type Co, ECANCELED, ENOMEDIUM, type Errno, OK } from '../../co'
 import type { MirrorState } from './state'
 
 /** Zeroes a range, without what is known to read zero already. Not empty. */
@@ -27,6 +28,20 @@ export function* zeroTarget(state: MirrorState, offsetBytes: number, endBytes: n
     at = stopBytes
   }
   return OK
+}
+
+/**
+ * Has the system copy data from the source, where it can: not empty. Whatever the error, the range is to be read and
+ * written then.
+ */
+export function* copyToTarget(state: MirrorState, offsetBytes: number, lengthBytes: number): Co<Errno> {
+  const { root } = state.targetBackend
+  assert(lengthBytes > 0 && offsetBytes + lengthBytes <= state.lengthBytes, 'copy-range')
+  if (root === null) return ENOMEDIUM
+  state.zeroes?.clearTouched(offsetBytes, lengthBytes)
+  const errno = yield* copyThrough(state.sourceChild, root, offsetBytes, lengthBytes)
+  if (errno === OK) state.statistics.copiedBytes += lengthBytes
+  return errno
 }
 
 /** Writes data. Not empty. */
