@@ -69,6 +69,11 @@ export abstract class BlockDriver {
     return ENOTSUP
   }
 
+  /** Writes whole clusters compressed, as far as that makes them shorter. */
+  *pwriteCompressed(_offsetBytes: number, _buffer: Uint8Array): Co<Errno> {
+    return ENOTSUP
+  }
+
   /** Whether `copyFrom` of that driver's medium may work; false where it is known that it never does. */
   copiesFrom(_source: BlockDriver): boolean {
     return false
@@ -101,6 +106,11 @@ export abstract class BlockDriver {
     return { clusterBytes: 0, subclusterBytes: 0 }
   }
 
+  /** What the image takes on its medium now, or null where that is not known. */
+  allocatedBytes(): number | null {
+    return null
+  }
+
   /** True if a freshly created image of this driver reads zero without writing. */
   hasZeroInit(): boolean {
     return false
@@ -117,6 +127,14 @@ export abstract class BlockDriver {
       return { permission: parentPermission & Permission.ConsistentRead, shared }
     }
     return { permission: parentPermission | Permission.ConsistentRead, shared: parentShared }
+  }
+
+  /**
+   * What the node's users need of it in total, and what they leave to others, is about to be this. A driver whose medium
+   * others can open tells them. Throws BlockError if they exclude it; otherwise gives what takes the change back, or null.
+   */
+  setPermissions(_permission: number, _shared: number): (() => void) | null {
+    return null
   }
 
   /** Stop, respectively restart, I/O that the driver starts by itself. */

@@ -18,13 +18,19 @@ import { isZero } from './zero_detect'
 export function checkChange(child: BlockChild, offsetBytes: number, lengthBytes: number, flags: number): Errno {
   const node = child.node
   if (!child.isAttached) return ENOMEDIUM
-  if (!isInside(offsetBytes, lengthBytes, node.lengthBytes)) return EIO
+  if (!isInside(offsetBytes, lengthBytes, node.lengthBytes) && !mayGrow(child, offsetBytes, lengthBytes)) return EIO
   if (node.options.readOnly) return EPERM
   const wanted = (flags & RequestFlag.WriteUnchanged) !== 0 ? Permission.Write | Permission.WriteUnchanged : Permission.Write
   assert((child.permission & wanted) !== 0, 'write-permitted', () => `${child.parent.describe()} on ${node.describe()}`)
   checkQuiesced(child)
   return OK
 }
+
+/** A format may write behind the end of its file, which grows by that; a guest or a job never may. */
+function mayGrow(child: BlockChild, offsetBytes: number, lengthBytes: number): boolean {
+  return child.gate === null && (child.permission & Permission.Resize) !== 0 && isInside(offsetBytes, lengthBytes, GROWTH_END_BYTES)
+}
+const GROWTH_END_BYTES = Number.MAX_SAFE_INTEGER
 
 /** A quiesced node hears only from parents that were told to stop and finish what they had begun. */
 export function checkQuiesced(child: BlockChild): void {

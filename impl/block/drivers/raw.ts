@@ -68,6 +68,9 @@ export class RawDriver extends BlockDriver {
   override info(): DriverInfo {
     return this.file.node.driver.info()
   }
+  override allocatedBytes(): number | null {
+    return this.file.node.driver.allocatedBytes()
+  }
   override hasZeroInit(): boolean {
     return this.file.node.driver.hasZeroInit()
   }

@@ -112,6 +112,8 @@ const FEATURES: readonly FeatureName[] = [
   { type: 2, bit: 1, name: 'raw external data' },
 ]
 const FEATURE_NAME_BYTES = 48
+/** Up to this cluster size the names would take too much of the one cluster that the header has. */
+const FEATURE_NAMES_CLUSTER_BYTES = 4096
 
 export function geometryOfHeader(header: Qcow2Header): Geometry {
   return geometryOf(header.clusterBits, header.refcountOrder, (header.incompatible & INCOMPATIBLE_EXTENDED_L2) !== 0n)
@@ -333,7 +335,7 @@ export function encodeHeader(header: Qcow2Header): Uint8Array {
   if (header.dataFileName !== null && (header.incompatible & INCOMPATIBLE_DATA_FILE) !== 0n) {
     writer.put(EXTENSION_DATA_FILE, bytesOf(header.dataFileName))
   }
-  if (hasV3) writer.put(EXTENSION_FEATURE_NAMES, featureTable())
+  if (hasV3 && bytes.length > FEATURE_NAMES_CLUSTER_BYTES) writer.put(EXTENSION_FEATURE_NAMES, featureTable())
   if (header.bitmaps !== null) writer.put(EXTENSION_BITMAPS, encodeBitmaps(header.bitmaps))
   for (const { type, data } of header.unknownExtensions) writer.put(type, data)
   writer.put(EXTENSION_END, new Uint8Array(0))

@@ -1,0 +1,217 @@
+/**
+ * The `qcow2` format as a driver. Opening takes two steps, because a node has its children from the beginning:
+ *
+ *     const driver = yield* openQcow2(fileNode, options)
+ *     const node = graph.addNode({ driver, children: [file, backing?, data-file?] })
+ *     yield* driver.start(repair)
+ *
+ * Children: `file` (role image), `data-file` (role image) exactly if `driver.needsDataFile`, `backing` (role cow).
+ */
+import { assert, type Co, EIO, ENOTSUP, type Errno, OK } from '../../../co'
+import { BlockDriver, type BlockStatus, type DriverInfo, type PreallocationMode, type StatusMode, statusError, statusOf } from '../../driver'
+import { BlockError } from '../../error'
+import { type BlockLimits, Permission, RequestFlag, StatusFlag } from '../../flags'
+import type { BlockChild, BlockNode } from '../../node'
+import { writeImage } from './allocate'
+import { writeCompressed } from './compress'
+import { discardImage } from './discard'
+import type { Qcow2Header } from './header'
+import type { Qcow2Image } from './image'
+import { AUTOCLEAR_KNOWN, ClusterType, INCOMPATIBLE_DIRTY, standardType } from './layout'
+import { findRun, findRunLocked, Run } from './mapping'
+import { demand, openImage, type Qcow2OpenOptions } from './open'
+import { readImage } from './read'
+import { resizeImage } from './resize'
+import { zeroImage } from './zero'
+
+/** Puts the refcounts of a dirty image right; gives an errno if that is not possible. */
+export type Repair = (driver: Qcow2Driver) => Co<Errno>
+
+/** Reads an image. Throws BlockError with QEMU's texts. Nothing has been written afterwards. */
+export function* openQcow2(file: BlockNode, options: Qcow2OpenOptions): Co<Qcow2Driver> {
+  return new Qcow2Driver(yield* openImage(file, options), options.forCheck ?? false)
+}
+
+export class Qcow2Driver extends BlockDriver {
+  readonly name = 'qcow2'
+  override readonly supportsBacking = true
+  readonly image: Qcow2Image
+  private readonly isForCheck: boolean
+  private isPreallocationKnown = false
+
+  constructor(image: Qcow2Image, isForCheck: boolean) {
+    super()
+    this.image = image
+    this.isForCheck = isForCheck
+    if (image.header.version >= 3) this.supportedZeroFlags = RequestFlag.MayUnmap | RequestFlag.NoFallback
+  }
+
+  get header(): Qcow2Header {
+    return this.image.header
+  }
+  get needsDataFile(): boolean {
+    return this.image.hasDataFile
+  }
+
+  lengthBytes(): number {
+    return this.image.header.sizeBytes
+  }
+
+  override refreshLimits(limits: BlockLimits): void {
+    const file = this.node.children.get('file')
+    const dataFile = this.node.children.get('data-file') ?? null
+    assert(file !== undefined, 'qcow2-has-file', () => this.node.name)
+    if (dataFile === null && this.needsDataFile) throw new BlockError("'data-file' is required for this image")
+    if (dataFile !== null && !this.needsDataFile) {
+      throw new BlockError("'data-file' can only be set for images with an external data file")
+    }
+    this.image.attach(this.node, file, dataFile)
+    limits.requestAlignmentBytes = 1
+    limits.maxPwriteZeroesBytes = 0
+    limits.maxPdiscardBytes = 0
+    limits.pwriteZeroesAlignmentBytes = this.image.geometry.subclusterBytes
+    limits.pdiscardAlignmentBytes = this.image.geometry.clusterBytes
+  }
+
+  /** The files hold metadata: nobody else may write there, and a writable image always may. */
+  override childPermissions(child: BlockChild, parentPermission: number, parentShared: number): { permission: number; shared: number } {
+    if (child.role === 'cow') return super.childPermissions(child, parentPermission, parentShared)
+    const own = this.node.options.readOnly ? Permission.None : Permission.Write | Permission.Resize
+    const shared = parentShared & ~(Permission.Write | Permission.Resize)
+    return { permission: parentPermission | Permission.ConsistentRead | own, shared }
+  }
+
+  /** The second half of opening: what has to be written before the image is used. Throws BlockError. */
+  *start(repair: Repair | null): Co<void> {
+    const { image } = this
+    const { header, settings } = image
+    assert(image.file.node.graph === this.node.graph, 'start-attached')
+    if (settings.isReadOnly || this.isForCheck) return
+    if ((header.autoclear & ~AUTOCLEAR_KNOWN) !== 0n) {
+      header.autoclear &= AUTOCLEAR_KNOWN
+      demand(yield* image.writeHeader(), 'Could not update qcow2 header')
+      demand(yield* image.flushFiles(), 'Could not update qcow2 header')
+    }
+    if ((header.incompatible & INCOMPATIBLE_DIRTY) === 0n) return
+    demand(repair === null ? ENOTSUP : yield* repair(this), 'Could not repair dirty image')
+    demand(yield* image.markClean(), 'Could not repair dirty image')
+  }
+
+  override info(): DriverInfo {
+    const { clusterBytes, subclusterBytes } = this.image.geometry
+    return { clusterBytes, subclusterBytes }
+  }
+
+  /** An image whose clusters are mapped from the beginning shows what its file holds. */
+  override hasZeroInit(): boolean {
+    const { image } = this
+    if (image.l1.length === 0) return true
+    const table = image.l2Offset(0)
+    if (table === 0) return true
+    const slice = image.findSlice(table, 0)
+    const isMapped = slice === null || standardType(slice.words[0]!, slice.words[1]!, image.hasDataFile) === ClusterType.Normal
+    return isMapped ? image.data.node.driver.hasZeroInit() : true
+  }
+
+  pread(offsetBytes: number, buffer: Uint8Array, _flags: number): Co<Errno> {
+    return readImage(this.image, offsetBytes, buffer)
+  }
+  pwrite(offsetBytes: number, buffer: Uint8Array, _flags: number): Co<Errno> {
+    return writeImage(this.image, offsetBytes, buffer)
+  }
+  override pwriteCompressed(offsetBytes: number, buffer: Uint8Array): Co<Errno> {
+    return writeCompressed(this.image, offsetBytes, buffer)
+  }
+  override pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    return zeroImage(this.image, offsetBytes, lengthBytes, flags)
+  }
+  override pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    return discardImage(this.image, offsetBytes, lengthBytes)
+  }
+  override truncate(lengthBytes: number, _exact: boolean, preallocation: PreallocationMode): Co<Errno> {
+    return resizeImage(this.image, lengthBytes, preallocation)
+  }
+
+  /** Writes all tables; the block layer flushes the files after that. */
+  override *flush(): Co<Errno> {
+    const { image } = this
+    if (image.settings.isReadOnly) return OK
+    if (image.isBroken) return EIO
+    yield* image.lock.lock()
+    let errno = yield* image.refcounts.settle()
+    if (errno === OK) errno = yield* image.metadata.writeAll()
+    image.lock.unlock()
+    return errno
+  }
+
+  override *blockStatus(_mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
+    const { image } = this
+    if (!this.isPreallocationKnown) {
+      const errno = yield* this.detectPreallocation()
+      if (errno !== OK) return statusError(errno)
+    }
+    const run = new Run()
+    const errno = yield* findRun(image, offsetBytes, lengthBytes, run)
+    if (errno !== OK) return statusError(errno)
+    assert(run.type !== ClusterType.Invalid && run.bytes <= lengthBytes, 'status-run')
+    switch (run.type) {
+      case ClusterType.ZeroPlain:
+        return statusOf(StatusFlag.Zero, run.bytes)
+      case ClusterType.ZeroAllocated:
+        return statusOf(StatusFlag.Zero | StatusFlag.OffsetValid, run.bytes, run.hostBytes, image.data.node)
+      case ClusterType.Normal: {
+        const flags = StatusFlag.Data | StatusFlag.OffsetValid | (image.hasPreallocatedMetadata ? StatusFlag.Recurse : 0)
+        return statusOf(flags, run.bytes, run.hostBytes, image.data.node)
+      }
+      case ClusterType.Compressed:
+        return statusOf(StatusFlag.Data, run.bytes)
+      default:
+        return statusOf(StatusFlag.None, run.bytes)
+    }
+  }
+
+  /**
+   * An image whose file holds clearly less than its refcounts say was mapped before it was written: then the holes of the
+   * file tell more than the tables do.
+   */
+  private *detectPreallocation(): Co<Errno> {
+    const { image } = this
+    this.isPreallocationKnown = true
+    const allocatedBytes = image.file.node.driver.allocatedBytes()
+    if (allocatedBytes === null || image.hasPreallocatedMetadata) return OK
+    const { clusterBytes } = image.geometry
+    const realClusters = Math.floor(allocatedBytes / clusterBytes)
+    const threshold = Math.max(Math.floor((realClusters * 10) / 9), realClusters + 2)
+    const endCluster = Math.ceil(image.file.node.lengthBytes / clusterBytes)
+    if (endCluster < threshold) return OK
+    yield* image.lock.lock()
+    let count = 0
+    let errno = OK
+    for (let cluster = 0; cluster < endCluster && count < threshold && errno === OK; cluster++) {
+      errno = yield* image.refcounts.read(cluster)
+      if (errno === OK && image.refcounts.value > 0) count++
+    }
+    image.lock.unlock()
+    image.hasPreallocatedMetadata = errno === OK && count >= threshold
+    return errno
+  }
+
+  /** Whether a whole cluster is compressed, for listings of the allocation map. */
+  *isCompressed(offsetBytes: number): Co<boolean> {
+    const run = new Run()
+    yield* this.image.lock.lock()
+    const errno = yield* findRunLocked(this.image, offsetBytes, 1, run)
+    this.image.lock.unlock()
+    return errno === OK && run.type === ClusterType.Compressed
+  }
+
+  override *close(): Co<Errno> {
+    const { image } = this
+    if (image.settings.isReadOnly || image.isBroken || this.isForCheck) return OK
+    yield* image.lock.lock()
+    let errno = yield* image.markClean()
+    if (errno === OK) errno = yield* image.flushFiles()
+    image.lock.unlock()
+    return errno
+  }
+}
