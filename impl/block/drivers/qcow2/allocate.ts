@@ -12,7 +12,7 @@ import { Allocation, overlapping } from './allocation'
 import type { Table } from './cache'
 import { freeEntry } from './discard'
 import type { Qcow2Image } from './image'
-import { COPIED_HIGH, ClusterType, copiedHigh, entryOffset, lowWord, standardType, subclusterType } from './layout'
+import { ClusterType, COPIED_HIGH, copiedHigh, entryOffset, lowWord, standardType, subclusterType } from './layout'
 import { findRunLocked, peekRun, Run } from './mapping'
 import { Place } from './overlap'
 import { readImage } from './read'
@@ -270,7 +270,8 @@ export function* link(image: Qcow2Image, allocation: Allocation): Co<Errno> {
     words[at] = copiedHigh(host)
     words[at + 1] = lowWord(host)
     // A preallocated cluster holds nothing yet: its subclusters stay unallocated.
-    if (image.entryWords === 4 && allocation.copyToBytes > 0) linkSubclusters(image, words, at, allocation, allocation.fromBytes + number * clusterBytes)
+    if (image.entryWords === 4 && allocation.copyToBytes > 0)
+      linkSubclusters(image, words, at, allocation, allocation.fromBytes + number * clusterBytes)
   }
   const entryBytes = image.entryWords * 4
   image.metadata.l2.markDirty(slice, first * entryBytes, (first + count) * entryBytes)

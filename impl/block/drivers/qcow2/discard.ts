@@ -9,7 +9,7 @@ import { RequestFlag } from '../../flags'
 import { overlapping } from './allocation'
 import type { Table } from './cache'
 import type { Qcow2Image } from './image'
-import { COPIED_HIGH, ClusterType, compressedBytes, compressedOffset, entryOffset, standardType, ZERO_LOW } from './layout'
+import { ClusterType, COPIED_HIGH, compressedBytes, compressedOffset, entryOffset, standardType, ZERO_LOW } from './layout'
 import { FreeKind } from './refcount'
 import { ownedSlice, ownSlice } from './tables'
 
@@ -110,7 +110,12 @@ function discardEntry(image: Qcow2Image, slice: Table, index: number, kind: Free
   const type = standardType(high, low, image.hasDataFile)
   const isAllocated = type !== ClusterType.UnallocatedPlain && type !== ClusterType.ZeroPlain
   const keepsCluster =
-    image.settings.discardNoUnref && !image.hasDataFile && !isFull && type !== ClusterType.Compressed && (high & COPIED_HIGH) !== 0 && isAllocated
+    image.settings.discardNoUnref &&
+    !image.hasDataFile &&
+    !isFull &&
+    type !== ClusterType.Compressed &&
+    (high & COPIED_HIGH) !== 0 &&
+    isAllocated
   const readsZero = !isFull && (isAllocated || image.backing !== null)
   assert(index < image.sliceEntries, 'discard-entry')
   if (!isFull && !readsZero) return 0

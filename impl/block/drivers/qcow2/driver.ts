@@ -8,7 +8,15 @@
  * Children: `file` (role image), `data-file` (role image) exactly if `driver.needsDataFile`, `backing` (role cow).
  */
 import { assert, type Co, EIO, ENOTSUP, type Errno, OK } from '../../../co'
-import { BlockDriver, type BlockStatus, type DriverInfo, type PreallocationMode, type StatusMode, statusError, statusOf } from '../../driver'
+import {
+  BlockDriver,
+  type BlockStatus,
+  type DriverInfo,
+  type PreallocationMode,
+  type StatusMode,
+  statusError,
+  statusOf,
+} from '../../driver'
 import { BlockError } from '../../error'
 import { type BlockLimits, Permission, RequestFlag, StatusFlag } from '../../flags'
 import type { BlockChild, BlockNode } from '../../node'
@@ -74,7 +82,11 @@ export class Qcow2Driver extends BlockDriver {
   }
 
   /** The files hold metadata: nobody else may write there, and a writable image always may. */
-  override childPermissions(child: BlockChild, parentPermission: number, parentShared: number): { permission: number; shared: number } {
+  override childPermissions(
+    child: BlockChild,
+    parentPermission: number,
+    parentShared: number,
+  ): { permission: number; shared: number } {
     if (child.role === 'cow') return super.childPermissions(child, parentPermission, parentShared)
     const own = this.node.options.readOnly ? Permission.None : Permission.Write | Permission.Resize
     const shared = parentShared & ~(Permission.Write | Permission.Resize)

@@ -10,7 +10,7 @@ import { BlockError } from '../../error'
 import { Permission } from '../../flags'
 import type { BlockChild, BlockNode, BlockParent } from '../../node'
 import { decodeHeader, headerSpan, type Qcow2Header } from './header'
-import { type Qcow2Settings, Qcow2Image } from './image'
+import { Qcow2Image, type Qcow2Settings } from './image'
 import { HEADER_V3_BYTES, readU32 } from './layout'
 import { OVERLAP_TEMPLATES, PLACE_NAMES } from './overlap'
 import { decodeRefcountTable } from './refcount'
@@ -85,10 +85,7 @@ export function settingsOf(header: Qcow2Header, options: Qcow2OpenOptions): Qcow
   const clusterBytes = 2 ** header.clusterBits
   const { lazyRefcounts } = options
   if (lazyRefcounts === true && header.version < 3) {
-    throw new BlockError(
-      'Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level',
-      { errno: EINVAL },
-    )
+    throw new BlockError('Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level', { errno: EINVAL })
   }
   const caches = cacheSizes(header, options)
   assert(caches.l2CacheEntryBytes <= clusterBytes, 'l2-entry-size')

@@ -9,12 +9,21 @@
  */
 import { assert, type Co, EFBIG, EINVAL, ENOTSUP, type Errno, OK } from '../../../co'
 import type { PreallocationMode } from '../../driver'
-import { link } from './allocate'
+import { link, writeImage } from './allocate'
 import { Allocation } from './allocation'
 import { discardClusters } from './discard'
 import { encodeWords, type Qcow2Image } from './image'
-import { ClusterType, entryOffset, HEADER_L1_SIZE_AT, HEADER_SIZE_AT, L1_BYTES_MAX, l1EntriesFor, writeU32, writeU64 } from './layout'
-import { findRunLocked, Run } from './mapping'
+import {
+  ClusterType,
+  entryOffset,
+  HEADER_L1_SIZE_AT,
+  HEADER_SIZE_AT,
+  L1_BYTES_MAX,
+  l1EntriesFor,
+  writeU32,
+  writeU64,
+} from './layout'
+import { findRun, findRunLocked, Run } from './mapping'
 import { Place } from './overlap'
 import { FreeKind } from './refcount'
 import { ownSlice } from './tables'
@@ -28,8 +37,36 @@ export function* resizeImage(image: Qcow2Image, newBytes: number, preallocation:
   if (image.header.snapshotCount > 0 && image.header.version < 3) return ENOTSUP
   if (image.header.bitmaps !== null && !image.canResizeBitmaps) return ENOTSUP
   if (newBytes < oldBytes && preallocation !== 'off') return EINVAL
+  if (newBytes > oldBytes) {
+    const zeroErrno = yield* zeroTail(image, oldBytes, newBytes)
+    if (zeroErrno !== OK) return zeroErrno
+  }
   yield* image.lock.lock()
   const errno = newBytes < oldBytes ? yield* shrink(image, newBytes) : yield* grow(image, newBytes, preallocation)
+  image.lock.unlock()
+  return errno
+}
+
+/** What lies in the last cluster behind the end of the disk, left there when it was longer once, must not appear again. */
+function* zeroTail(image: Qcow2Image, oldBytes: number, newBytes: number): Co<Errno> {
+  const { clusterBytes } = image.geometry
+  const endBytes = Math.min(Math.ceil(oldBytes / clusterBytes) * clusterBytes, newBytes)
+  assert(endBytes - oldBytes < clusterBytes, 'tail-of-cluster')
+  const run = new Run()
+  let hasWritten = false
+  for (let at = oldBytes; at < endBytes; at += run.bytes) {
+    let errno = yield* findRun(image, at, endBytes - at, run)
+    if (errno !== OK) return errno
+    if (run.type !== ClusterType.Normal && run.type !== ClusterType.Compressed) continue
+    hasWritten = true
+    errno = yield* writeImage(image, at, new Uint8Array(run.bytes))
+    if (errno !== OK) return errno
+  }
+  if (!hasWritten) return OK
+  // Stable before the length is.
+  yield* image.lock.lock()
+  let errno = yield* image.metadata.writeAll()
+  if (errno === OK) errno = yield* image.flushFiles()
   image.lock.unlock()
   return errno
 }
@@ -173,7 +210,8 @@ export function* preallocate(image: Qcow2Image, fromBytes: number, toBytes: numb
     endBytes = Math.max(endBytes, run.hostBytes + Math.ceil(run.bytes / clusterBytes) * clusterBytes)
   }
   // What reads the file by itself must not meet its end in the middle of a mapped cluster.
-  if (!image.hasDataFile && endBytes > image.file.node.lengthBytes) return yield* image.file.truncate(endBytes, false, mode === 'metadata' ? 'off' : mode)
+  if (!image.hasDataFile && endBytes > image.file.node.lengthBytes)
+    return yield* image.file.truncate(endBytes, false, mode === 'metadata' ? 'off' : mode)
   image.hasPreallocatedMetadata = true
   return OK
 }

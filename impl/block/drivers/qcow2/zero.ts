@@ -11,7 +11,7 @@ import { bitRange } from './allocate'
 import type { Table } from './cache'
 import { freeEntry, waitAllocations } from './discard'
 import type { Qcow2Image } from './image'
-import { COPIED_HIGH, ClusterType, entryOffset, standardType, ZERO_LOW } from './layout'
+import { ClusterType, COPIED_HIGH, entryOffset, standardType, ZERO_LOW } from './layout'
 import { findRunLocked, Run } from './mapping'
 import { FreeKind } from './refcount'
 import { ownedSlice, ownSlice } from './tables'
@@ -31,7 +31,8 @@ export function* zeroImage(image: Qcow2Image, guestBytes: number, lengthBytes: n
   yield* waitAllocations(image, clusterFrom, Math.ceil(endBytes / clusterBytes) * clusterBytes)
   let errno = image.isBroken ? EIO : OK
   if (errno === OK && !isWhole) errno = yield* checkRestZero(image, fromBytes, guestBytes, endBytes, isLast ? endBytes : toBytes)
-  if (errno === OK && image.isDataFileRaw) errno = yield* image.data.pwriteZeroes(guestBytes, lengthBytes, flags & RequestFlag.MayUnmap)
+  if (errno === OK && image.isDataFileRaw)
+    errno = yield* image.data.pwriteZeroes(guestBytes, lengthBytes, flags & RequestFlag.MayUnmap)
   if (errno === OK) errno = yield* zeroSubclusters(image, fromBytes, toBytes, flags)
   image.lock.unlock()
   const passes = (flags & RequestFlag.MayUnmap) !== 0 && image.settings.passDiscardRequest
@@ -78,7 +79,13 @@ export function* zeroSubclusters(image: Qcow2Image, fromBytes: number, toBytes: 
     const clusterEnd = at - inCluster + clusterBytes
     if (inCluster !== 0 || (toBytes < clusterEnd && !isLast)) {
       const partEnd = Math.min(toBytes, clusterEnd)
-      errno = zeroPart(image, slice, image.sliceIndex(at), inCluster, partEnd >= image.header.sizeBytes ? clusterBytes : partEnd - (clusterEnd - clusterBytes))
+      errno = zeroPart(
+        image,
+        slice,
+        image.sliceIndex(at),
+        inCluster,
+        partEnd >= image.header.sizeBytes ? clusterBytes : partEnd - (clusterEnd - clusterBytes),
+      )
       if (errno !== OK) return errno
       at = partEnd
       continue
