@@ -52,6 +52,10 @@ export interface HostFile {
   copiesFrom?(source: HostFile): boolean
   /** copy_file_range of a range inside both files, to the same place. ENOTSUP: not between these two. */
   copyFrom?(source: HostFile, offsetBytes: number, lengthBytes: number): Co<Errno>
+  /** Takes or gives up a shared advisory lock of this descriptor on one byte. Absent: there are no locks. */
+  setLock?(offsetBytes: number, isLocked: boolean): Errno
+  /** EAGAIN if another descriptor has a lock on the byte. */
+  testLock?(offsetBytes: number): Errno
   /** SEEK_DATA/SEEK_HOLE at offsetBytes; ENOTSUP where there is no such call. */
   extentAt(offsetBytes: number): Co<HostExtent>
   truncate(lengthBytes: number): Co<Errno>

@@ -72,6 +72,8 @@ function refresh(nodes: Iterable<BlockNode>, journal: Journal, check: (node: Blo
     check(node)
     const needed = neededOf(node)
     const shared = sharedOf(node)
+    const undo = node.driver.setPermissions(needed, shared)
+    if (undo !== null) journal.did(undo)
     for (const child of node.children.values()) {
       const wanted = node.driver.childPermissions(child, needed, shared)
       setPermissions(child, wanted.permission, wanted.shared, journal)

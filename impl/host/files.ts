@@ -4,8 +4,9 @@
  * What may fail: opening, as a BlockError with QEMU's text `Could not open 'PATH': …`.
  */
 import * as fs from 'node:fs'
-import { BlockError, type HostFile, type HostFiles, type OpenFileOptions } from '../block'
-import { type Co, EFBIG, EINVAL, EISDIR, type Errno, strerror } from '../co'
+import { BlockError, type HostFile, type HostFiles, type OpenFileOptions, Permission } from '../block'
+import { canLock, ImageLock } from '../block/drivers/file_lock'
+import { type Co, EFBIG, EINVAL, EISDIR, type Errno, OK, strerror } from '../co'
 import { alignedBuffer, DirectTransfers } from './direct'
 import { errnoOf } from './errors'
 import type { HostLoop } from './loop'
@@ -42,10 +43,18 @@ export class RealFiles implements HostFiles {
   }
 
   *create(path: string, lengthBytes: number): Co<HostFile> {
-    const { O_RDWR, O_CREAT, O_TRUNC } = fs.constants
-    const file = this.openNow(path, O_RDWR | O_CREAT | O_TRUNC, { direct: false })
-    const errno = lengthBytes === 0 ? 0 : yield* file.truncate(lengthBytes)
-    if (errno === 0) return file
+    const { O_RDWR, O_CREAT } = fs.constants
+    const file = this.openNow(path, O_RDWR | O_CREAT, { direct: false })
+    try {
+      // Emptying a file that others use is what must not happen.
+      if (canLock(file)) new ImageLock(file).set(Permission.Write | Permission.Resize, Permission.All & ~Permission.Resize)()
+    } catch (error) {
+      yield* file.close()
+      throw error
+    }
+    let errno = yield* file.truncate(0)
+    if (errno === OK && lengthBytes > 0) errno = yield* file.truncate(lengthBytes)
+    if (errno === OK) return file
     yield* file.close()
     throw new BlockError(`Could not resize file: ${strerror(errno)}`, { errno })
   }

@@ -5,7 +5,7 @@
  *
  * Every call returns an errno as a value; an interrupted call is repeated.
  */
-import { assert, EIO, type Errno, OK } from '../co'
+import { assert, EAGAIN, EIO, type Errno, OK } from '../co'
 
 export const FALLOC_KEEP_SIZE = 1
 export const FALLOC_PUNCH_HOLE = 2
@@ -14,6 +14,12 @@ export const FALLOC_ZERO_RANGE = 16
 export const SEEK_END = 2
 export const SEEK_DATA = 3
 export const SEEK_HOLE = 4
+
+const F_RDLCK = 0
+const F_WRLCK = 1
+const F_UNLCK = 2
+const F_OFD_GETLK = 36
+const F_OFD_SETLK = 37
 
 const EINTR = 4
 const INTERRUPTIONS_MAX = 1000
@@ -24,6 +30,10 @@ export interface Native {
   seek(descriptor: number, offsetBytes: number, whence: number): number
   /** copy_file_range between the same places of two files: the number of bytes, or a negative errno. */
   copyRange(source: number, target: number, offsetBytes: number, lengthBytes: number): number
+  /** F_OFD_SETLK of one byte: a shared lock, or none. */
+  setLock(descriptor: number, offsetBytes: number, isLocked: boolean): Errno
+  /** F_OFD_GETLK of one byte: EAGAIN if another open file has a lock there. */
+  testLock(descriptor: number, offsetBytes: number): Errno
   /** Where a buffer lies in memory, modulo `alignmentBytes` (a power of two). */
   misalignment(buffer: Uint8Array, alignmentBytes: number): number
 }
@@ -31,7 +41,7 @@ export interface Native {
 /** The part of koffi that is used. */
 interface Koffi {
   /** null: the symbols of this process. */
-  load(path: null): { func(prototype: string): (...args: Array<number | BigInt64Array>) => number | bigint }
+  load(path: null): { func(prototype: string): (...args: Array<number | string | ArrayBufferView>) => number | bigint }
   errno(): number
   address(memory: Uint8Array): bigint
 }
@@ -59,6 +69,19 @@ function bind(): Native | null {
   const copyFileRange = library.func(
     'int64_t copy_file_range(int in, int64_t *from, int out, int64_t *to, size_t len, uint flags)',
   )
+  const fcntl = library.func('int fcntl(int fd, int command, ...)')
+  // struct flock: type and whence, then start and length, then a process number, which must be 0.
+  const flock = new BigInt64Array(4)
+  const flockTypes = new Int16Array(flock.buffer)
+
+  function lockCall(descriptor: number, command: number, type: number, offsetBytes: number): Errno {
+    assert(Number.isSafeInteger(offsetBytes) && offsetBytes >= 0, 'lock-offset', () => String(offsetBytes))
+    flock.fill(0n)
+    flockTypes[0] = type
+    flock[1] = BigInt(offsetBytes)
+    flock[2] = 1n
+    return fcntl(descriptor, command, 'void *', flock) === 0 ? OK : koffi.errno()
+  }
   const from = new BigInt64Array(1)
   const to = new BigInt64Array(1)
 
@@ -82,6 +105,14 @@ function bind(): Native | null {
         if (errno !== EINTR) return errno
       }
       return EIO
+    },
+    setLock(descriptor, offsetBytes, isLocked) {
+      return lockCall(descriptor, F_OFD_SETLK, isLocked ? F_RDLCK : F_UNLCK, offsetBytes)
+    },
+    testLock(descriptor, offsetBytes) {
+      const errno = lockCall(descriptor, F_OFD_GETLK, F_WRLCK, offsetBytes)
+      if (errno !== OK) return errno
+      return flockTypes[0] === F_UNLCK ? OK : EAGAIN
     },
     seek(descriptor, offsetBytes, whence) {
       const position = Number(lseek(descriptor, offsetBytes, whence))

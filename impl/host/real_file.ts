@@ -139,6 +139,13 @@ export class RealFile implements HostFile {
     return OK
   }
 
+  setLock(offsetBytes: number, isLocked: boolean): Errno {
+    return this.native === null ? ENOTSUP : this.native.setLock(this.descriptor, offsetBytes, isLocked)
+  }
+  testLock(offsetBytes: number): Errno {
+    return this.native === null ? ENOTSUP : this.native.testLock(this.descriptor, offsetBytes)
+  }
+
   *extentAt(offsetBytes: number): Co<HostExtent> {
     if (this.native === null) return { errno: ENOTSUP, isData: true, endBytes: offsetBytes }
     const dataBytes = this.native.seek(this.descriptor, offsetBytes, SEEK_DATA)

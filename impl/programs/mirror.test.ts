@@ -233,11 +233,19 @@ interface Ended {
 }
 
 /** Runs the program as its users do. `during` is called once with the running program. */
-function run(args: string[], env: Record<string, string> = {}, during?: (kill: () => void) => void): Promise<Ended> {
+function run(
+  args: string[],
+  env: Record<string, string> = {},
+  during?: (kill: (signal?: NodeJS.Signals) => void) => void,
+): Promise<Ended> {
   return runCommand([process.execPath, PROGRAM, ...args], env, during)
 }
 
-function runCommand(argv: string[], env: Record<string, string>, during?: (kill: () => void) => void): Promise<Ended> {
+function runCommand(
+  argv: string[],
+  env: Record<string, string>,
+  during?: (kill: (signal?: NodeJS.Signals) => void) => void,
+): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(argv[0]!, argv.slice(1), { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
     const ended: Ended = { code: null, out: '', err: '' }
@@ -249,7 +257,7 @@ function runCommand(argv: string[], env: Record<string, string>, during?: (kill:
     })
     child.on('error', reject)
     child.on('close', (code) => resolve({ ...ended, code }))
-    during?.(() => child.kill('SIGINT'))
+    during?.((signal = 'SIGINT') => child.kill(signal))
   })
 }
 
@@ -267,7 +275,12 @@ test('the program tells what it has done, for people and for programs', async ()
 })
 
 test('wrong usage is one line and exit code 2', async () => {
-  for (const args of [['mirror', sourcePath], ['mirror', '--speed', 'fast', sourcePath, destinationPath], ['copy']]) {
+  for (const args of [
+    ['mirror', sourcePath],
+    ['mirror', '--speed', 'fast', sourcePath, destinationPath],
+    ['mirro'],
+    ['--bogus'],
+  ]) {
     const { code, out, err } = await run(args)
     assert.is(code, 2, args.join(' '))
     assert.is(out, '')
@@ -298,7 +311,7 @@ test('an interrupted copy is removed, and the exit code says so', async () => {
   const { code, err } = await run(['mirror', '--quiet', '--speed', '64K', sourcePath, destinationPath], {}, (kill) => {
     const poll = setInterval(() => {
       // The source is copied slowly from here on.
-      if (fs.statSync(destinationPath, { throwIfNoEntry: false })?.size !== 4 * MIB) return
+      if (fs.statSync(`${destinationPath}.partial`, { throwIfNoEntry: false })?.size !== 4 * MIB) return
       clearInterval(poll)
       kill()
     }, 5)
@@ -306,6 +319,49 @@ test('an interrupted copy is removed, and the exit code says so', async () => {
   assert.is(code, 130)
   assert.is(err, 'mirrorsim: interrupted: no copy is left\n')
   assert.equal(fs.readdirSync(folder), ['source.raw'])
+})
+
+test('a copy that was killed is not taken for one, nor overwritten', async () => {
+  const partial = `${destinationPath}.partial`
+  const slowly = ['mirror', '--quiet', '--speed', '64K', sourcePath, destinationPath]
+  const killed = await run(slowly, {}, (kill) => {
+    const poll = setInterval(() => {
+      if (fs.statSync(partial, { throwIfNoEntry: false })?.size !== 4 * MIB) return
+      clearInterval(poll)
+      kill('SIGKILL')
+    }, 5)
+  })
+  assert.is(killed.code, null)
+  assert.equal(fs.readdirSync(folder), ['destination.raw.partial', 'source.raw'])
+  const again = await run(['mirror', sourcePath, destinationPath])
+  assert.is(again.code, 2)
+  assert.match(again.err, /^mirrorsim: [^\n]*[.]partial: it is there already: [^\n]+: remove it if nobody writes to it\n$/)
+  fs.unlinkSync(partial)
+  assert.is((await run(['mirror', sourcePath, destinationPath])).code, 0)
+  assert.equal(fs.readdirSync(folder), ['destination.raw', 'source.raw'])
+})
+
+test('a file that takes the name meanwhile is not overwritten', async () => {
+  const { code, err } = await run(['mirror', '-q', '--speed', '4M', sourcePath, destinationPath], {}, () => {
+    const poll = setInterval(() => {
+      if (!fs.existsSync(`${destinationPath}.partial`)) return
+      clearInterval(poll)
+      fs.writeFileSync(destinationPath, 'mine')
+    }, 1)
+  })
+  assert.is(code, 1)
+  assert.match(err, /^mirrorsim: [^\n]+: a file of this name has appeared meanwhile: choose another one\n$/)
+  assert.is(fs.readFileSync(destinationPath, 'utf8'), 'mine')
+  assert.equal(fs.readdirSync(folder), ['destination.raw', 'source.raw'])
+})
+
+test('a result that cannot be printed is a failure, and one that nobody reads is no defect', async () => {
+  const lost = await runCommand(['sh', '-c', '"$@" > /dev/full', 'sh', process.execPath, PROGRAM, '--help'], {})
+  assert.is(lost.code, 1)
+  assert.is(lost.err, 'mirrorsim: standard output: No space left on device: the result is not printed\n')
+  const unread = await runCommand(['sh', '-c', '"$@" | true', 'sh', process.execPath, PROGRAM, 'mirror', '--help'], {})
+  assert.is(unread.code, 0)
+  assert.is(unread.err, '')
 })
 
 test('without native calls a copy is whole, and a created one is still thin', async () => {

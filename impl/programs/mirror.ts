@@ -7,14 +7,15 @@
  * What never may: a change of the source, which is opened for reading only unless a guest is asked for; success before
  * the copy is durable.
  */
-import { BlockBackend, BlockError, BlockGraph, type BlockNode, type HostFile, Permission, type PreallocationMode } from '../block'
+import { BlockBackend, BlockError, BlockGraph, type BlockNode, Permission, type PreallocationMode } from '../block'
 import { type FileDriver, openFile } from '../block/drivers/file'
+import { LockError } from '../block/drivers/file_lock'
 import { RawDriver } from '../block/drivers/raw'
 import { assert, type Co, OK, strerror, WaitQueue } from '../co'
 import { HostLoop, RealFiles } from '../host'
 import { type CopyMode, type JobEvent, JobManager, type MirrorJob, startMirror } from '../jobs'
 import { Destination } from './mirror_destination'
-import { EXIT_FAILURE, EXIT_USAGE, inputOutputFailure, openFailure, ProgramFailure } from './mirror_failure'
+import { EXIT_FAILURE, EXIT_USAGE, inputOutputFailure, lockFailure, openFailure, ProgramFailure } from './mirror_failure'
 import { SeededGuest } from './mirror_guest'
 import { compareFiles } from './mirror_verify'
 
@@ -93,6 +94,7 @@ export class MirrorProgram {
       return await this.loop.run(this.work())
     } catch (error) {
       this.abandon()
+      if (error instanceof LockError) throw lockFailure(error.path, error.message)
       if (error instanceof BlockError) {
         throw new ProgramFailure(this.request.destinationPath, error.message, 'change the options', EXIT_USAGE)
       }
@@ -121,7 +123,7 @@ export class MirrorProgram {
     if (!destination.wasCreated && this.request.preallocation !== null) {
       throw new ProgramFailure(destinationPath, 'it exists already', 'remove it, or leave --preallocation out', EXIT_USAGE)
     }
-    const targetDriver = yield* this.open(destinationPath, false)
+    const targetDriver = yield* this.open(destination.workPath, false)
     const graph = new BlockGraph(this.loop.kernel)
     graph.allocateBuffer = (bytes) => this.files.allocateBuffer(bytes)
     const source = graph.addNode({
@@ -134,10 +136,9 @@ export class MirrorProgram {
     const outcome = this.outcomeOf(sourceDriver, targetDriver, guestOperations)
     yield* close(graph, target)
     yield* close(graph, source)
+    if (verifies) yield* this.verify(destination.workPath, outcome.source.lengthBytes)
     destination.settle()
-    if (!verifies) return outcome
-    yield* this.verify(outcome.source.lengthBytes)
-    return { ...outcome, isVerified: true }
+    return outcome
   }
 
   private *open(path: string, readOnly: boolean): Co<FileDriver> {
@@ -195,7 +196,9 @@ export class MirrorProgram {
     })
     const disk = new BlockBackend(graph, 'guest')
     const guest = this.request.guestSeed === null ? null : new SeededGuest(kernel, disk, this.request.guestSeed)
-    if (guest !== null) disk.attach(source, Permission.ConsistentRead | Permission.Write, Permission.All)
+    // Nobody else writes meanwhile, in this process or another one.
+    const uses = guest === null ? Permission.ConsistentRead : Permission.ConsistentRead | Permission.Write
+    disk.attach(source, uses, Permission.ConsistentRead | Permission.WriteUnchanged)
     const job = yield* this.startJob(graph, jobs, source, target)
     this.job = job
     guest?.start(this.request.guestOperations)
@@ -205,11 +208,10 @@ export class MirrorProgram {
     if (job.isReady) job.cancel(false)
     while (job.status !== 'null') yield* changed.wait(waits)
     if (job.errorText !== null) throw this.jobFailure(job.errorText)
-    if (guest === null) return 0
-    const errno = guest.outcome.errno === OK ? yield* disk.flush() : guest.outcome.errno
+    const errno = guest === null ? OK : guest.outcome.errno === OK ? yield* disk.flush() : guest.outcome.errno
     if (errno !== OK) throw inputOutputFailure(this.request.sourcePath, strerror(errno))
     disk.dispose()
-    return guest.outcome.operations
+    return guest === null ? 0 : guest.outcome.operations
   }
 
   private startJob(graph: BlockGraph, jobs: JobManager, source: BlockNode, target: BlockNode): Co<MirrorJob> {
@@ -246,10 +248,10 @@ export class MirrorProgram {
   private outcomeOf(source: FileDriver, target: FileDriver, guestOperations: number): MirrorOutcome {
     assert(this.job !== null, 'mirror-has-run')
     const { copiedBytes, skippedZeroBytes, zeroedBytes } = this.job.view.statistics
-    const isVerified = false
+    const isVerified = this.request.verifies
     return {
       source: factsOf(source),
-      destination: factsOf(target),
+      destination: { ...factsOf(target), path: this.request.destinationPath },
       copiedBytes,
       skippedZeroBytes,
       zeroedBytes,
@@ -259,19 +261,19 @@ export class MirrorProgram {
   }
 
   /** Throws ProgramFailure at the first difference. */
-  private *verify(lengthBytes: number): Co<void> {
+  private *verify(workPath: string, lengthBytes: number): Co<void> {
     const { sourcePath, destinationPath } = this.request
     const stage: MirrorStage = { what: 'verifying', doneBytes: 0, totalBytes: lengthBytes }
     this.verified = stage
     const source = yield* this.files.open(sourcePath, FOR_READING)
-    const destination = yield* this.files.open(destinationPath, FOR_READING)
+    const destination = yield* this.files.open(workPath, FOR_READING)
     const { kernel } = this.loop
     const { differenceBytes, errno, failed } = yield* compareFiles(kernel, source, destination, lengthBytes, (doneBytes) => {
       stage.doneBytes = doneBytes
     })
     yield* source.close()
     yield* destination.close()
-    if (errno !== OK) throw inputOutputFailure((failed as HostFile).path, strerror(errno))
+    if (errno !== OK) throw inputOutputFailure(failed === source ? sourcePath : destinationPath, strerror(errno))
     if (differenceBytes === null) return
     const what = `differs from ${sourcePath} at byte ${differenceBytes}`
     throw new ProgramFailure(destinationPath, what, 'make sure that nobody else writes to them, and try again', EXIT_FAILURE)

@@ -47,8 +47,9 @@ function wholeNumber(text: string): number {
 }
 
 const EPILOGUE = `
-Sizes take the suffixes K, M, G and T. DST is created if it is not there, and removed again if that fails; one that
-exists must be as long as SRC, and is overwritten. SRC is only read, unless --guest-seed asks for a guest.
+Sizes take the suffixes K, M, G and T. DST is created if it is not there: as DST.partial until it is a whole copy, which
+is removed if that fails. A DST that exists must be as long as SRC, and is overwritten. SRC is only read, unless
+--guest-seed asks for a guest. Images that other programs write to are refused.
 
 Exit codes: 0 copied and durable, 1 reading, writing or comparing failed, 2 usage, 130 interrupted.
 `

@@ -35,6 +35,11 @@ export function openFailure(path: string, errno: Errno, reason = strerror(errno)
   return new ProgramFailure(path, reason, OPEN_ADVICE.get(errno) ?? 'give the path of a raw image or of a disk', EXIT_USAGE)
 }
 
+/** Somebody else uses the image; `text` is QEMU's. */
+export function lockFailure(path: string, text: string): ProgramFailure {
+  return new ProgramFailure(path, text, 'is another process using the image? Stop it and try again', EXIT_USAGE)
+}
+
 const CREATE_ADVICE = new Map<Errno, string>([
   [ENOENT, 'create its directory first'],
   [ENOTDIR, 'its directory is a file; choose another place'],

@@ -7,7 +7,7 @@
  * What never may: a file that grows because a node is whole sectors long; a flush that succeeds after one has failed, for
  * the host may have dropped what could not be written.
  *
- * There are no locks on files: two programs that write to one image are kept apart by whoever starts them.
+ * Programs that use one file hear of each other by locks (file_lock.ts), where the host has them.
  */
 import { assert, type Co, EINVAL, ENOTSUP, type Errno, type Kernel, OK, strerror } from '../../co'
 import { BlockDriver, type BlockStatus, type DriverInfo, type PreallocationMode, type StatusMode, statusOf } from '../driver'
@@ -15,6 +15,7 @@ import { BlockError } from '../error'
 import { type BlockLimits, RequestFlag, StatusFlag } from '../flags'
 import type { FileTraits, HostFile, HostFiles } from '../hostfile'
 import { isZero, ZERO_PIECE_BYTES, zeroBytes } from '../zero_detect'
+import { canLock, ImageLock } from './file_lock'
 
 const SECTOR_BYTES = 512
 
@@ -27,6 +28,7 @@ export interface FileOptions {
   /** cache.no-flush: flushes do nothing. */
   noFlush?: boolean
   aio?: 'threads' | 'native'
+  /** auto: if the host has locks. */
   locking?: 'auto' | 'on' | 'off'
 }
 
@@ -36,9 +38,14 @@ export function* openFile(files: HostFiles, options: FileOptions): Co<FileDriver
   if (aio === 'native' && !direct) {
     throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.')
   }
-  if (options.locking === 'on') throw new BlockError('File locks are not supported: use locking=auto or locking=off')
+  const { locking = 'auto', noFlush = false } = options
   const file = yield* files.open(filename, { readOnly, direct, ...(aio === undefined ? {} : { aio }) })
-  return new FileDriver(file, options.noFlush ?? false)
+  const hasLocks = locking !== 'off' && canLock(file)
+  if (locking === 'on' && !hasLocks) {
+    yield* file.close()
+    throw new BlockError('File locks are not supported: use locking=auto or locking=off')
+  }
+  return new FileDriver(file, noFlush, hasLocks ? new ImageLock(file) : null)
 }
 
 /** Creates an image file, or empties the one that is there. Throws BlockError; the file is left empty then. */
@@ -86,6 +93,7 @@ export class FileDriver extends BlockDriver {
   /** As the file was when it was opened; its length is `lengthBytes()`. */
   readonly traits: FileTraits
   private readonly noFlush: boolean
+  private readonly lock: ImageLock | null
   /** To the byte, while the node is whole sectors long. */
   private fileBytes: number
   private canPunch: boolean
@@ -101,11 +109,12 @@ export class FileDriver extends BlockDriver {
   private changes = 0
   private flushErrno: Errno = OK
 
-  constructor(file: HostFile, noFlush = false) {
+  constructor(file: HostFile, noFlush = false, lock: ImageLock | null = null) {
     super()
     this.file = file
     this.traits = file.traits()
     this.noFlush = noFlush
+    this.lock = lock
     this.fileBytes = this.traits.lengthBytes
     this.canPunch = this.traits.canPunchHoles !== false
     this.supportedZeroFlags = RequestFlag.NoFallback | (this.canPunch ? RequestFlag.MayUnmap : 0)
@@ -121,6 +130,9 @@ export class FileDriver extends BlockDriver {
   }
   override info(): DriverInfo {
     return { clusterBytes: 0, subclusterBytes: this.traits.holeUnitBytes }
+  }
+  override allocatedBytes(): number | null {
+    return this.traits.isBlockDevice ? null : this.file.traits().allocatedBytes
   }
   override hasZeroInit(): boolean {
     return !this.traits.isBlockDevice
@@ -276,6 +288,10 @@ export class FileDriver extends BlockDriver {
     this.noteChange()
     if (errno === OK) this.fileBytes = lengthBytes
     return errno
+  }
+
+  override setPermissions(permission: number, shared: number): (() => void) | null {
+    return this.lock === null ? null : this.lock.set(permission, shared)
   }
 
   override close(): Co<Errno> {
