@@ -32,16 +32,14 @@ function mutate(source, file) {
   return parts.join(mutant.replace)
 }
 
-// In a checkout that is only read, every start compiles.
+// A result that cannot be kept, as in a checkout that is only read, costs time and nothing else.
 function keep(cached, output, salt) {
   const partial = `${cached}.${process.pid}.${salt}.tmp`
   try {
     fs.mkdirSync(cacheDir, { recursive: true })
     fs.writeFileSync(partial, output)
     fs.renameSync(partial, cached)
-  } catch (error) {
-    if (!['EACCES', 'EROFS', 'EPERM', 'ENOSPC', 'EDQUOT'].includes(error.code)) throw error
-  }
+  } catch {}
 }
 
 require.extensions['.ts'] = (module, file) => {
