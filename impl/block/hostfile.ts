@@ -24,6 +24,8 @@ export interface FileTraits {
   holeUnitBytes: number
   /** Alignment that I/O must have: 1 without O_DIRECT. */
   alignmentBytes: number
+  /** It was opened for reading only. Absent: it was not. */
+  isReadOnly?: boolean
   /** False where it is known that no range can be deallocated; absent: it is to be tried. */
   canPunchHoles?: boolean
 }

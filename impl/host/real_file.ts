@@ -41,6 +41,7 @@ export class RealFile implements HostFile {
   private readonly descriptor: number
   private readonly alignmentBytes: number
   private readonly isBlockDevice: boolean
+  private readonly isReadOnly: boolean
   private readonly canPunchHoles: boolean
   private readonly copiesRanges: boolean
   private isOpen = true
@@ -54,13 +55,14 @@ export class RealFile implements HostFile {
     this.alignmentBytes = parts.alignmentBytes
     this.isBlockDevice = parts.isBlockDevice
     this.copiesRanges = parts.copiesRanges
-    this.canPunchHoles = this.probeHoles(parts.isReadOnly)
+    this.isReadOnly = parts.isReadOnly
+    this.canPunchHoles = this.probeHoles()
   }
 
   /** A hole beyond the end of a file changes nothing, and tells whether the file system would make one. */
-  private probeHoles(isReadOnly: boolean): boolean {
+  private probeHoles(): boolean {
     if (this.native === null) return false
-    if (isReadOnly || this.isBlockDevice) return true
+    if (this.isReadOnly || this.isBlockDevice) return true
     const beyondBytes = Number(fs.fstatSync(this.descriptor).size)
     const mode = FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE
     const errno = this.native.fallocate(this.descriptor, mode, beyondBytes, 1)
@@ -77,6 +79,7 @@ export class RealFile implements HostFile {
       identity: fileIdentity(stat),
       holeUnitBytes: Number(stat.blksize),
       alignmentBytes: this.alignmentBytes,
+      isReadOnly: this.isReadOnly,
       canPunchHoles: this.canPunchHoles,
     }
   }

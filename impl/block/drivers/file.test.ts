@@ -1,6 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type Co, EINVAL, EIO, ENOSPC, ENOTSUP, type Errno, OK } from '../../co'
+import { type Co, EACCES, EINVAL, EIO, ENOSPC, ENOTSUP, type Errno, OK } from '../../co'
 import { BlockBackend } from '../backend'
 import { BlockError } from '../error'
 import { Permission, RequestFlag, StatusFlag } from '../flags'
@@ -242,6 +242,18 @@ test('a change makes the driver forget what it knew', () => {
   }
 })
 
+test('data that is written to again stays data, and is not asked about', () => {
+  const stack = fileStack(new MemoryFile(16 * UNIT))
+  stack.run(stack.backend.pwrite(0, Buffer.alloc(4 * UNIT, 1)))
+  stack.run(stack.node.blockStatus('want-zero', 0, UNIT))
+  stack.run(stack.backend.pwrite(UNIT, Buffer.alloc(UNIT, 2)))
+  stack.file.calls.length = 0
+  const { flags, bytes } = stack.run(stack.node.blockStatus('want-zero', 0, 16 * UNIT))
+  assert.is(flags & StatusFlag.Data, StatusFlag.Data)
+  assert.is(bytes, 4 * UNIT)
+  assert.equal(stack.file.calls, [])
+})
+
 test('an answer that a change has overtaken is not kept', () => {
   const stack = fileStack(new MemoryFile(16 * UNIT))
   const { file } = stack
@@ -399,7 +411,7 @@ test('options of the file reach the host, and what makes no sense is refused', (
   const files = filesOf(new MemoryFile(UNIT), opened)
   run(openFile(files, { filename: 'a', aio: 'native', direct: true, readOnly: true }))
   assert.equal(opened, ['a', { readOnly: true, direct: true, aio: 'native' }])
-  function* refused(options: { aio?: 'native'; locking?: 'on' }): Co<unknown> {
+  function* refused(options: { aio?: 'native' | 'io_uring'; locking?: 'on' }): Co<unknown> {
     try {
       yield* openFile(files, { filename: 'a', ...options })
       return null
@@ -407,11 +419,42 @@ test('options of the file reach the host, and what makes no sense is refused', (
       return error
     }
   }
-  for (const options of [{ aio: 'native' }, { locking: 'on' }] as const) {
+  for (const options of [{ aio: 'native' }, { aio: 'io_uring' }, { locking: 'on' }] as const) {
     assert.instance(run(refused(options)), BlockError)
   }
   // Whether there are locks is known when the file is open.
   assert.is(opened.length, 4)
+})
+
+test('a file that may not be written to is opened for reading, if that is wanted', () => {
+  const { run } = testBench()
+  const wanted: boolean[] = []
+  let errno: Errno = EACCES
+  const files: HostFiles = {
+    *open(path, { readOnly }) {
+      wanted.push(readOnly)
+      if (!readOnly) throw new BlockError(`Could not open '${path}'`, { errno })
+      const file = new MemoryFile(UNIT)
+      const traits = file.traits()
+      file.traits = () => ({ ...traits, isReadOnly: true })
+      return file
+    },
+    create: () => assert.unreachable() as never,
+  }
+  function* opening(autoReadOnly: boolean): Co<FileDriver | Errno> {
+    try {
+      return yield* openFile(files, { filename: 'a', autoReadOnly })
+    } catch (error) {
+      return (error as BlockError).errno
+    }
+  }
+  const driver = run(opening(true))
+  assert.instance(driver, FileDriver)
+  assert.ok((driver as FileDriver).isReadOnly)
+  assert.equal(wanted, [false, true])
+  assert.is(run(opening(false)), EACCES)
+  errno = EIO
+  assert.is(run(opening(true)), EIO)
 })
 
 test('creating gives the file its length and its room', () => {

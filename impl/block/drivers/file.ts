@@ -9,11 +9,11 @@
  *
  * Programs that use one file hear of each other by locks (file_lock.ts), where the host has them.
  */
-import { assert, type Co, EINVAL, ENOTSUP, type Errno, type Kernel, OK, strerror } from '../../co'
+import { assert, type Co, EACCES, EINVAL, ENOTSUP, EPERM, EROFS, type Errno, type Kernel, OK, strerror } from '../../co'
 import { BlockDriver, type BlockStatus, type DriverInfo, type PreallocationMode, type StatusMode, statusOf } from '../driver'
 import { BlockError } from '../error'
 import { type BlockLimits, RequestFlag, StatusFlag } from '../flags'
-import type { FileTraits, HostFile, HostFiles } from '../hostfile'
+import type { FileTraits, HostFile, HostFiles, OpenFileOptions } from '../hostfile'
 import { isZero, ZERO_PIECE_BYTES, zeroBytes } from '../zero_detect'
 import { canLock, ImageLock } from './file_lock'
 
@@ -27,25 +27,38 @@ export interface FileOptions {
   direct?: boolean
   /** cache.no-flush: flushes do nothing. */
   noFlush?: boolean
-  aio?: 'threads' | 'native'
+  aio?: 'threads' | 'native' | 'io_uring'
+  /** Opens for reading what may not be written to; `FileDriver.isReadOnly` tells. */
+  autoReadOnly?: boolean
   /** auto: if the host has locks. */
   locking?: 'auto' | 'on' | 'off'
 }
 
 /** Opens an image file. Throws BlockError with QEMU's texts. */
 export function* openFile(files: HostFiles, options: FileOptions): Co<FileDriver> {
-  const { filename, aio, readOnly = false, direct = false } = options
+  const { aio, readOnly = false, direct = false } = options
   if (aio === 'native' && !direct) {
     throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.')
   }
+  if (aio === 'io_uring') throw new BlockError('aio=io_uring was specified, but is not supported in this build.')
   const { locking = 'auto', noFlush = false } = options
-  const file = yield* files.open(filename, { readOnly, direct, ...(aio === undefined ? {} : { aio }) })
+  const file = yield* openPermitted(files, options, { readOnly, direct, ...(aio === undefined ? {} : { aio }) })
   const hasLocks = locking !== 'off' && canLock(file)
   if (locking === 'on' && !hasLocks) {
     yield* file.close()
     throw new BlockError('File locks are not supported: use locking=auto or locking=off')
   }
   return new FileDriver(file, noFlush, hasLocks ? new ImageLock(file) : null)
+}
+
+function* openPermitted(files: HostFiles, { filename, autoReadOnly }: FileOptions, how: OpenFileOptions): Co<HostFile> {
+  try {
+    return yield* files.open(filename, how)
+  } catch (error) {
+    const isForbidden = error instanceof BlockError && [EACCES, EPERM, EROFS].includes(error.errno)
+    if (autoReadOnly !== true || how.readOnly || !isForbidden) throw error
+    return yield* files.open(filename, { ...how, readOnly: true })
+  }
 }
 
 /** Creates an image file, or empties the one that is there. Throws BlockError; the file is left empty then. */
@@ -105,8 +118,9 @@ export class FileDriver extends BlockDriver {
   private extentStartBytes = 0
   private extentEndBytes = 0
   private extentIsData = false
-  /** Raised by every change, so that an answer which a change has overtaken is not kept. */
-  private changes = 0
+  /** Raised by what makes data of holes, and the other way round: an answer that was overtaken by it is not kept. */
+  private writes = 0
+  private removals = 0
   private flushErrno: Errno = OK
 
   constructor(file: HostFile, noFlush = false, lock: ImageLock | null = null) {
@@ -123,6 +137,10 @@ export class FileDriver extends BlockDriver {
 
   lengthBytes(): number {
     return this.fileBytes
+  }
+  /** The node has to be so too. */
+  get isReadOnly(): boolean {
+    return this.traits.isReadOnly === true
   }
   override refreshLimits(limits: BlockLimits): void {
     limits.requestAlignmentBytes = this.traits.alignmentBytes
@@ -146,7 +164,7 @@ export class FileDriver extends BlockDriver {
     const data = offsetBytes + buffer.length <= this.fileBytes ? buffer : this.clip(offsetBytes, buffer)
     if (data.length === 0) return OK
     const errno = yield* this.file.pwrite(offsetBytes, data)
-    this.noteChange()
+    this.noteWrite()
     if (errno === OK) this.fileBytes = Math.max(this.fileBytes, offsetBytes + data.length)
     return errno
   }
@@ -158,8 +176,14 @@ export class FileDriver extends BlockDriver {
     return isZero(buffer.subarray(insideBytes)) ? buffer.subarray(0, insideBytes) : buffer
   }
 
-  private noteChange(): void {
-    this.changes++
+  /** Holes may have become data; data stays what it is. */
+  private noteWrite(): void {
+    this.writes++
+    if (!this.extentIsData) this.extentEndBytes = this.extentStartBytes
+  }
+  /** Nothing is known any more. */
+  private noteRemoval(): void {
+    this.removals++
     this.extentEndBytes = this.extentStartBytes
   }
 
@@ -173,7 +197,7 @@ export class FileDriver extends BlockDriver {
     if (offsetBytes + lengthBytes > Math.min(this.fileBytes, source.fileBytes)) return ENOTSUP
     assert(this.file.copyFrom !== undefined, 'host-copies-ranges')
     const errno = yield* this.file.copyFrom(source.file, offsetBytes, lengthBytes)
-    this.noteChange()
+    this.noteWrite()
     if (errno === ENOTSUP) this.canCopy = false
     return errno
   }
@@ -182,7 +206,7 @@ export class FileDriver extends BlockDriver {
     const insideBytes = Math.min(lengthBytes, this.fileBytes - offsetBytes)
     if (insideBytes <= 0) return OK
     const errno = yield* this.zero(offsetBytes, insideBytes, (flags & RequestFlag.MayUnmap) !== 0)
-    this.noteChange()
+    this.noteRemoval()
     return errno
   }
 
@@ -218,7 +242,7 @@ export class FileDriver extends BlockDriver {
     const insideBytes = Math.min(lengthBytes, this.fileBytes - offsetBytes)
     if (insideBytes <= 0) return OK
     const errno = yield* this.punch(offsetBytes, insideBytes)
-    this.noteChange()
+    this.noteRemoval()
     return errno
   }
 
@@ -240,11 +264,11 @@ export class FileDriver extends BlockDriver {
 
   private *learn(offsetBytes: number): Co<boolean> {
     if (!this.canSeek) return false
-    const { changes } = this
+    const { writes, removals } = this
     const extent = yield* this.file.extentAt(offsetBytes)
     if (extent.errno === ENOTSUP) this.canSeek = false
     if (extent.errno !== OK || extent.endBytes <= offsetBytes) return false
-    if (changes !== this.changes) return false
+    if (removals !== this.removals || (writes !== this.writes && !extent.isData)) return false
     this.extentStartBytes = offsetBytes
     this.extentEndBytes = extent.endBytes
     this.extentIsData = extent.isData
@@ -285,7 +309,7 @@ export class FileDriver extends BlockDriver {
       return exact && lengthBytes !== fileBytes ? ENOTSUP : OK
     }
     const errno = yield* resize(this.node.kernel, this.file, fileBytes, lengthBytes, preallocation)
-    this.noteChange()
+    this.noteRemoval()
     if (errno === OK) this.fileBytes = lengthBytes
     return errno
   }
