@@ -23,3 +23,31 @@ export interface Codecs {
   /** Zstandard frames (RFC 8878). */
   zstd: Codec | null
 }
+
+const ZSTD_MAGIC = 0xfd2fb528
+const ZSTD_DICTIONARY_ID_BYTES = [0, 1, 2, 4] as const
+const ZSTD_CONTENT_SIZE_BYTES = [0, 2, 4, 8] as const
+const ZSTD_BLOCK_RLE = 1
+
+/**
+ * Length of the Zstandard frame at the start of `input`, found by walking over its block headers, or -1 if there is no whole
+ * frame. Images pad compressed data, while decoders want to see the frame alone (RFC 8878, section 3.1.1).
+ */
+export function zstdFrameBytes(input: Uint8Array): number {
+  const magic = (input[0]! | (input[1]! << 8) | (input[2]! << 16) | (input[3]! << 24)) >>> 0
+  if (input.length < 6 || magic !== ZSTD_MAGIC) return -1
+  const descriptor = input[4]!
+  const isSingleSegment = (descriptor & 32) !== 0
+  const sizeFlag = descriptor >>> 6
+  const contentSizeBytes = sizeFlag === 0 && isSingleSegment ? 1 : ZSTD_CONTENT_SIZE_BYTES[sizeFlag as 0 | 1 | 2 | 3]
+  const dictionaryBytes = ZSTD_DICTIONARY_ID_BYTES[(descriptor & 3) as 0 | 1 | 2 | 3]
+  let at = 5 + (isSingleSegment ? 0 : 1) + dictionaryBytes + contentSizeBytes
+  for (let isLast = false; !isLast; ) {
+    if (at + 3 > input.length) return -1
+    const block = input[at]! | (input[at + 1]! << 8) | (input[at + 2]! << 16)
+    isLast = (block & 1) !== 0
+    at += 3 + (((block >>> 1) & 3) === ZSTD_BLOCK_RLE ? 1 : block >>> 3)
+  }
+  if ((descriptor & 4) !== 0) at += 4
+  return at <= input.length ? at : -1
+}
