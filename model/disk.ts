@@ -220,17 +220,20 @@ export class ReferenceDisk {
   }
 }
 
-function wordsOf(data: Uint8Array): Int32Array {
+/** The same bytes as words of the machine; a copy where they are not aligned. */
+export function wordsOf(data: Uint8Array): Int32Array {
   const isAligned = data.byteOffset % 4 === 0
   const { buffer, byteOffset } = isAligned ? data : new Uint8Array(data)
   return new Int32Array(buffer, byteOffset, data.length >> 2)
 }
 
-function isOutcome(writer: number, words: Int32Array, at: number, sector: number): boolean {
+/** Whether 128 words from `at` on are what `writer` would have left in that sector. */
+export function isOutcome(writer: number, words: Int32Array, at: number, sector: number): boolean {
   return writer === UNKNOWN_WRITER || holdsStamp(words, at, writer, sector)
 }
 
-function describeWriter(writer: number, nameOf: (writer: number) => string): string {
+/** In words for findings. */
+export function describeWriter(writer: number, nameOf: (writer: number) => string): string {
   if (writer === ZERO_WRITER) return 'zeroes'
   return writer === UNKNOWN_WRITER ? 'anything' : `data of ${nameOf(writer)}`
 }

@@ -22,6 +22,8 @@ export interface Controlled {
   startMirror(): Co<void>
   drain(durationNs: number): Co<void>
   resetDevice(): void
+  /** Nothing happens any more after the present event. */
+  cutPower(): void
   readonly isGuestDone: boolean
 }
 
@@ -106,6 +108,9 @@ export class Operator {
         break
       case 'device-reset':
         world.resetDevice()
+        break
+      case 'power-cut':
+        world.cutPower()
         break
       case 'pause':
         world.findJob().pause()

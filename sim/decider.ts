@@ -20,6 +20,9 @@ export const Site = {
   DestinationLatency: makeLabel('destination-latency'),
   /** Which of the coroutines that are due at one instant runs next, counted from the one that waits longest. */
   Order: makeLabel('order'),
+  /** What a power cut leaves of the changes that were not flushed. */
+  SourceCut: makeLabel('source-cut'),
+  DestinationCut: makeLabel('destination-cut'),
 } as const
 
 /** How a decision is named in reports: `latency/g3/0`. */

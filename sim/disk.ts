@@ -21,6 +21,7 @@ import { Attempts, type Decider, Site } from './decider'
 import { errnoOf, type Faults } from './faults'
 import type { DiskRequestView } from './observer'
 import { type DiskName, type DiskOperation, type DiskPlan, type FaultPlan, SECTOR_BYTES } from './plan'
+import type { WriteCache } from './power'
 import type { ProbeName } from './probes'
 import type { DiskStore } from './store'
 
@@ -90,6 +91,8 @@ export class SimDisk extends BlockDriver {
   private readonly site: Label
   private readonly attempts = new Attempts()
   private readonly watcher: DiskWatcher | null
+  /** What is not safe yet; null in worlds without a power cut. */
+  cache: WriteCache | null = null
 
   /** Without decider, faults and watcher, the disk answers at once and never fails. */
   constructor(store: DiskStore, plan: DiskPlan, decider: Decider | null, faults: Faults | null, watcher: DiskWatcher | null) {
@@ -131,6 +134,7 @@ export class SimDisk extends BlockDriver {
     assert(request.lengthBytes % requestAlignmentBytes === 0, 'disk-length-aligned', () => request.describe())
     assert(request.offsetBytes >= 0 && request.offsetBytes + request.lengthBytes <= this.reachBytes, 'disk-request-inside')
     this.inFlight++
+    if (this.cache !== null) this.cache.submitted(request)
     if (this.watcher !== null) this.watcher.diskSubmitted(request)
   }
   /** The end of the disk, rounded up to what a request can address. */
@@ -148,6 +152,7 @@ export class SimDisk extends BlockDriver {
   private complete(request: DiskRequest, errno: Errno): Errno {
     this.inFlight--
     assert(this.inFlight >= 0, 'disk-in-flight')
+    if (this.cache !== null) this.cache.completed(request, errno, tornBytesOf(request))
     if (this.watcher === null) return errno
     if (request.serial < this.lastEndedSerial) this.watcher.hit('disk/overtaken')
     else this.lastEndedSerial = request.serial
@@ -179,7 +184,7 @@ export class SimDisk extends BlockDriver {
     } while (this.node.kernel.nowNs() < request.dueNs)
     const { fault } = request
     if (fault !== null) {
-      if (fault.torn === true) this.tear(offsetBytes, buffer)
+      if (fault.torn === true) this.tear(request, buffer)
       return this.complete(request, errnoOf(fault))
     }
     this.store.write(offsetBytes, buffer)
@@ -191,10 +196,10 @@ export class SimDisk extends BlockDriver {
   }
 
   /** Sectors are whole also when the write is not. */
-  private tear(offsetBytes: number, buffer: Uint8Array): void {
-    const halfBytes = Math.floor(buffer.length / 2 / SECTOR_BYTES) * SECTOR_BYTES
+  private tear(request: DiskRequest, buffer: Uint8Array): void {
+    const halfBytes = tornBytesOf(request)
     if (halfBytes === 0) return
-    this.store.write(offsetBytes, buffer.subarray(0, halfBytes))
+    this.store.write(request.offsetBytes, buffer.subarray(0, halfBytes))
     this.watcher?.hit('disk/torn')
   }
 
@@ -279,4 +284,10 @@ export class SimDisk extends BlockDriver {
     this.watcher?.hit('disk/hole-of-unknown-content')
     return statusOf(StatusFlag.Allocated, bytes)
   }
+}
+
+/** How much of a write that fails is there all the same. */
+function tornBytesOf({ fault, lengthBytes, operation }: DiskRequest): number {
+  if (fault === null || fault.torn !== true || operation !== 'write') return 0
+  return Math.floor(lengthBytes / 2 / SECTOR_BYTES) * SECTOR_BYTES
 }

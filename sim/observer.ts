@@ -81,6 +81,14 @@ export interface Checker {
     jobCompleted: boolean
     jobCancelledAfterReady: boolean
   }): Finding | null
+  /** The power went off in the middle of everything; `atEnd` never comes. */
+  powerCut?(images: SurvivingImages): Finding | null
+}
+
+/** Both images as somebody finds them after a power cut, opened afresh and read whole. */
+export interface SurvivingImages {
+  source: Uint8Array
+  destination: Uint8Array
 }
 
 /** Makes a checker for one world. */

@@ -133,6 +133,8 @@ export type ControlOperation = { id: string; when: Trigger } & (
   | { kind: 'dismiss' }
   | { kind: 'drain'; durationNs: number }
   | { kind: 'device-reset' }
+  /** The world ends at once; what has reached the media is all that is left. */
+  | { kind: 'power-cut' }
 )
 
 export type DiskName = 'source' | 'destination'

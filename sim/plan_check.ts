@@ -126,6 +126,7 @@ const CONTROL_FIELDS: Readonly<Record<ControlOperation['kind'], Readonly<Record<
   dismiss: {},
   drain: { durationNs: count },
   'device-reset': {},
+  'power-cut': {},
 }
 
 const moment: Shape = (value, path) => {

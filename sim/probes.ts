@@ -49,6 +49,12 @@ export const PROBES = {
   'job/cancelled-by-force': 'the job is broken off',
   'job/pending': 'the job waits to be finalised',
 
+  'power/cut-in-job': 'the power goes off while the mirror runs',
+  'power/cut-after-completed': 'the power goes off after the job has ended with the guest on the destination',
+  'power/unflushed-lost': 'a power cut loses a change that had ended and was not flushed',
+  'power/in-flight-kept': 'a change that was in flight survives a power cut',
+  'power/torn': 'a power cut keeps some sectors of a change',
+
   'control/refused': 'an order is refused',
   'control/drain-under-load': 'a drained section begins while requests are in flight',
   'control/reset-under-load': 'the device is reset while requests are in flight',

@@ -8,7 +8,7 @@ import { AssertionFailure, type Errno, type Kernel, OK, strerror } from '../impl
 import type { JobEvent } from '../impl/jobs'
 import type { DiskRequest, DiskWatcher } from './disk'
 import type { GuestHooks, GuestRequest } from './guest/driver'
-import type { Checker, CheckerFactory, WorldView } from './observer'
+import type { Checker, CheckerFactory, SurvivingImages, WorldView } from './observer'
 import type { ProbeName } from './probes'
 import { probeChange } from './probing'
 import { type Line, sampleHash, type Trace } from './trace'
@@ -45,6 +45,7 @@ const HOOK_KINDS: readonly HookKind[] = [
   'jobEvent',
   'afterEvent',
   'atEnd',
+  'powerCut',
 ]
 
 /** What the watch asks of the world around it. */
@@ -72,6 +73,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     jobEvent: [],
     afterEvent: [],
     atEnd: [],
+    powerCut: [],
   }
   private diskInFlight = 0
   private phase = ''
@@ -256,6 +258,13 @@ export class Watch implements DiskWatcher, GuestHooks {
 
   atEnd(end: Parameters<NonNullable<Checker['atEnd']>>[0]): void {
     this.tell(this.hooks.atEnd, end, undefined, undefined)
+  }
+
+  /** What has survived is part of what two runs of a plan must agree on. */
+  powerCut(images: SurvivingImages): void {
+    this.trace.mix(sampleHash(images.source))
+    this.trace.mix(sampleHash(images.destination))
+    this.tell(this.hooks.powerCut, images, undefined, undefined)
   }
 }
 

@@ -20,6 +20,7 @@ import { GuestLanes } from './lanes'
 import type { CheckerFactory, MirrorView, WorldView } from './observer'
 import type { DiskName, DiskPlan, Plan } from './plan'
 import { BufferPool } from './pool'
+import { WriteCache } from './power'
 import { DiskStore } from './store'
 import { Trace } from './trace'
 import { withTripwires } from './tripwires'
@@ -83,10 +84,15 @@ class World implements Watched, Controlled {
   private readonly operator: Operator
   private outcome: 'none' | 'completed' | 'cancelled-after-ready' | 'cancelled' | 'failed' = 'none'
   private refusal: string | null = null
+  private readonly decider: Decider
+  /** Of the source and of the destination; none in worlds without a power cut. */
+  private readonly caches: WriteCache[] = []
+  private isPowerOff = false
 
   constructor(plan: Plan, options: WorldOptions, pool: BufferPool, trace: Trace) {
     const decider = options.decider ?? seededDecider(plan.seed)
     this.plan = plan
+    this.decider = decider
     this.options = options
     this.pool = pool
     this.trace = trace
@@ -112,6 +118,10 @@ class World implements Watched, Controlled {
   private addDisk(store: DiskStore, plan: DiskPlan, decider: Decider): BlockNode {
     const { name } = store
     const driver = new SimDisk(store, plan, decider, this.faults[name], this.watch)
+    if (this.plan.control.some(({ kind }) => kind === 'power-cut')) {
+      driver.cache = new WriteCache(store, plan, this.pool)
+      this.caches.push(driver.cache)
+    }
     return this.graph.addNode({ name, driver, options: plan.node })
   }
 
@@ -151,7 +161,11 @@ class World implements Watched, Controlled {
       this.operator.reach('guest-done')
     })
     do this.runToRest()
-    while (this.watch.failure === null && this.operator.rest())
+    while (this.watch.failure === null && !this.isPowerOff && this.operator.rest())
+    if (this.isPowerOff) {
+      if (this.watch.failure === null) this.lookAfterPowerCut()
+      return
+    }
     if (this.watch.failure === null) this.checkRest()
     if (this.watch.failure === null) this.end()
   }
@@ -174,6 +188,7 @@ class World implements Watched, Controlled {
       watch.afterEvent()
       driver.checkInterrupt()
       options.onStep?.(this)
+      if (this.isPowerOff) return
     }
   }
 
@@ -210,6 +225,18 @@ class World implements Watched, Controlled {
       jobCompleted: this.outcome === 'completed',
       jobCancelledAfterReady: this.outcome === 'cancelled-after-ready',
     })
+  }
+
+  /** Whoever ran stands still for ever, and both images are opened from what lies on the media. */
+  private lookAfterPowerCut(): void {
+    if (this.outcome === 'completed') this.watch.hit('power/cut-after-completed')
+    else if (this.job !== null && this.outcome === 'none') this.watch.hit('power/cut-in-job')
+    this.kernel.destroy()
+    const [source, destination] = this.caches.map((cache) => {
+      cache.cut(this.decider, (probe) => this.watch.hit(probe))
+      return readAfresh(cache.medium, this.plan[cache.medium.name], this.pool)
+    })
+    this.watch.powerCut({ source: source!, destination: destination! })
   }
 
   private *tearDown(): Co<void> {
@@ -254,6 +281,10 @@ class World implements Watched, Controlled {
   resetDevice(): void {
     if (this.driver.inFlightCount > 0) this.watch.hit('control/reset-under-load')
     this.driver.reset()
+  }
+
+  cutPower(): void {
+    this.isPowerOff = true
   }
 
   // --------------------------------------------------------------------------------------------------- what the watch tells

@@ -4,31 +4,17 @@
  * Every read is held against the reference disk. When a job has done its work (`pending`: the source is drained) both disks
  * must be equal; at the end of the world both images are read afresh, and the guest's one must be what the guest made it.
  */
-import { type Change, describeSector, type Mismatch, type Read, ReferenceDisk, UNKNOWN_WRITER } from '../../model/disk'
+import { type Change, describeSector, type Mismatch, type Read, ReferenceDisk } from '../../model/disk'
 import { SECTOR_BYTES, writerOf, ZERO_WRITER } from '../../model/stamp'
 import type { Checker, DiskRequestView, JobEventView, WorldView } from '../../sim/observer'
-import type { DiskName, DiskPlan, GuestOperation } from '../../sim/plan'
+import type { DiskName, GuestOperation } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
 import { MirrorScope } from './scope'
-import { firstDifference, leaveOut, STATUS_OK, writerNames } from './shared'
+import { discardEffects, firstDifference, leaveOut, STATUS_OK, writerNames, writersOfDiscards } from './shared'
 
 export function makeContentChecker(world: WorldView): Checker {
   const checker = new ContentChecker(world)
   return world.plan.mirror.sync === 'none' ? checker : leaveOut(checker, 'diskCompleted')
-}
-
-type DiscardEffect = 'none' | 'zero' | 'unknown'
-
-function effectOf({ node, discard, writeZeroes }: DiskPlan): DiscardEffect {
-  if (node.discard === 'ignore') return 'none'
-  if (discard === 'reads-garbage') return 'unknown'
-  // The mirror turns discards into zero writes that deallocate where it can.
-  return discard === 'none' && writeZeroes !== 'unmapping' ? 'none' : 'zero'
-}
-
-function strongest(left: DiscardEffect, right: DiscardEffect): DiscardEffect {
-  if (left === 'unknown' || right === 'unknown') return 'unknown'
-  return left === 'zero' || right === 'zero' ? 'zero' : 'none'
 }
 
 class ContentChecker implements Checker {
@@ -39,12 +25,12 @@ class ContentChecker implements Checker {
   private readonly changes = new Map<string, Change>()
   private readonly reads = new Map<string, Read>()
   /** What a discard may do, by the disk that the guest uses when it submits it: it may end on the other one. */
-  private readonly effects: Readonly<Record<DiskName, DiscardEffect>>
+  private readonly effects: ReturnType<typeof discardEffects>
 
   constructor(world: WorldView) {
-    const { source, destination } = world.plan
+    const { source } = world.plan
     this.world = world
-    this.effects = { source: strongest(effectOf(source), effectOf(destination)), destination: effectOf(destination) }
+    this.effects = discardEffects(world.plan)
     this.model = new ReferenceDisk(source.lengthBytes, writerNames(world.plan))
     for (const { id, offsetBytes, lengthBytes, content } of source.initial) {
       this.model.place(content === 'zero' ? ZERO_WRITER : writerOf(id), offsetBytes, lengthBytes)
@@ -59,8 +45,8 @@ class ContentChecker implements Checker {
     else if (kind === 'write') this.begin(operation, operation.zeroData === true ? ZERO_WRITER : writerOf(id))
     else if (kind === 'write-zeroes') this.begin(operation, ZERO_WRITER)
     else if (kind === 'discard') {
-      const effect = this.effects[this.world.guestDisk]
-      if (effect !== 'none') this.begin(operation, effect === 'zero' ? ZERO_WRITER : UNKNOWN_WRITER)
+      const writer = writersOfDiscards(this.effects[this.world.guestDisk])
+      if (writer !== null) this.begin(operation, writer)
     }
     return null
   }

@@ -8,6 +8,7 @@ import { makeErrorChecker } from './errors'
 import { makeGuestChecker } from './guest'
 import { makeJobChecker } from './job'
 import { makeOperationChecker } from './operations'
+import { makePowerChecker } from './power'
 import { makeReadPathChecker } from './read_path'
 import { makeSparsenessChecker } from './sparseness'
 import { makeZeroBitChecker } from './zero_bits'
@@ -29,6 +30,7 @@ export const ALL_CHECKERS: readonly NamedChecker[] = [
   { name: 'guest', make: makeGuestChecker },
   { name: 'job', make: makeJobChecker },
   { name: 'read-path', make: makeReadPathChecker },
+  { name: 'power', make: makePowerChecker },
 ]
 
 /** All but one, to see what it alone finds. Throws if there is none of that name. */

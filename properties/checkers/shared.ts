@@ -1,7 +1,8 @@
 /** What checkers have in common: bit maps, ranges of chunks, whose request it is. No code of what is checked. */
+import { UNKNOWN_WRITER } from '../../model/disk'
 import { writerOf, ZERO_WRITER } from '../../model/stamp'
 import type { Checker } from '../../sim/observer'
-import type { DiskOperation, DiskPlan, Plan } from '../../sim/plan'
+import type { DiskName, DiskOperation, DiskPlan, Plan } from '../../sim/plan'
 
 export const STATUS_OK = 0
 export const STATUS_IOERR = 1
@@ -100,4 +101,29 @@ export function canUnmap(disk: DiskPlan): boolean {
 /** Whether the destination's node looks for zeroes in data to free their space: the mirror claims to know nothing then. */
 export function punchesZeroes(plan: Plan): boolean {
   return plan.destination.node.detectZeroes === 'unmap' && canUnmap(plan.destination)
+}
+
+export type DiscardEffect = 'none' | 'zero' | 'unknown'
+
+function effectOf({ node, discard, writeZeroes }: DiskPlan): DiscardEffect {
+  if (node.discard === 'ignore') return 'none'
+  if (discard === 'reads-garbage') return 'unknown'
+  // The mirror turns discards into zero writes that deallocate where it can.
+  return discard === 'none' && writeZeroes !== 'unmapping' ? 'none' : 'zero'
+}
+
+function strongest(left: DiscardEffect, right: DiscardEffect): DiscardEffect {
+  if (left === 'unknown' || right === 'unknown') return 'unknown'
+  return left === 'zero' || right === 'zero' ? 'zero' : 'none'
+}
+
+/** What a discard may do, by the disk that the guest uses when it submits it: it may end on the other one. */
+export function discardEffects({ source, destination }: Plan): Readonly<Record<DiskName, DiscardEffect>> {
+  return { source: strongest(effectOf(source), effectOf(destination)), destination: effectOf(destination) }
+}
+
+/** In whose name a discard changes sectors, if it does; null where it never does. */
+export function writersOfDiscards(effect: DiscardEffect): number | null {
+  if (effect === 'none') return null
+  return effect === 'zero' ? ZERO_WRITER : UNKNOWN_WRITER
 }

@@ -19,6 +19,7 @@ import {
   STYLES,
   TIME_MAX_NS,
 } from './mixture'
+import { drawPowerCut } from './power'
 
 export { PROFILES, type Profile, type ProfileName } from './mixture'
 
@@ -34,6 +35,7 @@ export function planOfSeed(seed: string, profileName: ProfileName): Plan {
   destination.initial = drawImage(images, geometry, images.pick(DESTINATION_IMAGE), 'd')
   const mirror = drawMirror(part('mirror'), geometry)
   const guest = drawGuest(part('guest'), geometry, profile)
+  const control = drawControl(part('control'), geometry, profile, guest)
   return {
     format: 'mirrorsim-plan',
     version: 1,
@@ -44,7 +46,7 @@ export function planOfSeed(seed: string, profileName: ProfileName): Plan {
     destination,
     mirror,
     guest,
-    control: drawControl(part('control'), geometry, profile, guest),
+    control: [...control, ...drawPowerCut(part('power'), profile, guest, control)],
     faults: drawFaults(part('faults'), geometry, profile),
     bounds: { eventsMax: EVENTS_MAX, timeMaxNs: TIME_MAX_NS },
   }

@@ -32,6 +32,8 @@ export interface Profile {
   readonly controlOperations: Table<number>
   /** Share of the worlds with disk errors, in percent. */
   readonly faultyPercent: number
+  /** Share of the worlds that end by a power cut, in percent. */
+  readonly powerCutPercent: number
 }
 
 const GRANULARITY: Table<number> = [
@@ -80,11 +82,13 @@ const DEFAULT: Profile = {
   ],
   controlOperations: CONTROL_COUNT,
   faultyPercent: 12,
+  powerCutPercent: 5,
 }
 
 export const PROFILES = {
   default: DEFAULT,
   faults: { ...DEFAULT, about: 'disk errors in every world, under all error policies', faultyPercent: 100 },
+  power: { ...DEFAULT, about: 'the power goes off in every world', faultyPercent: 4, powerCutPercent: 100 },
   quiet: {
     ...DEFAULT,
     about: 'no guest: images are mirrored as they lie there',
@@ -114,6 +118,7 @@ export const PROFILES = {
       [2, 10, 20],
     ],
     faultyPercent: 12,
+    powerCutPercent: 5,
   },
 } as const satisfies Record<string, Profile>
 
@@ -428,6 +433,30 @@ export const AFTER_MAX_NS: Table<number> = [
 
 export const DRAIN_MAX_NS = 2 * MILLI
 export const PAUSE_MAX_NS = 3 * MILLI
+
+// ---------------------------------------------------------------------------------------------------------------- power
+
+export type PowerCutMoment = 'mirror-started' | 'ready' | 'guest-done' | 'operation' | 'flush' | 'ending'
+
+export const POWER_CUT_MOMENT: Table<PowerCutMoment> = [
+  ['mirror-started', 15, 20],
+  ['ready', 10, 20],
+  ['guest-done', 20, 20],
+  ['operation', 20, 10],
+  // Right after a promise to the guest.
+  ['flush', 20, 20],
+  // Around the moment at which the guest moves.
+  ['ending', 15, 10],
+]
+
+/** Longest time between the moment and the cut. */
+export const POWER_CUT_AFTER_MAX_NS: Table<number> = [
+  [0, 20, 30],
+  [20 * MICRO, 20, 10],
+  [200 * MICRO, 30, 10],
+  [2 * MILLI, 20, 10],
+  [120 * MILLI, 10, 40],
+]
 
 // --------------------------------------------------------------------------------------------------------------- faults
 

@@ -1,0 +1,155 @@
+/**
+ * The volatile cache of a disk, for worlds with a power cut. It knows what is on the medium, and which changes have come
+ * since the last flush or are on their way. A cut leaves the medium with any subset of those: sector by sector, in any order
+ * between two flushes, requests in flight included. Which one, is decided under the label of each request's maker.
+ *
+ * What never may happen: that something is lost which had ended before a flush began that succeeded.
+ */
+import { assert, type Errno, type Label, makeLabel, OK } from '../impl/co'
+import { Attempts, type Decider, Site } from './decider'
+import type { DiskRequest } from './disk'
+import { type DiskPlan, SECTOR_BYTES } from './plan'
+import type { BufferPool } from './pool'
+import type { ProbeName } from './probes'
+import { DiskStore } from './store'
+
+interface Change {
+  readonly label: Label
+  readonly operation: 'write' | 'write-zeroes' | 'discard'
+  readonly offsetBytes: number
+  readonly lengthBytes: number
+  readonly data: Uint8Array | null
+  readonly mayUnmap: boolean
+}
+
+/** What becomes of the changes of a whole disk, by decision. */
+const enum Fate {
+  /** What has ended stays, what was in flight is lost: the dull cut. */
+  Ended = 0,
+  /** Nothing stays that was not flushed. */
+  Flushed = 1,
+  /** The medium was quick: even what was in flight is there. */
+  All = 2,
+  /** Each request, and each sector, has its own fate. */
+  Mixed = 3,
+}
+const FATES = 4
+
+const WHOLE_DISK = makeLabel('power-cut')
+
+export class WriteCache {
+  /** What is safe. After `cut`, what has survived. */
+  readonly medium: DiskStore
+  private readonly plan: DiskPlan
+  private readonly inFlight = new Set<DiskRequest>()
+  /** In the order of their ends. */
+  private readonly ended: Change[] = []
+  /** How many changes have become safe: the number of the first one in `ended`. */
+  private safeCount = 0
+  /** By flush in flight: how many changes had ended when it began. */
+  private readonly flushes = new Map<DiskRequest, number>()
+  private readonly attempts = new Attempts()
+
+  constructor(store: DiskStore, plan: DiskPlan, pool: BufferPool) {
+    this.plan = plan
+    this.medium = new DiskStore(store.name, plan, pool)
+  }
+
+  submitted(request: DiskRequest): void {
+    if (request.operation === 'flush') this.flushes.set(request, this.safeCount + this.ended.length)
+    else if (request.operation !== 'read') this.inFlight.add(request)
+  }
+
+  /** The request has changed the store, or has failed; a failed one may have left its first `tornBytes` there. */
+  completed(request: DiskRequest, errno: Errno, tornBytes: number): void {
+    const { operation } = request
+    if (operation === 'read' || operation === 'status') return
+    if (operation === 'flush') {
+      const count = this.flushes.get(request)
+      assert(count !== undefined, 'flush-was-submitted')
+      this.flushes.delete(request)
+      if (errno === OK) this.makeSafe(count)
+      return
+    }
+    const wasInFlight = this.inFlight.delete(request)
+    assert(wasInFlight, 'change-was-submitted')
+    if (errno === OK) this.ended.push(changeOf(request, request.lengthBytes, operation))
+    else if (tornBytes > 0) this.ended.push(changeOf(request, tornBytes, operation))
+  }
+
+  private makeSafe(count: number): void {
+    for (; this.safeCount < count; this.safeCount++) {
+      const change = this.ended.shift()
+      assert(change !== undefined, 'safe-change-has-ended')
+      this.apply(change, change.offsetBytes, change.offsetBytes + change.lengthBytes)
+    }
+  }
+
+  private apply({ operation, data, offsetBytes, mayUnmap }: Change, startBytes: number, endBytes: number): void {
+    const { medium, plan } = this
+    const lengthBytes = endBytes - startBytes
+    if (operation === 'write') medium.write(startBytes, data!.subarray(startBytes - offsetBytes, endBytes - offsetBytes))
+    else if (operation === 'write-zeroes') {
+      medium.writeZeroes(startBytes, lengthBytes, mayUnmap && plan.writeZeroes === 'unmapping')
+    } else if (plan.discard !== 'none') medium.discard(startBytes, lengthBytes, plan.discard)
+  }
+
+  /** The power is gone: `medium` is what somebody finds afterwards. */
+  cut(decider: Decider, hit: (probe: ProbeName) => void): void {
+    const site = this.medium.name === 'source' ? Site.SourceCut : Site.DestinationCut
+    const { ended, inFlight } = this
+    if (ended.length + inFlight.size === 0) return
+    const fate = decider.decide(site, WHOLE_DISK, 0, FATES) as Fate
+    const keptWhole = fate === Fate.All || fate === Fate.Ended
+    for (const change of ended) {
+      if (fate === Fate.Mixed) this.keepSome(site, decider, change, true, hit)
+      else if (keptWhole) this.keep(change)
+      else hit('power/unflushed-lost')
+    }
+    for (const request of inFlight) {
+      const { operation, lengthBytes } = request
+      assert(operation !== 'read' && operation !== 'flush' && operation !== 'status', 'change-in-flight')
+      const change = changeOf(request, lengthBytes, operation)
+      if (fate === Fate.Mixed) this.keepSome(site, decider, change, false, hit)
+      else if (fate === Fate.All) {
+        this.keep(change)
+        hit('power/in-flight-kept')
+      }
+    }
+  }
+
+  private keep(change: Change): void {
+    this.apply(change, change.offsetBytes, change.offsetBytes + change.lengthBytes)
+  }
+
+  /** Kept or lost as a whole, or torn at any sectors. */
+  private keepSome(site: Label, decider: Decider, change: Change, hasEnded: boolean, hit: (probe: ProbeName) => void): void {
+    const { label, offsetBytes, lengthBytes } = change
+    const choice = decider.decide(site, label, this.attempts.next(label), 3)
+    if (choice < 2) {
+      const isKept = (choice === 0) === hasEnded
+      if (isKept) this.keep(change)
+      if (isKept !== hasEnded) hit(isKept ? 'power/in-flight-kept' : 'power/unflushed-lost')
+      return
+    }
+    hit('power/torn')
+    const endBytes = offsetBytes + lengthBytes
+    let keptFromBytes = -1
+    for (let at = offsetBytes; at < endBytes; ) {
+      const isKept = decider.decide(site, label, this.attempts.next(label), 2) === 0
+      if (isKept && keptFromBytes < 0) keptFromBytes = at
+      else if (!isKept && keptFromBytes >= 0) {
+        this.apply(change, keptFromBytes, at)
+        keptFromBytes = -1
+      }
+      at = Math.min(at - (at % SECTOR_BYTES) + SECTOR_BYTES, endBytes)
+    }
+    if (keptFromBytes >= 0) this.apply(change, keptFromBytes, endBytes)
+  }
+}
+
+function changeOf(request: DiskRequest, lengthBytes: number, operation: Change['operation']): Change {
+  const { label, offsetBytes, mayUnmap } = request
+  const data = operation === 'write' ? request.data!.slice(0, lengthBytes) : null
+  return { label, operation, offsetBytes, lengthBytes, data, mayUnmap }
+}
