@@ -86,7 +86,8 @@ export class WriteCache {
   }
 
   private apply({ operation, data, offsetBytes, mayUnmap }: Change, startBytes: number, endBytes: number): void {
-    const { medium, plan } = this
+    const { medium } = this
+    const plan = this.plan
     const lengthBytes = endBytes - startBytes
     if (operation === 'write') medium.write(startBytes, data!.subarray(startBytes - offsetBytes, endBytes - offsetBytes))
     else if (operation === 'write-zeroes') {

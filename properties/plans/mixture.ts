@@ -88,7 +88,7 @@ const DEFAULT: Profile = {
 export const PROFILES = {
   default: DEFAULT,
   faults: { ...DEFAULT, about: 'disk errors in every world, under all error policies', faultyPercent: 100 },
-  power: { ...DEFAULT, about: 'the power goes off in every world', faultyPercent: 4, powerCutPercent: 100 },
+  power: { ...DEFAULT, about: 'the power goes off in every world', faultyPercent: 15, powerCutPercent: 100 },
   quiet: {
     ...DEFAULT,
     about: 'no guest: images are mirrored as they lie there',
