@@ -4,8 +4,9 @@ import * as os from 'node:os'
 import * as path from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { BlockError, type HostFile, type HostFiles } from '../block'
-import { type Co, EBADF, EFBIG, EISDIR, ENOENT, ENOTSUP, OK } from '../co'
+import { BlockError, type HostFile, type HostFiles, Permission } from '../block'
+import { openFile } from '../block/drivers/file'
+import { type Co, EAGAIN, EBADF, EFBIG, EISDIR, ENOENT, ENOTSUP, OK } from '../co'
 import { identityOf, RealFiles } from './files'
 import { HostLoop } from './loop'
 import { loadNative } from './native'
@@ -253,6 +254,36 @@ nativeTest('the system copies between two files, but not where slow calls are to
   assert.ok(found.subarray(64 * KIB, 192 * KIB).equals(data.subarray(64 * KIB, 192 * KIB)))
   assert.ok(found.subarray(0, 64 * KIB).equals(Buffer.alloc(64 * KIB)))
   assert.ok(found.subarray(192 * KIB).equals(Buffer.alloc(208 * KIB)))
+})
+
+nativeTest('descriptors see each other’s locks, not their own, and a file in use is not emptied', async () => {
+  const file = makeFile('locks', KIB, 0, Buffer.alloc(KIB, 1))
+  const loop = new HostLoop()
+  const files = new RealFiles(loop)
+  function* main(): Co<void> {
+    const first = yield* openFile(files, { filename: file, locking: 'on' })
+    const second = yield* files.open(file, { readOnly: true, direct: false })
+    const undo = first.setPermissions(Permission.Write, Permission.All & ~Permission.Resize)
+    assert.is(first.file.testLock?.(101), OK)
+    assert.is(second.testLock?.(101), EAGAIN)
+    assert.is(second.testLock?.(203), EAGAIN)
+    assert.is(second.testLock?.(100), OK)
+    let text = ''
+    try {
+      yield* files.create(file, 0)
+    } catch (error) {
+      text = (error as BlockError).message
+    }
+    assert.is(text, 'Failed to get "resize" lock')
+    assert.is(fs.statSync(file).size, KIB)
+    undo?.()
+    assert.is(second.testLock?.(101), OK)
+    yield* (yield* files.create(file, 0)).close()
+    assert.is(fs.statSync(file).size, 0)
+    yield* first.close()
+    yield* second.close()
+  }
+  await loop.run(main())
 })
 
 nativeTest('memory for transfers starts at a page and is all there', () => {

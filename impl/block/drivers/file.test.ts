@@ -254,6 +254,50 @@ test('data that is written to again stays data, and is not asked about', () => {
   assert.equal(stack.file.calls, [])
 })
 
+/** A file that the host copies to by itself. */
+class CopiedFile extends MemoryFile {
+  copyErrno: Errno = OK
+  copiesFrom(source: HostFile): boolean {
+    return source instanceof CopiedFile
+  }
+  *copyFrom(source: HostFile, offsetBytes: number, lengthBytes: number): Co<Errno> {
+    this.calls.push(`copy ${offsetBytes}+${lengthBytes}`)
+    if (this.copyErrno !== OK) return this.copyErrno
+    this.data.set((source as CopiedFile).data.subarray(offsetBytes, offsetBytes + lengthBytes), offsetBytes)
+    return OK
+  }
+}
+
+test('the host copies between files, except what is not in both, until it says that it cannot', () => {
+  const source = new FileDriver(new CopiedFile(10_000))
+  const file = new CopiedFile(10_000)
+  const stack = fileStack(file)
+  const copy = (offsetBytes: number, lengthBytes: number): Errno =>
+    stack.run(stack.driver.copyFrom(source, offsetBytes, lengthBytes))
+  assert.ok(stack.driver.copiesFrom(source))
+  assert.not.ok(stack.driver.copiesFrom(new FileDriver(new MemoryFile(UNIT))))
+  // The last sector reaches beyond the last byte.
+  assert.is(copy(9728, 512), ENOTSUP)
+  assert.equal(file.calls, [])
+  assert.is(copy(0, 9728), OK)
+  file.copyErrno = EIO
+  assert.is(copy(0, 512), EIO)
+  assert.ok(stack.driver.copiesFrom(source))
+  file.copyErrno = ENOTSUP
+  assert.is(copy(0, 512), ENOTSUP)
+  assert.not.ok(stack.driver.copiesFrom(source))
+  assert.equal(file.calls, ['copy 0+9728', 'copy 0+512', 'copy 0+512'])
+})
+
+test('a hole that was copied to is asked about again', () => {
+  const stack = fileStack(new CopiedFile(16 * UNIT))
+  stack.run(stack.node.blockStatus('want-zero', 0, UNIT))
+  stack.file.calls.length = 0
+  stack.run(stack.driver.copyFrom(new FileDriver(new CopiedFile(16 * UNIT)), 0, UNIT))
+  stack.run(stack.node.blockStatus('want-zero', 0, UNIT))
+  assert.equal(stack.file.calls, [`copy 0+${UNIT}`, 'seek'])
+})
+
 test('an answer that a change has overtaken is not kept', () => {
   const stack = fileStack(new MemoryFile(16 * UNIT))
   const { file } = stack
