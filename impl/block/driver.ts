@@ -69,11 +69,6 @@ export abstract class BlockDriver {
     return ENOTSUP
   }
 
-  /** Writes whole clusters compressed, as far as that makes them shorter. */
-  *pwriteCompressed(_offsetBytes: number, _buffer: Uint8Array): Co<Errno> {
-    return ENOTSUP
-  }
-
   /** Whether `copyFrom` of that driver's medium may work; false where it is known that it never does. */
   copiesFrom(_source: BlockDriver): boolean {
     return false

@@ -11,6 +11,8 @@ export const enum RequestFlag {
   Fua = 4,
   /** The write does not change what the node reads (copy-on-read, mirror into a shared target). Needs only WriteUnchanged. */
   WriteUnchanged = 8,
+  /** Whole clusters are to be stored compressed where that is shorter; ENOTSUP by drivers that never can. */
+  Compressed = 16,
 }
 
 /** What a block-status query says about a range; a bit set, as QEMU's BDRV_BLOCK_*. */

@@ -60,9 +60,14 @@ export function submitWrite(node: BlockNode, offsetBytes: number, buffer: Uint8A
 /** `submitWrite` for what must be written as data. */
 export function submitData(node: BlockNode, offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
   const driver = node.driver
+  if ((flags & RequestFlag.Compressed & ~driver.supportedWriteFlags) !== 0) return notSupported()
   if (buffer.length > (node.limits.maxTransferBytes || REQUEST_MAX_BYTES)) return writePieces(node, offsetBytes, buffer, flags)
   if ((flags & RequestFlag.Fua & ~driver.supportedWriteFlags) !== 0) return writeThenFlush(node, offsetBytes, buffer, flags)
   return driver.pwrite(offsetBytes, buffer, flags & driver.supportedWriteFlags)
+}
+
+function* notSupported(): Co<Errno> {
+  return ENOTSUP
 }
 
 function* writeThenFlush(node: BlockNode, offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {

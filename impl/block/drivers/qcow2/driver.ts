@@ -51,6 +51,7 @@ export class Qcow2Driver extends BlockDriver {
     super()
     this.image = image
     this.isForCheck = isForCheck
+    this.supportedWriteFlags = RequestFlag.Compressed
     if (image.header.version >= 3) this.supportedZeroFlags = RequestFlag.MayUnmap | RequestFlag.NoFallback
   }
 
@@ -128,11 +129,9 @@ export class Qcow2Driver extends BlockDriver {
   pread(offsetBytes: number, buffer: Uint8Array, _flags: number): Co<Errno> {
     return readImage(this.image, offsetBytes, buffer)
   }
-  pwrite(offsetBytes: number, buffer: Uint8Array, _flags: number): Co<Errno> {
-    return writeImage(this.image, offsetBytes, buffer)
-  }
-  override pwriteCompressed(offsetBytes: number, buffer: Uint8Array): Co<Errno> {
-    return writeCompressed(this.image, offsetBytes, buffer)
+  pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    const isCompressed = (flags & RequestFlag.Compressed) !== 0
+    return isCompressed ? writeCompressed(this.image, offsetBytes, buffer) : writeImage(this.image, offsetBytes, buffer)
   }
   override pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
     return zeroImage(this.image, offsetBytes, lengthBytes, flags)

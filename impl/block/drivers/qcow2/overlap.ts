@@ -108,7 +108,7 @@ export class PlaceMap {
   /** The first checked place, except those in `ignored`, that a write to the range would touch. */
   placeIn(offsetBytes: number, lengthBytes: number, ignored: number): Place {
     assert(offsetBytes >= 0 && lengthBytes > 0, 'overlap-range')
-    const { clusterBytes } = this
+    const clusterBytes = this.clusterBytes
     const wanted = this.checked & ~ignored
     const from = offsetBytes - (offsetBytes % clusterBytes)
     const to = Math.ceil((offsetBytes + lengthBytes) / clusterBytes) * clusterBytes

@@ -77,12 +77,14 @@ export interface StackOptions {
   node?: Partial<NodeOptions>
   backing?: (bench: TestBench) => BlockNode
   bench?: TestBench
+  /** Instead of a file made from the content. */
+  file?: GrowingFile
 }
 
 /** Opens the image in `content`. */
 export function openStack(content: Uint8Array, options: StackOptions = {}): ImageStack {
   const bench = options.bench ?? testBench()
-  const file = new GrowingFile(content)
+  const file = options.file ?? new GrowingFile(content)
   const fileNode = bench.graph.addNode({ driver: file, options: { discard: 'unmap' } })
   const readOnly = options.open?.readOnly ?? false
   const driver = bench.run(openQcow2(fileNode, { codecs: TEST_CODECS, passDiscardRequest: true, ...options.open }))

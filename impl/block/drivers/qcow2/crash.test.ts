@@ -1,0 +1,256 @@
+/**
+ * Power cuts: a file that records what is written to it, and every state in which a cut may leave it: whatever was flushed,
+ * and of each write since then any sectors. In each of them the refcounts cover all references, and every guest sector reads
+ * something that it may.
+ */
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { type Co, type Errno, OK } from '../../../co'
+import { RequestFlag } from '../../flags'
+import { decodeHeader } from './header'
+import type { Qcow2CreateOptions } from './index'
+import { compressedBytes, compressedOffset, entryOffset, getRefcount, readU32, readU64 } from './layout'
+import { GrowingFile, type ImageStack, newImage, openStack, type StackOptions } from './testing'
+
+const SECTOR = 512
+const SECTORS = 96
+const SEEDS = Number(process.env.CRASH_SEEDS ?? 2)
+
+type Event = { at: number; data: Uint8Array } | 'flush' | 'end'
+
+/** Records in the order of completion, which is the order of issue here: nothing takes any time. */
+class RecordingFile extends GrowingFile {
+  readonly events: Event[] = []
+  override *pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    this.events.push({ at: offsetBytes, data: new Uint8Array(buffer) })
+    return yield* super.pwrite(offsetBytes, buffer, flags)
+  }
+  override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    this.events.push({ at: offsetBytes, data: new Uint8Array(lengthBytes) })
+    return yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags)
+  }
+  override *pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    this.events.push({ at: offsetBytes, data: new Uint8Array(lengthBytes) })
+    return yield* super.pdiscard(offsetBytes, lengthBytes)
+  }
+  override *flush(): Co<Errno> {
+    this.events.push('flush')
+    return OK
+  }
+}
+
+/** Small and the same everywhere. */
+function randomFrom(seed: number): (below: number) => number {
+  let state = seed
+  return (below) => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0
+    return Math.floor(((state >>> 8) / 2 ** 24) * below)
+  }
+}
+
+/** What each sector may read: the values that it had since the last flush that has completed. */
+class Legal {
+  readonly values: Array<Set<number>> = Array.from({ length: SECTORS }, () => new Set([0]))
+  private readonly latest = new Array<number>(SECTORS).fill(0)
+  change(first: number, count: number, value: number): void {
+    for (let sector = first; sector < first + count; sector++) {
+      this.values[sector]!.add(value)
+      this.latest[sector] = value
+    }
+  }
+  flushed(): void {
+    for (let sector = 0; sector < SECTORS; sector++) this.values[sector] = new Set([this.latest[sector]!])
+  }
+  copy(): Array<Set<number>> {
+    return this.values.map((set) => new Set(set))
+  }
+}
+
+interface Recording {
+  start: Uint8Array
+  events: Event[]
+  /** legal[i] holds for a cut right before event i. */
+  legal: Array<Array<Set<number>>>
+}
+
+/** Runs some changes on a new image. */
+function record(seed: number, create: Qcow2CreateOptions, options: StackOptions): Recording {
+  const random = randomFrom(seed)
+  const start = newImage(create)
+  const file = new RecordingFile(start)
+  const stack: ImageStack = openStack(start, { ...options, file })
+  const legal = new Legal()
+  const snapshots: Array<Array<Set<number>>> = []
+  const clusterSectors = create.clusterBytes! / SECTOR
+  const settle = (): void => {
+    while (snapshots.length < file.events.length) snapshots.push(legal.copy())
+  }
+  for (let step = 0; step < 24; step++) {
+    const first = random(SECTORS)
+    const count = Math.min(SECTORS - first, 1 + random(clusterSectors * 3))
+    const value = step + 1
+    const kind = random(10)
+    if (kind < 5) {
+      legal.change(first, count, value)
+      assert.is(stack.run(stack.backend.pwrite(first * SECTOR, new Uint8Array(count * SECTOR).fill(value))), OK)
+    } else if (kind < 7) {
+      legal.change(first, count, 0)
+      stack.run(stack.backend.pwriteZeroes(first * SECTOR, count * SECTOR, random(2) === 0 ? RequestFlag.MayUnmap : 0))
+    } else if (kind < 8) {
+      legal.change(first, count, 0)
+      stack.run(stack.backend.pdiscard(first * SECTOR, count * SECTOR))
+      const read = new Uint8Array(count * SECTOR)
+      stack.run(stack.backend.pread(first * SECTOR, read))
+      for (let sector = 0; sector < count; sector++) legal.change(first + sector, 1, read[sector * SECTOR]!)
+    } else if (kind < 9) {
+      const cluster = first - (first % clusterSectors)
+      const bytes = new Uint8Array(clusterSectors * SECTOR).fill(value)
+      // Refused, without a trace, where something lies already.
+      if (stack.run(stack.backend.pwrite(cluster * SECTOR, bytes, RequestFlag.Compressed)) === OK)
+        legal.change(cluster, clusterSectors, value)
+    } else {
+      settle()
+      assert.is(stack.run(stack.backend.flush()), OK)
+      settle()
+      legal.flushed()
+    }
+    settle()
+  }
+  stack.close()
+  file.events.push('end')
+  settle()
+  return { start, events: file.events, legal: snapshots }
+}
+
+/** The file after a cut before event `cut`: of what was not flushed, `keeps` says for each sector written whether it stays. */
+function stateAt({ start, events }: Recording, cut: number, keeps: (event: number, sector: number) => boolean): Uint8Array {
+  let lengthBytes = start.length
+  for (let index = 0; index < cut; index++) {
+    const event = events[index]!
+    if (typeof event !== 'string') lengthBytes = Math.max(lengthBytes, event.at + event.data.length)
+  }
+  const state = new Uint8Array(Math.ceil(lengthBytes / SECTOR) * SECTOR)
+  state.set(start)
+  const stable = events.slice(0, cut).lastIndexOf('flush')
+  for (let index = 0; index < cut; index++) {
+    const event = events[index]!
+    if (typeof event === 'string') continue
+    for (let from = event.at; from < event.at + event.data.length; ) {
+      const to = Math.min(Math.floor(from / SECTOR + 1) * SECTOR, event.at + event.data.length)
+      if (index < stable || keeps(index, from / SECTOR)) state.set(event.data.subarray(from - event.at, to - event.at), from)
+      from = to
+    }
+  }
+  return state
+}
+
+/** A check that shares nothing with the driver but the layout: every cluster that is referred to has its refcount. */
+function checkRefcounts(bytes: Uint8Array): void {
+  const first = new Uint8Array(65536)
+  first.set(bytes.subarray(0, first.length))
+  const header = decodeHeader(first, { isWritable: true, isForCheck: false })
+  const cluster = 2 ** header.clusterBits
+  const entryBytes = (header.incompatible & 16n) !== 0n ? 16 : 8
+  const references = new Map<number, number>()
+  const use = (offset: number, length: number): void => {
+    for (let at = Math.floor(offset / cluster); at * cluster < offset + length; at++)
+      references.set(at, (references.get(at) ?? 0) + 1)
+  }
+  const padded = (offset: number, length: number): Uint8Array => {
+    const part = new Uint8Array(length)
+    part.set(bytes.subarray(offset, offset + length))
+    return part
+  }
+  use(0, cluster)
+  use(header.l1OffsetBytes, header.l1Entries * 8)
+  use(header.refcountTableOffsetBytes, header.refcountTableClusters * cluster)
+  const table = padded(header.refcountTableOffsetBytes, header.refcountTableClusters * cluster)
+  const perBlock = (cluster * 8) >>> header.refcountOrder
+  for (let at = 0; at < table.length; at += 8) if (readU64(table, at) !== 0) use(readU64(table, at), cluster)
+  const l1 = padded(header.l1OffsetBytes, header.l1Entries * 8)
+  for (let index = 0; index < l1.length; index += 8) {
+    const l2Offset = entryOffset(readU32(l1, index), readU32(l1, index + 4))
+    if (l2Offset === 0) continue
+    use(l2Offset, cluster)
+    const l2 = padded(l2Offset, cluster)
+    for (let at = 0; at < cluster; at += entryBytes) {
+      const high = readU32(l2, at)
+      const low = readU32(l2, at + 4)
+      if ((high & 0x40000000) !== 0) {
+        use(compressedOffset(header.clusterBits, high, low), compressedBytes(header.clusterBits, high, low))
+      } else if (entryOffset(high, low) !== 0) use(entryOffset(high, low), cluster)
+    }
+  }
+  for (const [index, count] of references) {
+    const blockOffset = readU64(table, Math.floor(index / perBlock) * 8)
+    assert.ok(blockOffset !== 0, `cluster ${index} has a refcount block`)
+    const refcount = getRefcount(padded(blockOffset, cluster), header.refcountOrder, index % perBlock)
+    // The dirty bit says that refcounts will be put right before the image is used.
+    if ((header.incompatible & 1n) === 0n)
+      assert.ok(refcount >= count, `refcount ${refcount} of cluster ${index}, used ${count} times`)
+  }
+}
+
+function checkContent(state: Uint8Array, legal: Array<Set<number>>, where: string): void {
+  const stack = openStack(state, { open: { readOnly: true } })
+  const content = new Uint8Array(SECTORS * SECTOR)
+  assert.is(stack.run(stack.backend.pread(0, content)), OK, where)
+  for (let sector = 0; sector < SECTORS; sector++) {
+    const read = content[sector * SECTOR]!
+    assert.ok(legal[sector]!.has(read), `${where}: sector ${sector} reads ${read}, not one of ${[...legal[sector]!].join(' ')}`)
+  }
+}
+
+/** Every cut, with nothing, everything, all but one write, one write alone, and random sectors of what was not flushed. */
+function checkAllCuts(recording: Recording, seed: number): number {
+  const random = randomFrom(seed)
+  const { events } = recording
+  let states = 0
+  for (let cut = 0; cut < events.length; cut++) {
+    const stable = events.slice(0, cut).lastIndexOf('flush')
+    const open: number[] = []
+    for (let index = Math.max(0, stable); index < cut; index++) if (typeof events[index] !== 'string') open.push(index)
+    const choices: Array<(event: number, sector: number) => boolean> = [() => true]
+    if (open.length > 0) choices.push(() => false)
+    const chosen = open[random(Math.max(1, open.length))]
+    if (open.length > 1)
+      choices.push(
+        (event) => event !== chosen,
+        (event) => event === chosen,
+      )
+    if (open.length > 0) {
+      const salt = random(1000)
+      choices.push((event, sector) => ((Math.imul(event * 31 + sector * 7 + salt, 0x9e3779b1) >>> 16) & 1) === 1)
+    }
+    for (const [number, keeps] of choices.entries()) {
+      const state = stateAt(recording, cut, keeps)
+      const where = `seed ${seed}, cut ${cut} of ${events.length}, choice ${number}`
+      checkRefcounts(state)
+      checkContent(state, recording.legal[cut]!, where)
+      states++
+    }
+  }
+  return states
+}
+
+const SIZE = { sizeBytes: SECTORS * SECTOR }
+
+for (const [name, create, open] of [
+  ['small clusters', { ...SIZE, clusterBytes: 512 }, {}],
+  ['clusters of several sectors, and a cache of one table', { ...SIZE, clusterBytes: 2048 }, { l2CacheBytes: 0 }],
+  ['refcounts of one bit', { ...SIZE, clusterBytes: 1024, refcountBits: 1 }, {}],
+  ['subclusters', { ...SIZE, clusterBytes: 16384, extendedL2: true }, {}],
+  ['clusters that are kept when they are discarded', { ...SIZE, clusterBytes: 1024 }, { discardNoUnref: true }],
+  ['refcounts that are written late', { ...SIZE, clusterBytes: 1024, lazyRefcounts: true }, {}],
+] as Array<[string, Qcow2CreateOptions, StackOptions['open']]>) {
+  test(`a power cut leaks clusters at worst: ${name}`, () => {
+    let states = 0
+    for (let seed = 1; seed <= SEEDS; seed++) {
+      const recording = record(seed, create, { open: open ?? {} })
+      states += checkAllCuts(recording, seed)
+    }
+    assert.ok(states > 100, `${states} states`)
+  })
+}
+
+test.run()
