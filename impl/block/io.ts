@@ -28,7 +28,9 @@ export function checkChange(child: BlockChild, offsetBytes: number, lengthBytes:
 
 /** A format may write behind the end of its file, which grows by that; a guest or a job never may. */
 function mayGrow(child: BlockChild, offsetBytes: number, lengthBytes: number): boolean {
-  return child.gate === null && (child.permission & Permission.Resize) !== 0 && isInside(offsetBytes, lengthBytes, GROWTH_END_BYTES)
+  return (
+    child.gate === null && (child.permission & Permission.Resize) !== 0 && isInside(offsetBytes, lengthBytes, GROWTH_END_BYTES)
+  )
 }
 const GROWTH_END_BYTES = Number.MAX_SAFE_INTEGER
 
