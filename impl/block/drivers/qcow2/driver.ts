@@ -174,6 +174,8 @@ export class Qcow2Driver extends BlockDriver {
         const flags = StatusFlag.Data | StatusFlag.OffsetValid | (image.hasPreallocatedMetadata ? StatusFlag.Recurse : 0)
         return statusOf(flags, run.bytes, run.hostBytes, image.data.node)
       }
+      case ClusterType.UnallocatedAllocated:
+        return statusOf(StatusFlag.OffsetValid, run.bytes, run.hostBytes, image.data.node)
       case ClusterType.Compressed:
         return statusOf(StatusFlag.Data, run.bytes)
       default:

@@ -189,7 +189,7 @@ export function headerSpan(bytes: Uint8Array): number {
   if (version !== 2 && version !== 3) throw new BlockError(`Unsupported qcow2 version ${version}`, { errno: ENOTSUP })
   const clusterBits = readU32(bytes, 20)
   if (clusterBits < CLUSTER_BITS_MIN || clusterBits > CLUSTER_BITS_MAX) {
-    throw new BlockError(`Unsupported cluster size: 2^${clusterBits | 0}`)
+    throw new BlockError(`Unsupported cluster size: 2^${clusterBits}`)
   }
   return 2 ** clusterBits
 }

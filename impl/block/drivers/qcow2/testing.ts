@@ -1,8 +1,9 @@
 /** For tests only: an image over a file in memory that grows, with the codecs of the machine. */
 import * as zlib from 'node:zlib'
-import { type Co, type Errno, OK } from '../../../co'
+import { type Co, ENOSPC, type Errno, OK } from '../../../co'
 import { BlockBackend } from '../../backend'
 import type { Codecs } from '../../codec'
+import type { PreallocationMode } from '../../driver'
 import { Permission } from '../../flags'
 import type { BlockNode, NodeOptions } from '../../node'
 import { MemoryDriver, type TestBench, testBench } from '../../testing'
@@ -29,6 +30,9 @@ export const TEST_CODECS: Codecs = {
   zstd: null,
 }
 
+/** The medium is full then. */
+const FILE_BYTES_MAX = 2 ** 26
+
 /** A file: what is written behind its end makes it longer. */
 export class GrowingFile extends MemoryDriver {
   constructor(content: Uint8Array = new Uint8Array(0), unitBytes = 512) {
@@ -38,6 +42,9 @@ export class GrowingFile extends MemoryDriver {
   }
   override hasZeroInit(): boolean {
     return true
+  }
+  override *truncate(lengthBytes: number, exact: boolean, preallocation: PreallocationMode): Co<Errno> {
+    return lengthBytes > FILE_BYTES_MAX ? ENOSPC : yield* super.truncate(lengthBytes, exact, preallocation)
   }
   private grow(endBytes: number): void {
     if (endBytes <= this.data.length) return
@@ -49,6 +56,7 @@ export class GrowingFile extends MemoryDriver {
     this.allocated = allocated
   }
   override *pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    if (offsetBytes + buffer.length > FILE_BYTES_MAX) return ENOSPC
     this.grow(offsetBytes + buffer.length)
     return yield* super.pwrite(offsetBytes, buffer, flags)
   }
