@@ -59,7 +59,8 @@ export class TableCache {
   private readonly tables: Table[] = []
   private latest: Table
   private uses = 0
-  private readonly scratch: Buffer
+  /** For a table on its way to the file; writes run one after the other, under the lock. */
+  private scratch: Buffer | null = null
 
   constructor(file: () => BlockChild, guard: Guard, tableBytes: number, tablesMax: number, holdsWords: boolean) {
     assert(tableBytes % SECTOR_BYTES === 0 && tablesMax >= 1, 'cache-size', () => `${tablesMax} of ${tableBytes}`)
@@ -68,7 +69,6 @@ export class TableCache {
     this.tableBytes = tableBytes
     this.tablesMax = tablesMax
     this.holdsWords = holdsWords
-    this.scratch = Buffer.from(new ArrayBuffer(tableBytes))
     this.latest = new Table(0)
   }
 
@@ -163,6 +163,7 @@ export class TableCache {
     assert(table.isDirty && table.offsetBytes >= 0, 'write-dirty')
     const from = dirtyFrom - (dirtyFrom % unitBytes)
     const to = Math.min(Math.ceil(dirtyTo / unitBytes) * unitBytes, this.tableBytes)
+    this.scratch ??= Buffer.from(new ArrayBuffer(this.tableBytes))
     const encoded = this.scratch.subarray(from, to)
     encoded.set(table.bytes.subarray(from, to))
     if (this.holdsWords && IS_LITTLE_ENDIAN) encoded.swap32()

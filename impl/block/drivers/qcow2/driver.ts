@@ -7,7 +7,7 @@
  *
  * Children: `file` (role image), `data-file` (role image) exactly if `driver.needsDataFile`, `backing` (role cow).
  */
-import { assert, type Co, EIO, ENOTSUP, type Errno, OK } from '../../../co'
+import { assert, type Co, EINVAL, EIO, ENOSPC, ENOTSUP, type Errno, OK } from '../../../co'
 import {
   BlockDriver,
   type BlockStatus,
@@ -23,9 +23,18 @@ import type { BlockChild, BlockNode } from '../../node'
 import { writeImage } from './allocate'
 import { writeCompressed } from './compress'
 import { discardImage } from './discard'
-import type { Qcow2Header } from './header'
+import { headerFits, type Qcow2Header } from './header'
 import type { Qcow2Image } from './image'
-import { AUTOCLEAR_KNOWN, ClusterType, INCOMPATIBLE_DIRTY, standardType } from './layout'
+import {
+  AUTOCLEAR_KNOWN,
+  BACKING_NAME_BYTES_MAX,
+  ClusterType,
+  COMPATIBLE_LAZY_REFCOUNTS,
+  COMPRESSION_ZSTD,
+  INCOMPATIBLE_CORRUPT,
+  INCOMPATIBLE_DIRTY,
+  standardType,
+} from './layout'
 import { findRun, findRunLocked, Run } from './mapping'
 import { demand, openImage, type Qcow2OpenOptions } from './open'
 import { readImage } from './read'
@@ -34,6 +43,18 @@ import { zeroImage } from './zero'
 
 /** Puts the refcounts of a dirty image right; gives an errno if that is not possible. */
 export type Repair = (driver: Qcow2Driver) => Co<Errno>
+
+/** ImageInfoSpecificQCow2, by its names in QMP; bitmaps are told by whoever keeps them. */
+export interface Qcow2Info {
+  compat: '0.10' | '1.1'
+  'compression-type': 'zlib' | 'zstd'
+  'refcount-bits': number
+  'lazy-refcounts'?: boolean
+  'data-file'?: string
+  'data-file-raw'?: boolean
+  corrupt?: boolean
+  'extended-l2'?: boolean
+}
 
 /** Reads an image. Throws BlockError with QEMU's texts. Nothing has been written afterwards. */
 export function* openQcow2(file: BlockNode, options: Qcow2OpenOptions): Co<Qcow2Driver> {
@@ -108,6 +129,44 @@ export class Qcow2Driver extends BlockDriver {
     if ((header.incompatible & INCOMPATIBLE_DIRTY) === 0n) return
     demand(repair === null ? ENOTSUP : yield* repair(this), 'Could not repair dirty image')
     demand(yield* image.markClean(), 'Could not repair dirty image')
+  }
+
+  /**
+   * Writes another backing file into the header; the child is not touched. EINVAL for names that are too long and for raw
+   * data files, ENOSPC where the header has no room.
+   */
+  *changeBackingFile(name: string | null, format: string | null): Co<Errno> {
+    const { image } = this
+    const { header } = image
+    if (name !== null && (Buffer.byteLength(name) > BACKING_NAME_BYTES_MAX || image.isDataFileRaw)) return EINVAL
+    const wanted = { ...header, backingName: name, backingFormat: format }
+    if (!headerFits(wanted)) return ENOSPC
+    yield* image.lock.lock()
+    header.backingName = name
+    header.backingFormat = format
+    let errno = yield* image.writeHeader()
+    if (errno === OK) errno = yield* image.flushFiles()
+    image.lock.unlock()
+    return errno
+  }
+
+  /** What `query-named-block-nodes` and `qemu-img info` tell beyond what every format has. */
+  specificInfo(): Qcow2Info {
+    const { header, image } = this
+    const width = { 'refcount-bits': image.geometry.refcountBits }
+    const compression = { 'compression-type': header.compressionType === COMPRESSION_ZSTD ? 'zstd' : 'zlib' } as const
+    if (header.version < 3) return { compat: '0.10', ...compression, ...width }
+    const dataFile = header.dataFileName === null ? {} : { 'data-file': header.dataFileName }
+    return {
+      compat: '1.1',
+      ...compression,
+      'lazy-refcounts': (header.compatible & COMPATIBLE_LAZY_REFCOUNTS) !== 0n,
+      ...width,
+      ...dataFile,
+      ...(image.hasDataFile ? { 'data-file-raw': image.isDataFileRaw } : {}),
+      corrupt: (header.incompatible & INCOMPATIBLE_CORRUPT) !== 0n,
+      'extended-l2': image.geometry.hasSubclusters,
+    }
   }
 
   override info(): DriverInfo {

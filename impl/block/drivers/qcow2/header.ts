@@ -350,6 +350,16 @@ export function encodeHeader(header: Qcow2Header): Uint8Array {
   return bytes
 }
 
+/** Whether header, extensions and backing file name have room in their cluster. */
+export function headerFits(header: Qcow2Header): boolean {
+  try {
+    return encodeHeader(header).length > 0
+  } catch (error) {
+    if (error instanceof BlockError && error.errno === ENOSPC) return false
+    throw error
+  }
+}
+
 function encodeFields(bytes: Uint8Array, header: Qcow2Header, backingAt: number, nameBytes: number): void {
   writeU32(bytes, 0, MAGIC)
   writeU32(bytes, 4, header.version)
