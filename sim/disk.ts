@@ -10,6 +10,7 @@ import {
   BlockDriver,
   type BlockLimits,
   type BlockStatus,
+  type PreallocationMode,
   RequestFlag,
   StatusFlag,
   type StatusMode,
@@ -26,7 +27,7 @@ import type { ProbeName } from './probes'
 import type { DiskStore } from './store'
 
 /** One request between its arrival and its end. */
-export class DiskRequest implements DiskRequestView, WaitReason {
+export class DiskRequest implements WatchedRequest, WaitReason {
   readonly disk: DiskName
   readonly serial: number
   readonly operation: DiskOperation
@@ -37,6 +38,8 @@ export class DiskRequest implements DiskRequestView, WaitReason {
   readonly label: Label
   readonly dueNs: number
   readonly fault: FaultPlan | null
+  /** truncate: the length that is asked for. */
+  newLengthBytes = 0
   /** For the one who watches: a hash of the data at submission. */
   dataHash = 0
 
@@ -70,10 +73,18 @@ export class DiskRequest implements DiskRequestView, WaitReason {
   }
 }
 
+/** A request as it is watched: at a disk, or at the image on it. */
+export interface WatchedRequest extends DiskRequestView {
+  readonly disk: DiskName
+  readonly label: Label
+  readonly fault: FaultPlan | null
+  dataHash: number
+}
+
 /** Who watches the requests of a disk. */
 export interface DiskWatcher {
-  diskSubmitted(request: DiskRequest): void
-  diskCompleted(request: DiskRequest, errno: Errno): void
+  diskSubmitted(request: WatchedRequest): void
+  diskCompleted(request: WatchedRequest, errno: Errno): void
   hit(probe: ProbeName): void
 }
 
@@ -86,11 +97,11 @@ export class SimDisk extends BlockDriver {
   inFlight = 0
   private lastEndedSerial = -1
   private readonly plan: DiskPlan
-  private readonly faults: Faults | null
-  private readonly decider: Decider | null
+  private faults: Faults | null
+  private decider: Decider | null
   private readonly site: Label
   private readonly attempts = new Attempts()
-  private readonly watcher: DiskWatcher | null
+  private watcher: DiskWatcher | null
   /** What is not safe yet; null in worlds without a power cut. */
   cache: WriteCache | null = null
 
@@ -106,8 +117,22 @@ export class SimDisk extends BlockDriver {
     this.supportedZeroFlags = RequestFlag.NoFallback | (plan.writeZeroes === 'unmapping' ? RequestFlag.MayUnmap : 0)
   }
 
+  /** From now on the disk takes its time, and fails as planned. */
+  engage(decider: Decider, faults: Faults, watcher: DiskWatcher): void {
+    this.decider = decider
+    this.faults = faults
+    this.watcher = watcher
+  }
+
   lengthBytes(): number {
-    return this.plan.lengthBytes
+    return this.store.lengthBytes
+  }
+  override allocatedBytes(): number | null {
+    return this.store.canGrow ? this.store.allocatedBytes : null
+  }
+  /** What a file has gained reads zero; of a disk nobody knows. */
+  override hasZeroInit(): boolean {
+    return this.store.canGrow
   }
   override refreshLimits(limits: BlockLimits): void {
     const { plan } = this
@@ -139,8 +164,9 @@ export class SimDisk extends BlockDriver {
   }
   /** The end of the disk, rounded up to what a request can address. */
   private get reachBytes(): number {
-    const { lengthBytes, requestAlignmentBytes } = this.plan
-    return Math.ceil(lengthBytes / requestAlignmentBytes) * requestAlignmentBytes
+    const { store, plan } = this
+    if (store.canGrow) return Infinity
+    return Math.ceil(store.lengthBytes / plan.requestAlignmentBytes) * plan.requestAlignmentBytes
   }
 
   /** The caller yields after it, and parks again if it was woken before the request is due. */
@@ -243,7 +269,26 @@ export class SimDisk extends BlockDriver {
   private isCrooked(offsetBytes: number, lengthBytes: number, alignmentBytes: number): boolean {
     if (alignmentBytes === 0) return false
     const endBytes = offsetBytes + lengthBytes
-    return offsetBytes % alignmentBytes !== 0 || (endBytes % alignmentBytes !== 0 && endBytes < this.plan.lengthBytes)
+    return offsetBytes % alignmentBytes !== 0 || (endBytes % alignmentBytes !== 0 && endBytes < this.store.lengthBytes)
+  }
+
+  /** Only a file changes its length, and only while nobody else is at work on what it gains or loses. */
+  override *truncate(lengthBytes: number, _exact: boolean, preallocation: PreallocationMode): Co<Errno> {
+    const { store, plan } = this
+    if (!store.canGrow || preallocation === 'metadata') return ENOTSUP
+    const request = new DiskRequest(this, 'truncate', 0, 0, null, false)
+    const oldBytes = store.lengthBytes
+    request.newLengthBytes = Math.ceil(lengthBytes / plan.requestAlignmentBytes) * plan.requestAlignmentBytes
+    this.submit(request)
+    do {
+      this.park(request)
+      yield
+    } while (this.node.kernel.nowNs() < request.dueNs)
+    if (request.fault === null) {
+      store.resize(request.newLengthBytes)
+      if (preallocation !== 'off' && lengthBytes > oldBytes) store.writeZeroes(oldBytes, lengthBytes - oldBytes, false)
+    }
+    return this.complete(request, request.fault === null ? OK : errnoOf(request.fault))
   }
 
   override *flush(): Co<Errno> {

@@ -10,7 +10,8 @@ export const SECTOR_BYTES = 512
 
 export interface Plan {
   format: 'mirrorsim-plan'
-  version: 1
+  /** 2: disks may have formats, and the power may go off. */
+  version: 1 | 2
   seed: string
   /** Which part of the mixture made it: `uniform`, `swarm`, `extreme`, a scenario's name, … A label only. */
   profile: string
@@ -60,8 +61,34 @@ export interface DiskPlan {
   holesReadZero: boolean
   node: { discard: 'ignore' | 'unmap'; detectZeroes: 'off' | 'on' | 'unmap'; readOnly?: boolean }
   latency: LatencyPlan
-  /** In order; later ones overwrite. Everything else is a hole that reads zero. */
+  /** In order; later ones overwrite. Everything else is a hole that reads zero, or shows the backing image. */
   initial: InitialExtent[]
+  /** Absent: the disk is what the node shows. Otherwise it is a file, and the node shows the image in it. */
+  format?: FormatPlan
+}
+
+/** A qcow2 image as it is created and opened. `lengthBytes` of the disk is what a guest sees of it. */
+export interface FormatPlan {
+  kind: 'qcow2'
+  version: 2 | 3
+  clusterBytes: number
+  extendedL2: boolean
+  refcountBits: number
+  lazyRefcounts: boolean
+  discardNoUnref: boolean
+  preallocation: 'off' | 'metadata' | 'falloc' | 'full'
+  /** Where guests' data lies: in the image, or in a second file, which may be one that shows what the guest sees. */
+  dataFile: 'none' | 'external' | 'raw'
+  backing?: BackingPlan
+}
+
+/** The image below; nobody changes it. */
+export interface BackingPlan {
+  format: 'raw' | 'qcow2'
+  lengthBytes: number
+  initial: InitialExtent[]
+  /** Of a destination: named by the image and not attached before the world is over. */
+  isDetached: boolean
 }
 
 /** Latency of a request is minNs + stepNs * decide(0 … steps - 1). */
@@ -75,9 +102,14 @@ export interface InitialExtent {
   id: string
   offsetBytes: number
   lengthBytes: number
-  /** data: stamped sectors; zero: allocated, reads zero. */
-  content: 'data' | 'zero'
+  content: ExtentContent
 }
+
+/**
+ * data: stamped sectors; zero: allocated, reads zero. Of qcow2 images only: compressed: data, and what of it covers whole
+ * clusters is compressed; hole: reads zero without space, also where a backing image has data.
+ */
+export type ExtentContent = 'data' | 'zero' | 'compressed' | 'hole'
 
 export interface MirrorPlan {
   sync: 'full' | 'top' | 'none'
@@ -138,7 +170,7 @@ export type ControlOperation = { id: string; when: Trigger } & (
 )
 
 export type DiskName = 'source' | 'destination'
-export type DiskOperation = 'read' | 'write' | 'write-zeroes' | 'discard' | 'flush' | 'status'
+export type DiskOperation = 'read' | 'write' | 'write-zeroes' | 'discard' | 'flush' | 'status' | 'truncate'
 
 /** An error that a disk returns for matching requests. */
 export interface FaultPlan {

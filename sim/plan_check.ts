@@ -2,7 +2,16 @@
  * Checks a plan that comes from outside: a report, a file written by hand. Whatever passes can be run; whatever does not
  * gets one line that says where and why.
  */
-import { type ControlOperation, type DiskPlan, type GuestOperation, type Plan, SECTOR_BYTES } from './plan'
+import {
+  type BackingPlan,
+  type ControlOperation,
+  type DiskPlan,
+  type FormatPlan,
+  type GuestOperation,
+  type InitialExtent,
+  type Plan,
+  SECTOR_BYTES,
+} from './plan'
 
 /** Most bytes of a simulated disk: all of them are in memory. */
 const DISK_BYTES_MAX = 1 << 30
@@ -84,6 +93,15 @@ const alignment = powerOfTwo(1, ALIGNMENT_BYTES_MAX)
 const errorPolicy = oneOf('report', 'ignore', 'stop', 'enospc')
 const copyMode = oneOf('background', 'write-blocking')
 
+const extents = listOf(
+  record({
+    id: identifier,
+    offsetBytes: count,
+    lengthBytes: integer(1),
+    content: oneOf('data', 'zero', 'compressed', 'hole'),
+  }),
+)
+
 const diskShape = record({
   lengthBytes: integer(SECTOR_BYTES, DISK_BYTES_MAX),
   requestAlignmentBytes: alignment,
@@ -99,7 +117,28 @@ const diskShape = record({
   holesReadZero: flag,
   node: record({ discard: oneOf('ignore', 'unmap'), detectZeroes: oneOf('off', 'on', 'unmap'), readOnly: optional(flag) }),
   latency: record({ minNs: count, stepNs: count, steps: integer(1, 1 << 20) }),
-  initial: listOf(record({ id: identifier, offsetBytes: count, lengthBytes: integer(1), content: oneOf('data', 'zero') })),
+  initial: extents,
+  format: optional(
+    record({
+      kind: oneOf('qcow2'),
+      version: oneOf(2, 3),
+      clusterBytes: powerOfTwo(512, 1 << 21),
+      extendedL2: flag,
+      refcountBits: powerOfTwo(1, 64),
+      lazyRefcounts: flag,
+      discardNoUnref: flag,
+      preallocation: oneOf('off', 'metadata', 'falloc', 'full'),
+      dataFile: oneOf('none', 'external', 'raw'),
+      backing: optional(
+        record({
+          format: oneOf('raw', 'qcow2'),
+          lengthBytes: integer(SECTOR_BYTES, DISK_BYTES_MAX),
+          initial: extents,
+          isDetached: flag,
+        }),
+      ),
+    }),
+  ),
 })
 
 const guestShape = record({
@@ -145,7 +184,7 @@ const controlShape: Shape = (value, path) => {
 
 const planShape = record({
   format: oneOf('mirrorsim-plan'),
-  version: oneOf(1),
+  version: oneOf(1, 2),
   seed: text,
   profile: text,
   device: record({
@@ -201,6 +240,7 @@ function checkWhole(plan: Plan): void {
   const descriptors = device.indirect ? 1 : device.segmentsMax + 2
   demand(descriptors <= device.queueSize, 'plan.device.queueSize', `a request takes ${descriptors} descriptors`)
   for (const [index, operation] of guest.entries()) checkGuest(operation, plan, `plan.guest[${index}]`)
+  checkFormats(plan)
   checkIds(plan)
   const guestIds = new Set(guest.map(({ id }) => id))
   const controlIds = new Set(control.map(({ id }) => id))
@@ -216,7 +256,7 @@ function checkDisk(disk: DiskPlan, path: string): void {
   const { lengthBytes, requestAlignmentBytes, node } = disk
   const isMultiple = (bytes: number, unitBytes: number, name: string): void =>
     demand(bytes % unitBytes === 0, `${path}.${name}`, `not a multiple of ${unitBytes}`)
-  isMultiple(lengthBytes, Math.max(requestAlignmentBytes, SECTOR_BYTES), 'lengthBytes')
+  isMultiple(lengthBytes, disk.format === undefined ? Math.max(requestAlignmentBytes, SECTOR_BYTES) : SECTOR_BYTES, 'lengthBytes')
   isMultiple(disk.maxTransferBytes, requestAlignmentBytes, 'maxTransferBytes')
   isMultiple(disk.allocationUnitBytes, SECTOR_BYTES, 'allocationUnitBytes')
   isMultiple(disk.maxWriteZeroesBytes, Math.max(disk.writeZeroesAlignmentBytes, requestAlignmentBytes), 'maxWriteZeroesBytes')
@@ -225,12 +265,68 @@ function checkDisk(disk: DiskPlan, path: string): void {
     demand(disk[name] === 0 || disk[name] >= requestAlignmentBytes, `${path}.${name}`, 'less than requestAlignmentBytes')
   const contradicts = node.detectZeroes === 'unmap' && node.discard === 'ignore'
   demand(!contradicts, `${path}.node.detectZeroes`, 'unmap needs discard: unmap')
-  for (const [index, extent] of disk.initial.entries()) {
-    const at = `initial[${index}]`
-    isMultiple(extent.offsetBytes, SECTOR_BYTES, `${at}.offsetBytes`)
-    isMultiple(extent.lengthBytes, SECTOR_BYTES, `${at}.lengthBytes`)
-    demand(extent.offsetBytes + extent.lengthBytes <= lengthBytes, `${path}.${at}`, 'reaches beyond the end of the disk')
+  checkExtents(disk.initial, lengthBytes, `${path}.initial`)
+  if (disk.format === undefined) checkPlainExtents(disk.initial, `${path}.initial`)
+  else checkFormat(disk, disk.format, path)
+}
+
+function checkExtents(initial: readonly InitialExtent[], endBytes: number, path: string): void {
+  for (const [index, { offsetBytes, lengthBytes }] of initial.entries()) {
+    demand(offsetBytes % SECTOR_BYTES === 0, `${path}[${index}].offsetBytes`, `not a multiple of ${SECTOR_BYTES}`)
+    demand(lengthBytes % SECTOR_BYTES === 0, `${path}[${index}].lengthBytes`, `not a multiple of ${SECTOR_BYTES}`)
+    demand(offsetBytes + lengthBytes <= endBytes, `${path}[${index}]`, 'reaches beyond the end of the disk')
   }
+}
+
+function checkPlainExtents(initial: readonly InitialExtent[], path: string): void {
+  for (const [index, { content }] of initial.entries()) {
+    demand(content === 'data' || content === 'zero', `${path}[${index}].content`, `"${content}" needs an image`)
+  }
+}
+
+/** What the format itself forbids. */
+function checkFormat({ initial }: DiskPlan, format: FormatPlan, diskPath: string): void {
+  const path = `${diskPath}.format`
+  const { version, clusterBytes, extendedL2, refcountBits, lazyRefcounts, dataFile, preallocation, backing } = format
+  if (version === 2) {
+    demand(!extendedL2 && !lazyRefcounts && dataFile === 'none' && refcountBits === 16, path, 'has what version 2 does not know')
+    const hole = initial.findIndex(({ content }) => content === 'hole')
+    demand(hole < 0, `${diskPath}.initial[${hole}].content`, '"hole" needs version 3')
+  }
+  demand(!extendedL2 || clusterBytes >= 16384, `${path}.clusterBytes`, 'less than 16384 with extendedL2')
+  const compressed = dataFile === 'none' ? -1 : initial.findIndex(({ content }) => content === 'compressed')
+  demand(compressed < 0, `${diskPath}.initial[${compressed}].content`, '"compressed" goes into the image, and the data does not')
+  if (backing === undefined) return
+  demand(dataFile !== 'raw', `${path}.backing`, 'a raw data file shows what a guest sees, without anything below')
+  demand(preallocation === 'off' || extendedL2, `${path}.preallocation`, 'hides the backing image, except with extendedL2')
+  demand(backing.lengthBytes % SECTOR_BYTES === 0, `${path}.backing.lengthBytes`, `not a multiple of ${SECTOR_BYTES}`)
+  checkExtents(backing.initial, backing.lengthBytes, `${path}.backing.initial`)
+  if (backing.format === 'raw') checkPlainExtents(backing.initial, `${path}.backing.initial`)
+}
+
+/** What the formats of both disks, the mirror and the operator must agree on. */
+function checkFormats({ version, source, destination, mirror, control }: Plan): void {
+  const isOld = version === 1
+  demand(!isOld || (source.format ?? destination.format) === undefined, 'plan.version', 'formats came with version 2')
+  demand(
+    source.format?.backing?.isDetached !== true,
+    'plan.source.format.backing.isDetached',
+    'only a destination can do without',
+  )
+  const below = source.format?.backing
+  const backing = destination.format?.backing
+  if (mirror.sync === 'top' && below !== undefined) {
+    const isSame = backing !== undefined && sameImage(below, backing)
+    demand(isSame, 'plan.mirror.sync', 'top copies one layer: the destination needs the backing image of the source')
+    demand(destination.initial.length === 0, 'plan.destination.initial', 'would show where sync=top copies nothing')
+  }
+  if (backing?.isDetached !== true) return
+  const early = control.findIndex(({ kind }) => kind === 'complete')
+  demand(early < 0, `plan.control[${early}]`, 'would put the guest on a destination without its backing image')
+}
+
+function sameImage(left: BackingPlan, right: BackingPlan): boolean {
+  return JSON.stringify({ ...left, isDetached: false }) === JSON.stringify({ ...right, isDetached: false })
 }
 
 function checkGuest(operation: GuestOperation, plan: Plan, path: string): void {
@@ -254,6 +350,9 @@ function checkIds({ guest, control, faults, source, destination }: Plan): void {
     faults,
     'source.initial': source.initial,
     'destination.initial': destination.initial,
+    'source.format.backing.initial': source.format?.backing?.initial ?? [],
+    // An image that both disks share has the same content twice.
+    'destination.format.backing.initial': ownBelow(source, destination),
   }
   for (const [name, list] of Object.entries(lists)) {
     for (const [index, { id }] of list.entries()) {
@@ -261,4 +360,11 @@ function checkIds({ guest, control, faults, source, destination }: Plan): void {
       seen.add(id)
     }
   }
+}
+
+function ownBelow(source: DiskPlan, destination: DiskPlan): InitialExtent[] {
+  const below = source.format?.backing
+  const backing = destination.format?.backing
+  if (backing === undefined || (below !== undefined && sameImage(below, backing))) return []
+  return backing.initial
 }

@@ -9,17 +9,17 @@ import { assert, type Errno, type Label, makeLabel, OK } from '../impl/co'
 import { Attempts, type Decider, Site } from './decider'
 import type { DiskRequest } from './disk'
 import { type DiskPlan, SECTOR_BYTES } from './plan'
-import type { BufferPool } from './pool'
 import type { ProbeName } from './probes'
-import { DiskStore } from './store'
+import type { DiskStore } from './store'
 
 interface Change {
   readonly label: Label
-  readonly operation: 'write' | 'write-zeroes' | 'discard'
+  readonly operation: 'write' | 'write-zeroes' | 'discard' | 'truncate'
   readonly offsetBytes: number
   readonly lengthBytes: number
   readonly data: Uint8Array | null
   readonly mayUnmap: boolean
+  readonly newLengthBytes: number
 }
 
 /** What becomes of the changes of a whole disk, by decision. */
@@ -50,9 +50,10 @@ export class WriteCache {
   private readonly flushes = new Map<DiskRequest, number>()
   private readonly attempts = new Attempts()
 
-  constructor(store: DiskStore, plan: DiskPlan, pool: BufferPool) {
+  /** Whatever is in the store now is safe. */
+  constructor(store: DiskStore, plan: DiskPlan) {
     this.plan = plan
-    this.medium = new DiskStore(store.name, plan, pool)
+    this.medium = store.copy()
   }
 
   submitted(request: DiskRequest): void {
@@ -85,11 +86,13 @@ export class WriteCache {
     }
   }
 
-  private apply({ operation, data, offsetBytes, mayUnmap }: Change, startBytes: number, endBytes: number): void {
+  private apply(change: Change, startBytes: number, endBytes: number): void {
+    const { operation, data, offsetBytes, mayUnmap } = change
     const { medium } = this
     const plan = this.plan
     const lengthBytes = endBytes - startBytes
-    if (operation === 'write') medium.write(startBytes, data!.subarray(startBytes - offsetBytes, endBytes - offsetBytes))
+    if (operation === 'truncate') medium.resize(change.newLengthBytes)
+    else if (operation === 'write') medium.write(startBytes, data!.subarray(startBytes - offsetBytes, endBytes - offsetBytes))
     else if (operation === 'write-zeroes') {
       medium.writeZeroes(startBytes, lengthBytes, mayUnmap && plan.writeZeroes === 'unmapping')
     } else if (plan.discard !== 'none') medium.discard(startBytes, lengthBytes, plan.discard)
@@ -150,7 +153,7 @@ export class WriteCache {
 }
 
 function changeOf(request: DiskRequest, lengthBytes: number, operation: Change['operation']): Change {
-  const { label, offsetBytes, mayUnmap } = request
+  const { label, offsetBytes, mayUnmap, newLengthBytes } = request
   const data = operation === 'write' ? request.data!.slice(0, lengthBytes) : null
-  return { label, operation, offsetBytes, lengthBytes, data, mayUnmap }
+  return { label, operation, offsetBytes, lengthBytes, data, mayUnmap, newLengthBytes }
 }

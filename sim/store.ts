@@ -1,6 +1,6 @@
 /**
  * What lies on a simulated disk: bytes, and which units are allocated. `bytes` is always what a read returns, also in
- * holes. Requests change it in one step, when they complete.
+ * holes. Requests change it in one step, when they complete. The store of a file grows by what is written behind its end.
  *
  * What never may happen: a hole that is said to read zero and does not.
  */
@@ -14,16 +14,24 @@ export const GARBAGE_BYTE = 0xdb
 
 export class DiskStore implements DiskView {
   readonly name: DiskName
-  readonly lengthBytes: number
+  lengthBytes: number
   readonly allocationUnitBytes: number
-  readonly bytes: Uint8Array
-  readonly allocated: Uint8Array
+  bytes: Uint8Array
+  allocated: Uint8Array
   /** One byte per unit: 1 where a hole is sure to read zero. Means nothing for allocated units. */
-  private readonly holeIsZero: Uint8Array
+  private holeIsZero: Uint8Array
+  private readonly plan: DiskPlan
+  private readonly pool: BufferPool
+  /** Most bytes that a file may grow to; 0 for a disk, which never does. */
+  private readonly growthEndBytes: number
 
-  constructor(name: DiskName, plan: DiskPlan, pool: BufferPool) {
+  /** `growthEndBytes` above 0: a file. It takes its length and content from the plan like any other disk. */
+  constructor(name: DiskName, plan: DiskPlan, pool: BufferPool, growthEndBytes = 0) {
     const unitCount = Math.ceil(plan.lengthBytes / plan.allocationUnitBytes)
     this.name = name
+    this.plan = plan
+    this.pool = pool
+    this.growthEndBytes = growthEndBytes
     this.lengthBytes = plan.lengthBytes
     this.allocationUnitBytes = plan.allocationUnitBytes
     this.bytes = pool.take(plan.lengthBytes)
@@ -36,12 +44,52 @@ export class DiskStore implements DiskView {
     }
   }
 
+  /** Another store that holds the same. */
+  copy(): DiskStore {
+    const copy = new DiskStore(
+      this.name,
+      { ...this.plan, lengthBytes: this.lengthBytes, initial: [] },
+      this.pool,
+      this.growthEndBytes,
+    )
+    copy.bytes.set(this.bytes.subarray(0, this.lengthBytes))
+    copy.allocated.set(this.allocated.subarray(0, this.unitCount))
+    copy.holeIsZero.set(this.holeIsZero.subarray(0, this.unitCount))
+    return copy
+  }
+
+  get canGrow(): boolean {
+    return this.growthEndBytes > 0
+  }
+
+  /** What is gained is a hole that reads zero, and what is lost is gone. Throws for a disk, and for a file that runs wild. */
+  resize(lengthBytes: number): void {
+    if (lengthBytes > this.growthEndBytes) throw new Error(`the file of the ${this.name} grows to ${lengthBytes} bytes`)
+    const unitCount = Math.ceil(lengthBytes / this.allocationUnitBytes)
+    if (lengthBytes > this.bytes.length) {
+      const capacityBytes = Math.max(lengthBytes, 2 * this.bytes.length)
+      this.bytes = moved(this.bytes, this.pool.take(capacityBytes))
+      const capacity = Math.ceil(capacityBytes / this.allocationUnitBytes)
+      this.allocated = moved(this.allocated, this.pool.take(capacity))
+      this.holeIsZero = moved(this.holeIsZero, this.pool.take(capacity).fill(1))
+    } else if (lengthBytes < this.lengthBytes) {
+      this.bytes.fill(0, lengthBytes, this.lengthBytes)
+      this.allocated.fill(0, unitCount)
+      this.holeIsZero.fill(1, unitCount)
+    }
+    this.lengthBytes = lengthBytes
+  }
+
+  private get unitCount(): number {
+    return Math.ceil(this.lengthBytes / this.allocationUnitBytes)
+  }
+
   get allocatedBytes(): number {
-    const { allocated, allocationUnitBytes } = this
+    const { allocated, allocationUnitBytes, unitCount } = this
     let units = 0
-    for (let unit = 0; unit < allocated.length; unit++) units += allocated[unit]!
-    const missingBytes = allocated.length * allocationUnitBytes - this.lengthBytes
-    return units * allocationUnitBytes - (allocated[allocated.length - 1] === 1 ? missingBytes : 0)
+    for (let unit = 0; unit < unitCount; unit++) units += allocated[unit]!
+    const missingBytes = unitCount * allocationUnitBytes - this.lengthBytes
+    return units * allocationUnitBytes - (allocated[unitCount - 1] === 1 ? missingBytes : 0)
   }
 
   /** End of a unit; the last one may be short. */
@@ -57,7 +105,7 @@ export class DiskStore implements DiskView {
   }
   /** One after the last unit that ends at or before `endBytes`. */
   private unitUntil(endBytes: number): number {
-    return endBytes >= this.lengthBytes ? this.allocated.length : this.unitOf(endBytes)
+    return endBytes >= this.lengthBytes ? this.unitCount : this.unitOf(endBytes)
   }
 
   private allocate(offsetBytes: number, endBytes: number): void {
@@ -66,12 +114,13 @@ export class DiskStore implements DiskView {
 
   /** What lies beyond the end reads zero. */
   read(offsetBytes: number, buffer: Uint8Array): void {
-    const inside = this.bytes.subarray(offsetBytes, offsetBytes + buffer.length)
+    const inside = this.bytes.subarray(offsetBytes, Math.min(offsetBytes + buffer.length, this.lengthBytes))
     buffer.set(inside)
     if (inside.length < buffer.length) buffer.fill(0, inside.length)
   }
 
   write(offsetBytes: number, data: Uint8Array): void {
+    if (this.growthEndBytes > 0 && offsetBytes + data.length > this.lengthBytes) this.resize(offsetBytes + data.length)
     const lengthBytes = Math.min(data.length, this.lengthBytes - offsetBytes)
     if (lengthBytes <= 0) return
     this.bytes.set(lengthBytes === data.length ? data : data.subarray(0, lengthBytes), offsetBytes)
@@ -80,6 +129,7 @@ export class DiskStore implements DiskView {
 
   /** Zeroes a range. Units inside it lose their space if `deallocates`; the others get it if they have to hold anything. */
   writeZeroes(offsetBytes: number, lengthBytes: number, deallocates: boolean): void {
+    if (this.growthEndBytes > 0 && offsetBytes + lengthBytes > this.lengthBytes) this.resize(offsetBytes + lengthBytes)
     const endBytes = Math.min(offsetBytes + lengthBytes, this.lengthBytes)
     if (endBytes <= offsetBytes) return
     this.bytes.fill(0, offsetBytes, endBytes)
@@ -136,4 +186,9 @@ export class DiskStore implements DiskView {
     }
     return Math.min(unit * this.allocationUnitBytes, endBytes)
   }
+}
+
+function moved(from: Uint8Array, into: Uint8Array): Uint8Array {
+  into.set(from)
+  return into
 }

@@ -3,7 +3,7 @@ import { BlockBackend, BlockGraph, Permission } from '../impl/block'
 import { type Co, type Errno, Kernel, makeLabel } from '../impl/co'
 import { VirtualClockwork } from './clockwork'
 import { type Decider, dullDecider } from './decider'
-import { type DiskRequest, type DiskWatcher, SimDisk } from './disk'
+import { type DiskWatcher, SimDisk, type WatchedRequest } from './disk'
 import { Faults } from './faults'
 import type { DiskPlan, FaultPlan, GuestOperation, Plan } from './plan'
 import { BufferPool } from './pool'
@@ -99,7 +99,7 @@ export interface DiskBench {
 export function diskBench(changes: Partial<DiskPlan> = {}, faults: FaultPlan[] = [], decider: Decider = dullDecider): DiskBench {
   const plan = { ...PLAIN_DISK, ...changes }
   const log: string[] = []
-  const name = ({ operation: kind, offsetBytes, lengthBytes }: DiskRequest): string => `${kind} ${offsetBytes}+${lengthBytes}`
+  const name = ({ operation: kind, offsetBytes, lengthBytes }: WatchedRequest): string => `${kind} ${offsetBytes}+${lengthBytes}`
   const watcher: DiskWatcher = {
     diskSubmitted: (request) => log.push(name(request)),
     diskCompleted: (request, errno: Errno) => log.push(`${name(request)} = ${errno}`),

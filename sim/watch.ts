@@ -6,7 +6,7 @@
  */
 import { AssertionFailure, type Errno, type Kernel, OK, strerror } from '../impl/co'
 import type { JobEvent } from '../impl/jobs'
-import type { DiskRequest, DiskWatcher } from './disk'
+import type { DiskWatcher, WatchedRequest } from './disk'
 import type { GuestHooks, GuestRequest } from './guest/driver'
 import type { Checker, CheckerFactory, SurvivingImages, WorldView } from './observer'
 import type { ProbeName } from './probes'
@@ -133,7 +133,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     this.found({ class: 'crash', key: `crash/${key}`, text, details: stackOf(error) })
   }
 
-  diskSubmitted(request: DiskRequest): void {
+  diskSubmitted(request: WatchedRequest): void {
     const { trace } = this
     const { operation, offsetBytes, lengthBytes, data } = request
     this.diskInFlight++
@@ -148,7 +148,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     this.tell(this.hooks.diskSubmitted, request.disk, request, undefined)
   }
 
-  diskCompleted(request: DiskRequest, errno: Errno): void {
+  diskCompleted(request: WatchedRequest, errno: Errno): void {
     const { trace } = this
     const { data, operation, offsetBytes, lengthBytes } = request
     this.diskInFlight--

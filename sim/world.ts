@@ -12,13 +12,15 @@ import { GuestMemory, VirtioBlk, VirtioMmio } from '../impl/virtio'
 import { VirtualClockwork } from './clockwork'
 import { type Controlled, Operator } from './control'
 import { type Decider, seededDecider } from './decider'
-import { SimDisk } from './disk'
+import { type DiskWatcher, SimDisk } from './disk'
 import { Faults } from './faults'
-import { readAfresh } from './fresh_open'
+import { seenPlan } from './formats'
+import { makeImage, readAfresh, readImageAfresh } from './fresh_open'
 import { GuestDriver, type GuestRequest } from './guest/driver'
+import { emptyStores, type ImageStores, ImageView, type OpenedImage, openImageNodes, openWatched } from './image'
 import { GuestLanes } from './lanes'
 import type { CheckerFactory, MirrorView, WorldView } from './observer'
-import type { DiskName, DiskPlan, Plan } from './plan'
+import type { DiskName, DiskPlan, FormatPlan, Plan } from './plan'
 import { BufferPool } from './pool'
 import { WriteCache } from './power'
 import { DiskStore } from './store'
@@ -57,14 +59,16 @@ export function runWorld(plan: Plan, options: WorldOptions = {}): WorldResult {
 const JOB_ID = 'mirror'
 const IRQ = makeLabel('irq')
 const TEARDOWN = makeLabel('teardown')
+const SETUP = makeLabel('setup')
 const RAM_BASE_ADDRESS = 0x8000_0000
 /** Lines of a liveness failure that tell who waits for what. */
 const WAITS_MAX = 24
 
 class World implements Watched, Controlled {
+  /** As checkers see it. */
   readonly plan: Plan
-  readonly source: DiskStore
-  readonly destination: DiskStore
+  readonly source: DiskStore | ImageView
+  readonly destination: DiskStore | ImageView
   readonly kernel: Kernel
   job: MirrorJob | null = null
   isGuestDone = false
@@ -77,6 +81,9 @@ class World implements Watched, Controlled {
   private readonly graph: BlockGraph
   private readonly sourceNode: BlockNode
   private readonly destinationNode: BlockNode
+  /** As the world was asked for. */
+  private readonly wanted: Plan
+  private readonly images = new Map<DiskName, { stores: ImageStores; opened: OpenedImage }>()
   private readonly backend: BlockBackend
   private readonly jobs: JobManager
   private readonly driver: GuestDriver
@@ -85,13 +92,14 @@ class World implements Watched, Controlled {
   private outcome: 'none' | 'completed' | 'cancelled-after-ready' | 'cancelled' | 'failed' = 'none'
   private refusal: string | null = null
   private readonly decider: Decider
-  /** Of the source and of the destination; none in worlds without a power cut. */
-  private readonly caches: WriteCache[] = []
+  /** None in worlds without a power cut. */
+  private readonly caches = new Map<DiskStore, WriteCache>()
   private isPowerOff = false
 
   constructor(plan: Plan, options: WorldOptions, pool: BufferPool, trace: Trace) {
     const decider = options.decider ?? seededDecider(plan.seed)
-    this.plan = plan
+    this.wanted = plan
+    this.plan = seenPlan(plan)
     this.decider = decider
     this.options = options
     this.pool = pool
@@ -99,12 +107,14 @@ class World implements Watched, Controlled {
     this.clockwork = new VirtualClockwork(decider)
     this.kernel = new Kernel(this.clockwork)
     this.watch = new Watch(this, trace)
-    this.source = new DiskStore('source', plan.source, pool)
-    this.destination = new DiskStore('destination', plan.destination, pool)
     this.faults = { source: new Faults(plan.faults, 'source'), destination: new Faults(plan.faults, 'destination') }
     this.graph = new BlockGraph(this.kernel)
-    this.sourceNode = this.addDisk(this.source, plan.source, decider)
-    this.destinationNode = this.addDisk(this.destination, plan.destination, decider)
+    const source = this.addDisk('source')
+    const destination = this.addDisk('destination')
+    this.source = source.view
+    this.destination = destination.view
+    this.sourceNode = source.node
+    this.destinationNode = destination.node
     this.backend = new BlockBackend(this.graph, 'drive0')
     const permission = Permission.ConsistentRead | (plan.source.node.readOnly === true ? 0 : Permission.Write)
     this.backend.attach(this.sourceNode, permission, Permission.All)
@@ -115,14 +125,66 @@ class World implements Watched, Controlled {
     this.watch.engage(options.checkers ?? [])
   }
 
-  private addDisk(store: DiskStore, plan: DiskPlan, decider: Decider): BlockNode {
-    const { name } = store
-    const driver = new SimDisk(store, plan, decider, this.faults[name], this.watch)
-    if (this.plan.control.some(({ kind }) => kind === 'power-cut')) {
-      driver.cache = new WriteCache(store, plan, this.pool)
-      this.caches.push(driver.cache)
+  private addDisk(name: DiskName): { view: DiskStore | ImageView; node: BlockNode } {
+    const plan = this.wanted[name]
+    if (plan.format !== undefined) return this.addImage(name, plan, plan.format)
+    const view = new DiskStore(name, plan, this.pool)
+    const disk = new SimDisk(view, plan, this.decider, this.faults[name], this.watch)
+    this.addCache(disk, plan)
+    return { view, node: this.graph.addNode({ name, driver: disk, options: plan.node }) }
+  }
+
+  /** The image is made before the world and opened at its beginning, both in no time; then its disks are as the plan says. */
+  private addImage(name: DiskName, plan: DiskPlan, format: FormatPlan): { view: ImageView; node: BlockNode } {
+    const { graph, pool, watch } = this
+    const stores = emptyStores(name, plan, format, pool)
+    makeImage(stores, plan, format)
+    const view = new ImageView(name, plan, format, stores, pool)
+    const disks: SimDisk[] = []
+    const makeDisk = (store: DiskStore): SimDisk => {
+      const disk = new SimDisk(store, plan, null, null, null)
+      disks.push(disk)
+      return disk
     }
-    return this.graph.addNode({ name, driver, options: plan.node })
+    const isAttached = format.backing?.isDetached !== true
+    const open = openImageNodes(
+      graph,
+      name,
+      stores,
+      format,
+      plan.node,
+      makeDisk,
+      (file, options) => openWatched(file, options, view, watch),
+      isAttached,
+    )
+    const opened = this.runAtOnce(open)
+    this.runAtOnce(view.show(opened.driver))
+    // Who watches the image needs not see what its driver does to the file.
+    const silent: DiskWatcher = { diskSubmitted() {}, diskCompleted() {}, hit: (probe) => watch.hit(probe) }
+    for (const disk of disks) {
+      disk.engage(this.decider, this.faults[name], silent)
+      if (disk.store !== stores.backing) this.addCache(disk, plan)
+    }
+    this.images.set(name, { stores, opened })
+    return { view, node: opened.node }
+  }
+
+  private addCache(disk: SimDisk, plan: DiskPlan): void {
+    if (!this.plan.control.some(({ kind }) => kind === 'power-cut')) return
+    disk.cache = new WriteCache(disk.store, plan)
+    this.caches.set(disk.store, disk.cache)
+  }
+
+  /** Before anything else happens in the world. Throws what the coroutine throws. */
+  private runAtOnce<T>(body: Co<T>): T {
+    const { kernel, clockwork } = this
+    const results: T[] = []
+    kernel.spawn(keepResult(body, results), SETUP)
+    while (clockwork.nextNs() !== Infinity) {
+      clockwork.step(kernel, clockwork.nextNs())
+      if (kernel.failure !== null) throw kernel.failure.error
+    }
+    return results[0]!
   }
 
   private addDevice(): GuestDriver {
@@ -220,8 +282,8 @@ class World implements Watched, Controlled {
     if (this.watch.failure === null && this.kernel.live.size > 0) this.checkRest()
     if (this.watch.failure !== null) return
     this.watch.atEnd({
-      source: readAfresh(this.source, this.plan.source, this.pool),
-      destination: readAfresh(this.destination, this.plan.destination, this.pool),
+      source: this.readDisk('source'),
+      destination: this.readDisk('destination'),
       jobCompleted: this.outcome === 'completed',
       jobCancelledAfterReady: this.outcome === 'cancelled-after-ready',
     })
@@ -232,17 +294,39 @@ class World implements Watched, Controlled {
     if (this.outcome === 'completed') this.watch.hit('power/cut-after-completed')
     else if (this.job !== null && this.outcome === 'none') this.watch.hit('power/cut-in-job')
     this.kernel.destroy()
-    const [source, destination] = this.caches.map((cache) => {
-      cache.cut(this.decider, (probe) => this.watch.hit(probe))
-      return readAfresh(cache.medium, this.plan[cache.medium.name], this.pool)
-    })
-    this.watch.powerCut({ source: source!, destination: destination! })
+    for (const cache of this.caches.values()) cache.cut(this.decider, (probe) => this.watch.hit(probe))
+    this.watch.powerCut({ source: this.readDisk('source'), destination: this.readDisk('destination') })
+  }
+
+  /** What is on a disk, as somebody finds it: on its medium after a power cut, in the store otherwise. */
+  private readDisk(name: DiskName): Uint8Array {
+    const plan = this.wanted[name]
+    const image = this.images.get(name)
+    if (image === undefined || plan.format === undefined) {
+      const store = this[name] as DiskStore
+      return readAfresh(this.isPowerOff ? this.mediumOf(store) : store, plan, this.pool)
+    }
+    const { file, dataFile, backing } = image.stores
+    const stores = this.isPowerOff
+      ? { file: this.mediumOf(file), dataFile: dataFile === null ? null : this.mediumOf(dataFile), backing }
+      : image.stores
+    return readImageAfresh(stores, plan, plan.format, this.pool)
+  }
+
+  private mediumOf(store: DiskStore): DiskStore {
+    return this.caches.get(store)!.medium
   }
 
   private *tearDown(): Co<void> {
     this.backend.dispose()
-    yield* this.graph.removeNode(this.sourceNode)
-    yield* this.graph.removeNode(this.destinationNode)
+    for (const [name, node] of [
+      ['source', this.sourceNode],
+      ['destination', this.destinationNode],
+    ] as const) {
+      const image = this.images.get(name)
+      if (image === undefined) yield* this.graph.removeNode(node)
+      else yield* image.opened.close()
+    }
   }
 
   // ------------------------------------------------------------------------------------------------ what the operator does
@@ -258,6 +342,7 @@ class World implements Watched, Controlled {
     try {
       yield* startMirror(this.graph, this.jobs, {
         ...mirror,
+        targetHasDetachedBacking: this.wanted.destination.format?.backing?.isDetached ?? false,
         jobId: JOB_ID,
         source: this.sourceNode,
         target: this.destinationNode,
@@ -371,6 +456,11 @@ class World implements Watched, Controlled {
       },
     }
   }
+}
+
+// Not inside the world, which it would keep in memory.
+function* keepResult<T>(body: Co<T>, results: T[]): Co<void> {
+  results.push(yield* body)
 }
 
 /** The world itself could not be built, or broke down outside of what it tests. */

@@ -6,6 +6,7 @@ import type { Plan } from '../../sim/plan'
 import { Choices } from './choices'
 import { drawControl } from './control'
 import { drawFaults } from './faults'
+import { withFormats } from './formats'
 import { drawGeometry, drawMirror } from './geometry'
 import { drawGuest } from './guest'
 import { drawImage } from './images'
@@ -36,9 +37,9 @@ export function planOfSeed(seed: string, profileName: ProfileName): Plan {
   const mirror = drawMirror(part('mirror'), geometry)
   const guest = drawGuest(part('guest'), geometry, profile)
   const control = drawControl(part('control'), geometry, profile, guest)
-  return {
+  const plan: Plan = {
     format: 'mirrorsim-plan',
-    version: 1,
+    version: 2,
     seed,
     profile: `${profileName}/${style}`,
     device,
@@ -50,4 +51,5 @@ export function planOfSeed(seed: string, profileName: ProfileName): Plan {
     faults: drawFaults(part('faults'), geometry, profile),
     bounds: { eventsMax: EVENTS_MAX, timeMaxNs: TIME_MAX_NS },
   }
+  return withFormats(part('formats'), plan, geometry, profile)
 }

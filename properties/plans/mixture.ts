@@ -3,7 +3,15 @@
  * is a share of its table's sum. To see more of a feature, raise its number: nothing else has to change, and the
  * distribution test tells what the change did to the rest.
  */
-import type { ControlOperation, DiskOperation, DiskPlan, ErrorPolicy, GuestOperationKind, MirrorPlan } from '../../sim/plan'
+import type {
+  ControlOperation,
+  DiskOperation,
+  DiskPlan,
+  ErrorPolicy,
+  FormatPlan,
+  GuestOperationKind,
+  MirrorPlan,
+} from '../../sim/plan'
 import type { Style, Table } from './choices'
 
 const KiB = 1024
@@ -34,6 +42,8 @@ export interface Profile {
   readonly faultyPercent: number
   /** Share of the worlds that end by a power cut, in percent. */
   readonly powerCutPercent: number
+  /** Share of the worlds with an image on one disk or on both, in percent. */
+  readonly formatPercent: number
 }
 
 const GRANULARITY: Table<number> = [
@@ -83,12 +93,14 @@ const DEFAULT: Profile = {
   controlOperations: CONTROL_COUNT,
   faultyPercent: 12,
   powerCutPercent: 5,
+  formatPercent: 0,
 }
 
 export const PROFILES = {
   default: DEFAULT,
   faults: { ...DEFAULT, about: 'disk errors in every world, under all error policies', faultyPercent: 100 },
   power: { ...DEFAULT, about: 'the power goes off in every world', faultyPercent: 15, powerCutPercent: 100 },
+  formats: { ...DEFAULT, about: 'images in files: every option of creation, with and without images below', formatPercent: 100 },
   quiet: {
     ...DEFAULT,
     about: 'no guest: images are mirrored as they lie there',
@@ -119,6 +131,7 @@ export const PROFILES = {
     ],
     faultyPercent: 12,
     powerCutPercent: 5,
+    formatPercent: 0,
   },
 } as const satisfies Record<string, Profile>
 
@@ -237,6 +250,72 @@ export const DESTINATION_IMAGE: Table<ImageShape> = [
 
 /** Share of zero extents (allocated, reading zero) in scattered images, in percent. */
 export const ZERO_EXTENT_PERCENT = 25
+
+// -------------------------------------------------------------------------------------------------------------- formats
+
+export const FORMAT_AT: Table<'source' | 'destination' | 'both'> = [
+  ['source', 20, 20],
+  ['destination', 35, 30],
+  ['both', 45, 50],
+]
+
+export const VERSION_2_PERCENT = 15
+export const CLUSTER: Table<number> = [
+  [512, 12, 20],
+  [1 * KiB, 6, 0],
+  [2 * KiB, 8, 0],
+  [4 * KiB, 24, 10],
+  [8 * KiB, 8, 0],
+  [16 * KiB, 16, 20],
+  [32 * KiB, 8, 0],
+  [64 * KiB, 16, 25],
+  [256 * KiB, 2, 10],
+  [2 * MiB, 0, 15],
+]
+export const EXTENDED_L2_PERCENT = 40
+export const REFCOUNT_BITS: Table<number> = [
+  [16, 55, 10],
+  [1, 9, 30],
+  [2, 6, 10],
+  [4, 6, 10],
+  [8, 8, 10],
+  [32, 8, 10],
+  [64, 8, 20],
+]
+export const LAZY_REFCOUNTS_PERCENT = 20
+export const DISCARD_NO_UNREF_PERCENT = 15
+export const PREALLOCATION: Table<FormatPlan['preallocation']> = [
+  ['off', 70, 60],
+  ['metadata', 14, 20],
+  ['falloc', 8, 10],
+  ['full', 8, 10],
+]
+export const DATA_FILE: Table<FormatPlan['dataFile']> = [
+  ['none', 76, 60],
+  ['external', 12, 20],
+  ['raw', 12, 20],
+]
+export const BACKING_PERCENT = 40
+/** Among destinations with an image below. */
+export const DETACHED_PERCENT = 35
+/** Length of the image below, as a share of the disk. */
+export const BACKING_LENGTH: Table<readonly [numerator: number, denominator: number]> = [
+  [[1, 1], 50, 20],
+  [[1, 2], 20, 20],
+  [[1, 20], 5, 20],
+  [[3, 2], 15, 20],
+  [[4, 1], 10, 20],
+]
+export const COMPRESSED_PERCENT = 15
+/** How often the granularity is drawn without regard for clusters and the disk. */
+export const FORMAT_GRANULARITY_PERCENT = 20
+export const FORMAT_GRANULARITY: Table<number> = [
+  [0, 40, 20],
+  [512, 10, 20],
+  [256 * KiB, 20, 10],
+  [1 * MiB, 20, 10],
+  [64 * MiB, 10, 40],
+]
 
 // --------------------------------------------------------------------------------------------------------------- mirror
 

@@ -1,0 +1,80 @@
+/**
+ * Draws images for the disks of a plan: options of creation, what lies below, and what of the first content is compressed or
+ * masks the image below. Only what an image can be made with is drawn.
+ */
+import { type BackingPlan, type DiskPlan, type FormatPlan, type InitialExtent, type Plan, SECTOR_BYTES } from '../../sim/plan'
+import type { Choices } from './choices'
+import type { Geometry } from './geometry'
+import { drawImage } from './images'
+import * as mixture from './mixture'
+
+/** Gives the plan's disks formats, or leaves them as they are. The first content of both has been drawn. */
+export function withFormats(choices: Choices, plan: Plan, geometry: Geometry, profile: mixture.Profile): Plan {
+  if (!choices.chance(profile.formatPercent)) return plan
+  const where = choices.pick(mixture.FORMAT_AT)
+  const source = where === 'destination' ? plan.source : drawFormat(choices, plan.source, geometry, 'sb')
+  let destination = where === 'source' ? plan.destination : drawFormat(choices, plan.destination, geometry, 'db')
+  let { sync, targetIsZero, granularityBytes } = plan.mirror
+  const below = source.format?.backing
+  if (below !== undefined && sync === 'top') {
+    const format = destination.format
+    // The copy of one layer needs the others below it; only then are they told apart.
+    if (format === undefined || format.dataFile === 'raw' || (format.preallocation !== 'off' && !format.extendedL2)) sync = 'full'
+    else {
+      const backing: BackingPlan = { ...below, isDetached: choices.chance(mixture.DETACHED_PERCENT) }
+      destination = { ...destination, initial: [], format: { ...format, backing } }
+    }
+  }
+  const backing = destination.format?.backing
+  if (backing !== undefined) targetIsZero = false
+  if (choices.chance(mixture.FORMAT_GRANULARITY_PERCENT)) granularityBytes = choices.pick(mixture.FORMAT_GRANULARITY)
+  const control = backing?.isDetached === true ? plan.control.filter(({ kind }) => kind !== 'complete') : plan.control
+  const kept = new Set(control.map(({ id }) => id))
+  return {
+    ...plan,
+    source,
+    destination,
+    mirror: { ...plan.mirror, sync, targetIsZero, granularityBytes },
+    control: control.filter(({ when: { on } }) => typeof on === 'string' || !('controlDone' in on) || kept.has(on.controlDone)),
+  }
+}
+
+function drawFormat(choices: Choices, disk: DiskPlan, geometry: Geometry, prefix: string): DiskPlan {
+  const version = choices.chance(mixture.VERSION_2_PERCENT) ? 2 : 3
+  const clusterBytes = choices.pick(mixture.CLUSTER)
+  const isNew = version === 3
+  const format: FormatPlan = {
+    kind: 'qcow2',
+    version,
+    clusterBytes,
+    extendedL2: isNew && clusterBytes >= 32 * SECTOR_BYTES && choices.chance(mixture.EXTENDED_L2_PERCENT),
+    refcountBits: isNew ? choices.pick(mixture.REFCOUNT_BITS) : 16,
+    lazyRefcounts: isNew && choices.chance(mixture.LAZY_REFCOUNTS_PERCENT),
+    discardNoUnref: isNew && choices.chance(mixture.DISCARD_NO_UNREF_PERCENT),
+    preallocation: choices.pick(mixture.PREALLOCATION),
+    dataFile: isNew ? choices.pick(mixture.DATA_FILE) : 'none',
+  }
+  const mayHaveBacking = format.dataFile !== 'raw' && (format.preallocation === 'off' || format.extendedL2)
+  if (mayHaveBacking && choices.chance(mixture.BACKING_PERCENT)) {
+    format.backing = drawBacking(choices, geometry, prefix, prefix === 'db' && choices.chance(mixture.DETACHED_PERCENT))
+  }
+  const initial = disk.initial.map((extent) => drawContent(choices, extent, format))
+  return { ...disk, format, initial }
+}
+
+function drawBacking(choices: Choices, geometry: Geometry, prefix: string, isDetached: boolean): BackingPlan {
+  const [numerator, denominator] = choices.pick(mixture.BACKING_LENGTH)
+  const unitBytes = 8 * SECTOR_BYTES
+  const lengthBytes = Math.max(1, Math.floor((geometry.lengthBytes * numerator) / denominator / unitBytes)) * unitBytes
+  const chunkCount = Math.ceil(lengthBytes / geometry.granularityBytes)
+  const initial = drawImage(choices, { ...geometry, lengthBytes, chunkCount }, choices.pick(mixture.SOURCE_IMAGE), prefix)
+  return { format: choices.chance(50) ? 'raw' : 'qcow2', lengthBytes, initial, isDetached }
+}
+
+/** Data may be compressed, and zeroes may be holes. */
+function drawContent(choices: Choices, extent: InitialExtent, format: FormatPlan): InitialExtent {
+  if (extent.content === 'data' && format.dataFile === 'none' && choices.chance(mixture.COMPRESSED_PERCENT)) {
+    return { ...extent, content: 'compressed' }
+  }
+  return extent.content === 'zero' && format.version === 3 && choices.chance(50) ? { ...extent, content: 'hole' } : extent
+}

@@ -1,0 +1,456 @@
+/**
+ * Images in files of the world: how they come into being before it, how they are opened in it and afterwards, and what a
+ * guest would see of them at any moment.
+ *
+ * The view asks the driver where things lie, which it knows at once, and takes the bytes from where they are; it does no
+ * I/O and believes nothing that was written. What a request has touched is looked at when it ends: until then a guest may
+ * see either.
+ */
+import {
+  BlockBackend,
+  type BlockGraph,
+  type BlockNode,
+  type BlockStatus,
+  type NodeOptions,
+  Permission,
+  RequestFlag,
+  type StatusMode,
+} from '../impl/block'
+import { PORTABLE_CODECS } from '../impl/block/codec_portable'
+import { createQcow2, openQcow2, Qcow2Driver } from '../impl/block/drivers/qcow2'
+import { ClusterType } from '../impl/block/drivers/qcow2/layout'
+import { findRun, peekRun, Run } from '../impl/block/drivers/qcow2/mapping'
+import { openImage } from '../impl/block/drivers/qcow2/open'
+import { assert, type Co, ENOTSUP, type Errno, type Kernel, type Label, OK } from '../impl/co'
+import { stampSectors, writerOf, ZERO_WRITER } from '../model/stamp'
+import type { DiskWatcher, SimDisk, WatchedRequest } from './disk'
+import type { DiskView } from './observer'
+import {
+  type BackingPlan,
+  type DiskName,
+  type DiskOperation,
+  type DiskPlan,
+  type FormatPlan,
+  type InitialExtent,
+  SECTOR_BYTES,
+} from './plan'
+import type { BufferPool } from './pool'
+import { DiskStore } from './store'
+
+/** Bytes of clusters that an image takes beside its data: header, tables and their blocks, with room for leaks. */
+const OVERHEAD_CLUSTERS = 64
+const SLACK_BYTES = 4 * 1024 * 1024
+
+/** Where an image lies. */
+export interface ImageStores {
+  readonly file: DiskStore
+  readonly dataFile: DiskStore | null
+  /** Disk or file of the image below. */
+  readonly backing: DiskStore | null
+}
+
+/** How the disks under an image are made: at once and without faults, or as the plan says. */
+export type MakeDisk = (store: DiskStore) => SimDisk
+
+export function emptyStores(name: DiskName, plan: DiskPlan, format: FormatPlan, pool: BufferPool): ImageStores {
+  const emptyPlan = { ...plan, lengthBytes: 0, initial: [] }
+  const endBytes = 3 * plan.lengthBytes + OVERHEAD_CLUSTERS * format.clusterBytes + SLACK_BYTES
+  const { backing } = format
+  return {
+    file: new DiskStore(name, emptyPlan, pool, endBytes),
+    dataFile: format.dataFile === 'none' ? null : new DiskStore(name, emptyPlan, pool, endBytes),
+    backing: backing === undefined ? null : backingStore(name, plan, backing, pool, endBytes + 3 * backing.lengthBytes),
+  }
+}
+
+function backingStore(name: DiskName, plan: DiskPlan, backing: BackingPlan, pool: BufferPool, endBytes: number): DiskStore {
+  const { lengthBytes, initial, format } = backing
+  if (format === 'qcow2') return new DiskStore(name, { ...plan, lengthBytes: 0, initial: [] }, pool, endBytes)
+  return new DiskStore(name, { ...plan, lengthBytes, initial }, pool)
+}
+
+// --------------------------------------------------------------------------------------------------- making and opening
+
+/** Creates the image with its backing image, and puts what is there at first into both. The graph is left empty. */
+export function* createImage(
+  graph: BlockGraph,
+  plan: DiskPlan,
+  format: FormatPlan,
+  stores: ImageStores,
+  make: MakeDisk,
+): Co<void> {
+  const { backing } = format
+  if (backing?.format === 'qcow2') yield* createBacking(graph, backing, stores.backing!, make)
+  const file = graph.addNode({ name: 'new-file', driver: make(stores.file) })
+  const dataFile = stores.dataFile === null ? null : graph.addNode({ name: 'new-data', driver: make(stores.dataFile) })
+  const { version, clusterBytes, refcountBits, lazyRefcounts, extendedL2, preallocation } = format
+  yield* createQcow2(file, {
+    sizeBytes: plan.lengthBytes,
+    version,
+    clusterBytes,
+    refcountBits,
+    lazyRefcounts,
+    extendedL2,
+    preallocation,
+    ...(backing === undefined ? {} : { backingName: 'backing', backingFormat: backing.format }),
+    ...(dataFile === null ? {} : { dataFile, dataFileName: 'data', dataFileRaw: format.dataFile === 'raw' }),
+  })
+  yield* graph.removeNode(file)
+  if (dataFile !== null) yield* graph.removeNode(dataFile)
+  yield* fillImage(graph, stores, format, plan.initial, make)
+}
+
+function* createBacking(graph: BlockGraph, backing: BackingPlan, store: DiskStore, make: MakeDisk): Co<void> {
+  const file = graph.addNode({ name: 'new-backing', driver: make(store) })
+  yield* createQcow2(file, { sizeBytes: backing.lengthBytes })
+  yield* graph.removeNode(file)
+  yield* fillImage(graph, { file: store, dataFile: null, backing: null }, null, backing.initial, make)
+}
+
+function* fillImage(
+  graph: BlockGraph,
+  stores: ImageStores,
+  format: FormatPlan | null,
+  initial: readonly InitialExtent[],
+  make: MakeDisk,
+): Co<void> {
+  if (initial.length === 0) return
+  const opened = yield* openImageNodes(graph, 'new', stores, format, { readOnly: false, discard: 'unmap' }, make, plainDriver)
+  const backend = new BlockBackend(graph, 'filler')
+  backend.attach(opened.node, Permission.ConsistentRead | Permission.Write, Permission.All)
+  for (const extent of initial) must(yield* fill(backend, opened.driver, extent), 'filled')
+  must(yield* backend.flush(), 'flushed')
+  backend.dispose()
+  yield* opened.close()
+}
+
+function* fill(backend: BlockBackend, driver: Qcow2Driver, { id, offsetBytes, lengthBytes, content }: InitialExtent): Co<Errno> {
+  if (content === 'hole') return yield* backend.pwriteZeroes(offsetBytes, lengthBytes, RequestFlag.MayUnmap)
+  const data = new Uint8Array(lengthBytes)
+  const writer = content === 'zero' ? ZERO_WRITER : writerOf(id)
+  stampSectors(data, 0, writer, offsetBytes / SECTOR_BYTES, lengthBytes / SECTOR_BYTES)
+  const errno = yield* backend.pwrite(offsetBytes, data)
+  if (errno !== OK || content !== 'compressed') return errno
+  const { clusterBytes } = driver.info()
+  const endBytes = offsetBytes + lengthBytes
+  const { lengthBytes: diskBytes } = driver.node
+  for (let at = Math.ceil(offsetBytes / clusterBytes) * clusterBytes; at < endBytes; at += clusterBytes) {
+    const stopBytes = Math.min(at + clusterBytes, diskBytes)
+    if (stopBytes > endBytes) break
+    const discardErrno = yield* backend.pdiscard(at, stopBytes - at)
+    const piece = data.subarray(at - offsetBytes, stopBytes - offsetBytes)
+    const pieceErrno = yield* backend.pwrite(at, piece, RequestFlag.Compressed)
+    if (discardErrno !== OK || pieceErrno !== OK) return discardErrno || pieceErrno
+  }
+  return OK
+}
+
+function must(errno: Errno, what: string): void {
+  if (errno !== OK) throw new Error(`an image of the world cannot be ${what}: errno ${errno}`)
+}
+
+export interface OpenedImage<D extends Qcow2Driver = Qcow2Driver> {
+  readonly node: BlockNode
+  readonly driver: D
+  /** Takes the nodes out of the graph. */
+  close(): Co<void>
+}
+
+type MakeDriver<D extends Qcow2Driver> = (file: BlockNode, options: Parameters<typeof openQcow2>[1]) => Co<D>
+
+export const plainDriver: MakeDriver<Qcow2Driver> = (file, options) => openQcow2(file, options)
+
+/** Makes the nodes of an image: `name` on top of `name-file`, `name-data`, `name-backing`. */
+export function* openImageNodes<D extends Qcow2Driver>(
+  graph: BlockGraph,
+  name: string,
+  stores: ImageStores,
+  format: FormatPlan | null,
+  options: Partial<NodeOptions>,
+  make: MakeDisk,
+  makeDriver: MakeDriver<D>,
+  withBacking = true,
+): Co<OpenedImage<D>> {
+  const readOnly = options.readOnly === true
+  const below: BlockNode[] = []
+  const addDisk = (role: string, store: DiskStore, isReadOnly: boolean): BlockNode => {
+    const node = graph.addNode({
+      name: `${name}-${role}`,
+      driver: make(store),
+      options: { readOnly: isReadOnly, discard: 'unmap' },
+    })
+    below.push(node)
+    return node
+  }
+  const file = addDisk('file', stores.file, readOnly)
+  const driver = yield* makeDriver(file, {
+    readOnly,
+    codecs: PORTABLE_CODECS,
+    discardNoUnref: format?.discardNoUnref ?? false,
+    passDiscardRequest: options.discard === 'unmap',
+  })
+  const children: Array<{ name: string; role: 'image' | 'cow'; node: BlockNode }> = [{ name: 'file', role: 'image', node: file }]
+  if (stores.dataFile !== null)
+    children.push({ name: 'data-file', role: 'image', node: addDisk('data', stores.dataFile, readOnly) })
+  if (stores.backing !== null && withBacking) {
+    const isRaw = format?.backing?.format !== 'qcow2'
+    let backing = addDisk(isRaw ? 'backing' : 'backing-file', stores.backing, true)
+    if (!isRaw) {
+      const backingDriver = yield* openQcow2(backing, { readOnly: true, codecs: PORTABLE_CODECS })
+      const file = { name: 'file', role: 'image' as const, node: backing }
+      backing = graph.addNode({ name: `${name}-backing`, driver: backingDriver, children: [file], options: { readOnly: true } })
+      below.push(backing)
+    }
+    children.push({ name: 'backing', role: 'cow', node: backing })
+  }
+  const node = graph.addNode({ name, driver, children, options })
+  yield* driver.start(null)
+  function* close(): Co<void> {
+    yield* graph.removeNode(node)
+    // What is above goes first.
+    for (const other of below.reverse()) yield* graph.removeNode(other)
+  }
+  return { node, driver, close }
+}
+
+// ------------------------------------------------------------------------------------------------------------ the view
+
+/** What a guest sees, live: a disk to all who watch. Units are clusters. */
+export class ImageView implements DiskView {
+  readonly name: DiskName
+  readonly lengthBytes: number
+  readonly allocationUnitBytes: number
+  readonly bytes: Uint8Array
+  readonly allocated: Uint8Array
+  private readonly stores: ImageStores
+  /** What the image below shows, as long as this one; null for none. */
+  private readonly below: Uint8Array | null
+  private readonly belowAllocated: Uint8Array | null
+  private readonly run = new Run()
+  private driver!: Qcow2Driver
+
+  constructor(name: DiskName, plan: DiskPlan, format: FormatPlan, stores: ImageStores, pool: BufferPool) {
+    this.name = name
+    this.lengthBytes = plan.lengthBytes
+    this.allocationUnitBytes = format.clusterBytes
+    this.bytes = pool.take(plan.lengthBytes)
+    this.allocated = pool.take(Math.ceil(plan.lengthBytes / format.clusterBytes))
+    this.stores = stores
+    const { backing } = format
+    this.below = backing === undefined ? null : pool.take(plan.lengthBytes)
+    this.belowAllocated = backing === undefined ? null : pool.take(this.allocated.length)
+    for (const extent of backing?.initial ?? []) this.placeBelow(extent)
+  }
+
+  private placeBelow({ id, offsetBytes, lengthBytes, content }: InitialExtent): void {
+    const shownBytes = Math.min(lengthBytes, this.lengthBytes - offsetBytes)
+    if (shownBytes <= 0) return
+    const isData = content === 'data' || content === 'compressed'
+    const firstSector = offsetBytes / SECTOR_BYTES
+    stampSectors(this.below!, offsetBytes, isData ? writerOf(id) : ZERO_WRITER, firstSector, shownBytes / SECTOR_BYTES)
+    const unitBytes = this.allocationUnitBytes
+    const end = Math.ceil((offsetBytes + shownBytes) / unitBytes)
+    if (content !== 'hole') this.belowAllocated!.fill(1, Math.floor(offsetBytes / unitBytes), end)
+  }
+
+  get allocatedBytes(): number {
+    let units = 0
+    for (let unit = 0; unit < this.allocated.length; unit++) units += this.allocated[unit]!
+    return units * this.allocationUnitBytes
+  }
+
+  /** The image has been opened: brings all of its tables into memory, which has room for them. */
+  *show(driver: Qcow2Driver): Co<void> {
+    this.driver = driver
+    for (let at = 0; at < this.lengthBytes; at += this.run.bytes) {
+      must(yield* findRun(driver.image, at, this.lengthBytes - at, this.run), 'looked at')
+    }
+    this.refresh(0, this.lengthBytes)
+  }
+
+  /** Looks again at whole clusters around a range. */
+  refresh(offsetBytes: number, lengthBytes: number): void {
+    const unitBytes = this.allocationUnitBytes
+    const startBytes = offsetBytes - (offsetBytes % unitBytes)
+    const endBytes = Math.min(Math.ceil((offsetBytes + lengthBytes) / unitBytes) * unitBytes, this.lengthBytes)
+    this.allocated.fill(0, startBytes / unitBytes, Math.ceil(endBytes / unitBytes))
+    const { run } = this
+    for (let at = startBytes; at < endBytes; at += run.bytes) {
+      const isKnown = peekRun(this.driver.image, at, endBytes - at, run)
+      assert(isKnown && run.bytes > 0, 'image-tables-in-memory')
+      this.showRun(at, run)
+    }
+  }
+
+  private showRun(at: number, run: Run): void {
+    const { bytes, below, allocationUnitBytes: unitBytes } = this
+    const endBytes = at + run.bytes
+    const first = Math.floor(at / unitBytes)
+    const end = Math.ceil(endBytes / unitBytes)
+    switch (run.type) {
+      case ClusterType.Normal: {
+        const from = this.stores.dataFile ?? this.stores.file
+        from.read(run.hostBytes, bytes.subarray(at, endBytes))
+        this.allocated.fill(1, first, end)
+        return
+      }
+      case ClusterType.Compressed:
+        this.showCompressed(at, endBytes, run)
+        this.allocated.fill(1, first, end)
+        return
+      case ClusterType.ZeroAllocated:
+        bytes.fill(0, at, endBytes)
+        this.allocated.fill(1, first, end)
+        return
+      case ClusterType.UnallocatedPlain:
+      case ClusterType.UnallocatedAllocated:
+        if (below === null) bytes.fill(0, at, endBytes)
+        else {
+          bytes.set(below.subarray(at, endBytes), at)
+          for (let unit = first; unit < end; unit++) if (this.belowAllocated![unit] === 1) this.allocated[unit] = 1
+        }
+        if (run.type === ClusterType.UnallocatedAllocated) this.allocated.fill(1, first, end)
+        return
+      default:
+        bytes.fill(0, at, endBytes)
+    }
+  }
+
+  private showCompressed(at: number, endBytes: number, run: Run): void {
+    const unitBytes = this.allocationUnitBytes
+    const packed = new Uint8Array(run.compressedBytes)
+    this.stores.file.read(run.hostBytes, packed)
+    const cluster = new Uint8Array(unitBytes)
+    const { codec } = this.driver.image
+    assert(codec !== null && codec.decompress(packed, cluster), 'image-cluster-decompresses')
+    const inCluster = at % unitBytes
+    this.bytes.set(cluster.subarray(inCluster, inCluster + endBytes - at), at)
+  }
+}
+
+class ImageRequest implements WatchedRequest {
+  readonly disk: DiskName
+  readonly serial: number
+  readonly operation: DiskOperation
+  readonly offsetBytes: number
+  readonly lengthBytes: number
+  data: Uint8Array | null
+  readonly mayUnmap: boolean
+  readonly label: Label
+  readonly fault = null
+  dataHash = 0
+
+  constructor(
+    image: WatchedQcow2,
+    operation: DiskOperation,
+    offsetBytes: number,
+    lengthBytes: number,
+    data: Uint8Array | null,
+    mayUnmap = false,
+  ) {
+    const { current } = image.kernel
+    assert(current !== null, 'image-request-inside-coroutine')
+    this.disk = image.view.name
+    this.serial = image.nextSerial++
+    this.operation = operation
+    this.offsetBytes = offsetBytes
+    this.lengthBytes = lengthBytes
+    this.data = data
+    this.mayUnmap = mayUnmap
+    this.label = current.label
+  }
+
+  get origin(): string {
+    return this.label.id
+  }
+}
+
+/** The driver under test, with somebody who watches what enters and leaves it. */
+export class WatchedQcow2 extends Qcow2Driver {
+  nextSerial = 0
+  readonly view: ImageView
+  readonly kernel: Kernel
+  private readonly watcher: DiskWatcher
+
+  constructor(image: Qcow2Driver['image'], kernel: Kernel, view: ImageView, watcher: DiskWatcher) {
+    super(image, false)
+    this.kernel = kernel
+    this.view = view
+    this.watcher = watcher
+  }
+
+  private begin(request: ImageRequest): ImageRequest {
+    this.watcher.diskSubmitted(request)
+    return request
+  }
+  private end(request: ImageRequest, errno: Errno): Errno {
+    const { operation, offsetBytes, lengthBytes } = request
+    if (operation === 'write' || operation === 'write-zeroes' || operation === 'discard')
+      this.view.refresh(offsetBytes, lengthBytes)
+    this.watcher.diskCompleted(request, errno)
+    return errno
+  }
+
+  override *pread(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    const request = this.begin(new ImageRequest(this, 'read', offsetBytes, buffer.length, null))
+    const errno = yield* super.pread(offsetBytes, buffer, flags)
+    if (errno === OK) request.data = buffer
+    return this.end(request, errno)
+  }
+
+  override *pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    const request = this.begin(new ImageRequest(this, 'write', offsetBytes, buffer.length, buffer))
+    return this.end(request, yield* super.pwrite(offsetBytes, buffer, flags))
+  }
+
+  /** Parts of clusters may be refused: what never happened nobody is told of, and of the rest they hear at its end. */
+  override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    const mayUnmap = (flags & RequestFlag.MayUnmap) !== 0
+    const isLate = this.isPart(offsetBytes, lengthBytes)
+    const request = new ImageRequest(this, 'write-zeroes', offsetBytes, lengthBytes, null, mayUnmap)
+    if (!isLate) this.begin(request)
+    const errno = yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags)
+    if (isLate && errno === ENOTSUP) {
+      this.watcher.hit('disk/zeroes-refused')
+      return errno
+    }
+    if (isLate) this.begin(request)
+    return this.end(request, errno)
+  }
+
+  override *pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    if (this.isPart(offsetBytes, lengthBytes)) return yield* super.pdiscard(offsetBytes, lengthBytes)
+    const request = this.begin(new ImageRequest(this, 'discard', offsetBytes, lengthBytes, null, true))
+    return this.end(request, yield* super.pdiscard(offsetBytes, lengthBytes))
+  }
+
+  /** Whether the driver may say that it cannot: nothing but whole clusters can always be zeroed, and in version 2 none can. */
+  private isPart(offsetBytes: number, lengthBytes: number): boolean {
+    const { clusterBytes } = this.info()
+    const endBytes = offsetBytes + lengthBytes
+    const isWhole = offsetBytes % clusterBytes === 0 && (endBytes % clusterBytes === 0 || endBytes === this.lengthBytes())
+    return this.header.version < 3 || !isWhole
+  }
+
+  override *flush(): Co<Errno> {
+    const request = this.begin(new ImageRequest(this, 'flush', 0, 0, null))
+    return this.end(request, yield* super.flush())
+  }
+
+  override *blockStatus(mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
+    const request = this.begin(new ImageRequest(this, 'status', offsetBytes, lengthBytes, null))
+    const status = yield* super.blockStatus(mode, offsetBytes, lengthBytes)
+    this.end(request, status.errno)
+    return status
+  }
+}
+
+/** Opens the driver that is watched. */
+export function* openWatched(
+  file: BlockNode,
+  options: Parameters<typeof openImage>[1],
+  view: ImageView,
+  watcher: DiskWatcher,
+): Co<WatchedQcow2> {
+  return new WatchedQcow2(yield* openImage(file, options), file.kernel, view, watcher)
+}
