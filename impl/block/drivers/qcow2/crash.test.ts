@@ -7,14 +7,12 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Co, type Errno, OK } from '../../../co'
 import { RequestFlag } from '../../flags'
-import { decodeHeader } from './header'
 import type { Qcow2CreateOptions } from './index'
-import { compressedBytes, compressedOffset, entryOffset, getRefcount, readU32, readU64 } from './layout'
-import { GrowingFile, type ImageStack, newImage, openStack, type StackOptions } from './testing'
+import { checkRefcounts, GrowingFile, type ImageStack, newImage, openStack, randomFrom, type StackOptions } from './testing'
 
 const SECTOR = 512
 const SECTORS = 96
-const SEEDS = Number(process.env.CRASH_SEEDS ?? 2)
+const SEEDS = 2
 
 type Event = { at: number; data: Uint8Array } | 'flush' | 'end'
 
@@ -36,15 +34,6 @@ class RecordingFile extends GrowingFile {
   override *flush(): Co<Errno> {
     this.events.push('flush')
     return OK
-  }
-}
-
-/** Small and the same everywhere. */
-function randomFrom(seed: number): (below: number) => number {
-  let state = seed
-  return (below) => {
-    state = (Math.imul(state, 1103515245) + 12345) >>> 0
-    return Math.floor(((state >>> 8) / 2 ** 24) * below)
   }
 }
 
@@ -142,53 +131,6 @@ function stateAt({ start, events }: Recording, cut: number, keeps: (event: numbe
     }
   }
   return state
-}
-
-/** A check that shares nothing with the driver but the layout: every cluster that is referred to has its refcount. */
-function checkRefcounts(bytes: Uint8Array): void {
-  const first = new Uint8Array(65536)
-  first.set(bytes.subarray(0, first.length))
-  const header = decodeHeader(first, { isWritable: true, isForCheck: false })
-  const cluster = 2 ** header.clusterBits
-  const entryBytes = (header.incompatible & 16n) !== 0n ? 16 : 8
-  const references = new Map<number, number>()
-  const use = (offset: number, length: number): void => {
-    for (let at = Math.floor(offset / cluster); at * cluster < offset + length; at++)
-      references.set(at, (references.get(at) ?? 0) + 1)
-  }
-  const padded = (offset: number, length: number): Uint8Array => {
-    const part = new Uint8Array(length)
-    part.set(bytes.subarray(offset, offset + length))
-    return part
-  }
-  use(0, cluster)
-  use(header.l1OffsetBytes, header.l1Entries * 8)
-  use(header.refcountTableOffsetBytes, header.refcountTableClusters * cluster)
-  const table = padded(header.refcountTableOffsetBytes, header.refcountTableClusters * cluster)
-  const perBlock = (cluster * 8) >>> header.refcountOrder
-  for (let at = 0; at < table.length; at += 8) if (readU64(table, at) !== 0) use(readU64(table, at), cluster)
-  const l1 = padded(header.l1OffsetBytes, header.l1Entries * 8)
-  for (let index = 0; index < l1.length; index += 8) {
-    const l2Offset = entryOffset(readU32(l1, index), readU32(l1, index + 4))
-    if (l2Offset === 0) continue
-    use(l2Offset, cluster)
-    const l2 = padded(l2Offset, cluster)
-    for (let at = 0; at < cluster; at += entryBytes) {
-      const high = readU32(l2, at)
-      const low = readU32(l2, at + 4)
-      if ((high & 0x40000000) !== 0) {
-        use(compressedOffset(header.clusterBits, high, low), compressedBytes(header.clusterBits, high, low))
-      } else if (entryOffset(high, low) !== 0) use(entryOffset(high, low), cluster)
-    }
-  }
-  for (const [index, count] of references) {
-    const blockOffset = readU64(table, Math.floor(index / perBlock) * 8)
-    assert.ok(blockOffset !== 0, `cluster ${index} has a refcount block`)
-    const refcount = getRefcount(padded(blockOffset, cluster), header.refcountOrder, index % perBlock)
-    // The dirty bit says that refcounts will be put right before the image is used.
-    if ((header.incompatible & 1n) === 0n)
-      assert.ok(refcount >= count, `refcount ${refcount} of cluster ${index}, used ${count} times`)
-  }
 }
 
 function checkContent(state: Uint8Array, legal: Array<Set<number>>, where: string): void {

@@ -7,7 +7,9 @@ import type { PreallocationMode } from '../../driver'
 import { Permission } from '../../flags'
 import type { BlockNode, NodeOptions } from '../../node'
 import { MemoryDriver, type TestBench, testBench } from '../../testing'
+import { decodeHeader } from './header'
 import { createQcow2, openQcow2, type Qcow2CreateOptions, type Qcow2Driver, type Qcow2OpenOptions } from './index'
+import { compressedBytes, compressedOffset, entryOffset, getRefcount, readU32, readU64 } from './layout'
 
 export const TEST_CODECS: Codecs = {
   deflate: {
@@ -124,4 +126,67 @@ export function newImage(options: Qcow2CreateOptions): Uint8Array {
 
 export function newStack(create: Qcow2CreateOptions, options: StackOptions = {}): ImageStack {
   return openStack(newImage(create), options)
+}
+
+/** Integers below a bound, the same everywhere for one seed. */
+export function randomFrom(seed: number): (below: number) => number {
+  let state = seed
+  return (below) => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0
+    return Math.floor(((state >>> 8) / 2 ** 24) * below)
+  }
+}
+
+/**
+ * A check that shares nothing with the driver but the layout: every cluster that is referred to has its refcount. `isExact`:
+ * and no other has one. Throws what is wrong.
+ */
+export function checkRefcounts(bytes: Uint8Array, isExact = false): void {
+  const first = new Uint8Array(65536)
+  first.set(bytes.subarray(0, first.length))
+  const header = decodeHeader(first, { isWritable: true, isForCheck: false })
+  const cluster = 2 ** header.clusterBits
+  const entryBytes = (header.incompatible & 16n) !== 0n ? 16 : 8
+  const references = new Map<number, number>()
+  const use = (offset: number, length: number): void => {
+    for (let at = Math.floor(offset / cluster); at * cluster < offset + length; at++)
+      references.set(at, (references.get(at) ?? 0) + 1)
+  }
+  const padded = (offset: number, length: number): Uint8Array => {
+    const part = new Uint8Array(length)
+    part.set(bytes.subarray(offset, offset + length))
+    return part
+  }
+  use(0, cluster)
+  use(header.l1OffsetBytes, header.l1Entries * 8)
+  use(header.refcountTableOffsetBytes, header.refcountTableClusters * cluster)
+  const table = padded(header.refcountTableOffsetBytes, header.refcountTableClusters * cluster)
+  const perBlock = (cluster * 8) >>> header.refcountOrder
+  for (let at = 0; at < table.length; at += 8) if (readU64(table, at) !== 0) use(readU64(table, at), cluster)
+  const l1 = padded(header.l1OffsetBytes, header.l1Entries * 8)
+  for (let index = 0; index < l1.length; index += 8) {
+    const l2Offset = entryOffset(readU32(l1, index), readU32(l1, index + 4))
+    if (l2Offset === 0) continue
+    use(l2Offset, cluster)
+    const l2 = padded(l2Offset, cluster)
+    for (let at = 0; at < cluster; at += entryBytes) {
+      const high = readU32(l2, at)
+      const low = readU32(l2, at + 4)
+      if ((high & 0x40000000) !== 0) {
+        use(compressedOffset(header.clusterBits, high, low), compressedBytes(header.clusterBits, high, low))
+      } else if (entryOffset(high, low) !== 0) use(entryOffset(high, low), cluster)
+    }
+  }
+  // The dirty bit says that refcounts will be put right before the image is used.
+  if ((header.incompatible & 1n) !== 0n) return
+  const clusters = Math.max(Math.ceil(bytes.length / cluster), ...references.keys()) + 1
+  for (let index = 0; index < clusters; index++) {
+    const count = references.get(index) ?? 0
+    const blockOffset = readU64(table, Math.floor(index / perBlock) * 8)
+    const block = blockOffset === 0 ? null : padded(blockOffset, cluster)
+    const refcount = block === null ? 0 : getRefcount(block, header.refcountOrder, index % perBlock)
+    if (refcount < count || (isExact && refcount > count)) {
+      throw new Error(`refcount ${refcount} of cluster ${index}, which is used ${count} times`)
+    }
+  }
 }
