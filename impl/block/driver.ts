@@ -106,6 +106,11 @@ export abstract class BlockDriver {
     return null
   }
 
+  /** True if all of the image is known to read zero without looking at the medium; false means "not known". */
+  readsAllZero(): boolean {
+    return false
+  }
+
   /** True if a freshly created image of this driver reads zero without writing. */
   hasZeroInit(): boolean {
     return false

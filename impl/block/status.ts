@@ -132,6 +132,7 @@ const ZERO_PROBE_READ_MAX_BYTES = 128 * 1024
  */
 export function* probeAllZero(child: BlockChild): Co<{ errno: Errno; isZero: boolean }> {
   const node = child.node
+  if (node.skipFilters().driver.readsAllZero()) return { errno: OK, isZero: true }
   const endBytes = node.lengthBytes
   let headBytes = 0
   let at = 0

@@ -171,6 +171,7 @@ export class Qcow2Driver extends BlockDriver {
 
   override info(): DriverInfo {
     const { clusterBytes, subclusterBytes } = this.image.geometry
+    assert(clusterBytes % subclusterBytes === 0, 'subclusters-fill-cluster')
     return { clusterBytes, subclusterBytes }
   }
 
@@ -183,6 +184,13 @@ export class Qcow2Driver extends BlockDriver {
     const slice = image.findSlice(table, 0)
     const isMapped = slice === null || standardType(slice.words[0]!, slice.words[1]!, image.hasDataFile) === ClusterType.Normal
     return isMapped ? image.data.node.driver.hasZeroInit() : true
+  }
+
+  /** Without a single table and without a backing image. */
+  override readsAllZero(): boolean {
+    const { l1, backing } = this.image
+    assert(l1.length % 2 === 0, 'l1-words')
+    return backing === null && l1.every((word) => word === 0)
   }
 
   pread(offsetBytes: number, buffer: Uint8Array, _flags: number): Co<Errno> {

@@ -165,6 +165,48 @@ test('an image reads as it was written, and its refcounts are exact', () => {
   for (let seed = 1; seed <= 60; seed++) life(seed)
 })
 
+/** A file that fails now and then. A sector may read what it was before a failed change, or after it; nothing else. */
+function failingLife(seed: number): number {
+  const random = randomFrom(seed * 104729)
+  const clusterBytes = SECTOR << random(4)
+  const sizeBytes = 64 * clusterBytes
+  const stack = openStack(newImage({ sizeBytes, clusterBytes, refcountBits: 1 << random(7) }), { open: { l2CacheBytes: 0 } })
+  const legal = Array.from({ length: sizeBytes / SECTOR }, () => new Set([0]))
+  let failures = 0
+  for (let number = 1; number <= 60; number++) {
+    stack.file.fail = ({ kind }) => (kind !== 'read' && random(12) === 0 ? EIO : OK)
+    const first = random(legal.length)
+    const count = Math.min(legal.length - first, 1 + random(40))
+    const kind = random(8)
+    const value = kind < 4 ? number : 0
+    let errno = OK
+    if (kind < 4) errno = stack.run(stack.backend.pwrite(first * SECTOR, new Uint8Array(count * SECTOR).fill(value)))
+    else if (kind < 6) errno = stack.run(stack.backend.pwriteZeroes(first * SECTOR, count * SECTOR, kind - 4))
+    else if (kind === 6) stack.run(stack.backend.flush())
+    else stack.run(stack.backend.pdiscard(first * SECTOR, count * SECTOR))
+    if (errno !== OK) failures++
+    stack.file.fail = () => OK
+    for (let sector = first; kind !== 6 && sector < first + count; sector++) {
+      if (kind < 6 && errno === OK) legal[sector] = new Set([value])
+      else legal[sector]!.add(value)
+    }
+    const read = new Uint8Array(sizeBytes)
+    assert.is(stack.run(stack.backend.pread(0, read)), OK)
+    for (const [sector, values] of legal.entries()) {
+      const is = read[sector * SECTOR]!
+      assert.ok(values.has(is), `seed ${seed}, step ${number}: sector ${sector} reads ${is}, not one of ${[...values].join(' ')}`)
+    }
+  }
+  checkRefcounts(stack.close())
+  return failures
+}
+
+test('a file that fails harms nothing but the request that met the failure', () => {
+  let failures = 0
+  for (let seed = 1; seed <= 40; seed++) failures += failingLife(seed)
+  assert.ok(failures > 100, `${failures} failed requests`)
+})
+
 test('one history gives one image, byte by byte', () => {
   for (let seed = 1; seed <= 5; seed++) assert.is(Buffer.compare(life(seed), life(seed)), 0)
 })
