@@ -24,8 +24,7 @@ function seenDisk(disk: DiskPlan): DiskPlan {
     maxDiscardBytes: 0,
     discardAlignmentBytes: clusterBytes,
     allocationUnitBytes: clusterBytes,
-    // A cluster that is kept keeps its space, too.
-    writeZeroes: version === 2 ? 'none' : format.discardNoUnref ? 'allocating' : 'unmapping',
+    writeZeroes: version === 2 ? 'none' : 'unmapping',
     discard: version === 2 && format.backing !== undefined ? 'none' : 'reads-zero',
     reportsHoles: true,
     holesReadZero: true,

@@ -21,7 +21,7 @@ import { createQcow2, openQcow2, Qcow2Driver } from '../impl/block/drivers/qcow2
 import { ClusterType } from '../impl/block/drivers/qcow2/layout'
 import { findRun, peekRun, Run } from '../impl/block/drivers/qcow2/mapping'
 import { openImage } from '../impl/block/drivers/qcow2/open'
-import { assert, type Co, ENOTSUP, type Errno, type Kernel, type Label, OK } from '../impl/co'
+import { assert, type Co, EIO, ENOTSUP, type Errno, type Kernel, type Label, OK } from '../impl/co'
 import { stampSectors, writerOf, ZERO_WRITER } from '../model/stamp'
 import type { DiskWatcher, SimDisk, WatchedRequest } from './disk'
 import type { DiskView } from './observer'
@@ -39,6 +39,7 @@ import { DiskStore } from './store'
 
 /** Bytes of clusters that an image takes beside its data: header, tables and their blocks, with room for leaks. */
 const OVERHEAD_CLUSTERS = 64
+const BACKING_CLUSTER_BYTES = 65536
 const SLACK_BYTES = 4 * 1024 * 1024
 
 /** Where an image lies. */
@@ -102,7 +103,7 @@ export function* createImage(
 
 function* createBacking(graph: BlockGraph, backing: BackingPlan, store: DiskStore, make: MakeDisk): Co<void> {
   const file = graph.addNode({ name: 'new-backing', driver: make(store) })
-  yield* createQcow2(file, { sizeBytes: backing.lengthBytes })
+  yield* createQcow2(file, { sizeBytes: backing.lengthBytes, clusterBytes: BACKING_CLUSTER_BYTES })
   yield* graph.removeNode(file)
   yield* fillImage(graph, { file: store, dataFile: null, backing: null }, null, backing.initial, make)
 }
@@ -137,10 +138,13 @@ function* fill(backend: BlockBackend, driver: Qcow2Driver, { id, offsetBytes, le
   for (let at = Math.ceil(offsetBytes / clusterBytes) * clusterBytes; at < endBytes; at += clusterBytes) {
     const stopBytes = Math.min(at + clusterBytes, diskBytes)
     if (stopBytes > endBytes) break
-    const discardErrno = yield* backend.pdiscard(at, stopBytes - at)
+    yield* backend.pdiscard(at, stopBytes - at)
     const piece = data.subarray(at - offsetBytes, stopBytes - offsetBytes)
     const pieceErrno = yield* backend.pwrite(at, piece, RequestFlag.Compressed)
-    if (discardErrno !== OK || pieceErrno !== OK) return discardErrno || pieceErrno
+    // What could not be given up stays as it is: only free clusters are filled by compressed data.
+    if (pieceErrno !== OK && (pieceErrno !== EIO || driver.image.isBroken)) return pieceErrno
+    const plainErrno = pieceErrno === OK ? OK : yield* backend.pwrite(at, piece)
+    if (plainErrno !== OK) return plainErrno
   }
   return OK
 }
@@ -240,6 +244,7 @@ export class ImageView implements DiskView {
     this.below = backing === undefined ? null : pool.take(plan.lengthBytes)
     this.belowAllocated = backing === undefined ? null : pool.take(this.allocated.length)
     for (const extent of backing?.initial ?? []) this.placeBelow(extent)
+    if (backing !== undefined) this.noteBelow(plan, backing)
   }
 
   private placeBelow({ id, offsetBytes, lengthBytes, content }: InitialExtent): void {
@@ -248,9 +253,21 @@ export class ImageView implements DiskView {
     const isData = content === 'data' || content === 'compressed'
     const firstSector = offsetBytes / SECTOR_BYTES
     stampSectors(this.below!, offsetBytes, isData ? writerOf(id) : ZERO_WRITER, firstSector, shownBytes / SECTOR_BYTES)
+  }
+
+  /** What the image below can tell of its holes: whole units, and blocks, that nobody has written to. */
+  private noteBelow(plan: DiskPlan, { format, initial }: BackingPlan): void {
+    const noted = this.belowAllocated!
     const unitBytes = this.allocationUnitBytes
-    const end = Math.ceil((offsetBytes + shownBytes) / unitBytes)
-    if (content !== 'hole') this.belowAllocated!.fill(1, Math.floor(offsetBytes / unitBytes), end)
+    const isBlind = format === 'raw' && !(plan.reportsHoles && plan.holesReadZero)
+    if (isBlind) noted.fill(1)
+    const blockBytes = format === 'raw' ? Math.max(plan.allocationUnitBytes, plan.requestAlignmentBytes) : BACKING_CLUSTER_BYTES
+    for (const { offsetBytes, lengthBytes, content } of initial) {
+      if (content === 'hole') continue
+      const startBytes = offsetBytes - (offsetBytes % blockBytes)
+      const endBytes = Math.ceil((offsetBytes + lengthBytes) / blockBytes) * blockBytes
+      noted.fill(1, Math.floor(startBytes / unitBytes), Math.ceil(endBytes / unitBytes))
+    }
   }
 
   get allocatedBytes(): number {
@@ -280,6 +297,17 @@ export class ImageView implements DiskView {
       assert(isKnown && run.bytes > 0, 'image-tables-in-memory')
       this.showRun(at, run)
     }
+  }
+
+  hasCompressed(offsetBytes: number, lengthBytes: number): boolean {
+    const { run } = this
+    const endBytes = offsetBytes + lengthBytes
+    for (let at = offsetBytes; at < endBytes; at += run.bytes) {
+      const isKnown = peekRun(this.driver.image, at, endBytes - at, run)
+      assert(isKnown && run.bytes > 0, 'image-tables-in-memory')
+      if (run.type === ClusterType.Compressed) return true
+    }
+    return false
   }
 
   private showRun(at: number, run: Run): void {
@@ -403,38 +431,46 @@ export class WatchedQcow2 extends Qcow2Driver {
     return this.end(request, yield* super.pwrite(offsetBytes, buffer, flags))
   }
 
-  /** Parts of clusters may be refused: what never happened nobody is told of, and of the rest they hear at its end. */
+  /** What may be refused nobody is told of: where it is not, it changes nothing that a guest could see. */
   override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
     const mayUnmap = (flags & RequestFlag.MayUnmap) !== 0
-    const isLate = this.isPart(offsetBytes, lengthBytes)
-    const request = new ImageRequest(this, 'write-zeroes', offsetBytes, lengthBytes, null, mayUnmap)
-    if (!isLate) this.begin(request)
-    const errno = yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags)
-    if (isLate && errno === ENOTSUP) {
-      this.watcher.hit('disk/zeroes-refused')
+    if (this.mayRefuse(offsetBytes, lengthBytes)) {
+      const errno = yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags)
+      if (errno === ENOTSUP) this.watcher.hit('disk/zeroes-refused')
+      else this.view.refresh(offsetBytes, lengthBytes)
       return errno
     }
-    if (isLate) this.begin(request)
-    return this.end(request, errno)
+    const request = this.begin(new ImageRequest(this, 'write-zeroes', offsetBytes, lengthBytes, null, mayUnmap))
+    return this.end(request, yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags))
   }
 
   override *pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
-    if (this.isPart(offsetBytes, lengthBytes)) return yield* super.pdiscard(offsetBytes, lengthBytes)
+    const { clusterBytes } = this.info()
+    const canDiscard = this.header.version >= 3 || this.image.backing === null
+    if (!canDiscard || !this.isWhole(offsetBytes, lengthBytes, clusterBytes)) return yield* super.pdiscard(offsetBytes, lengthBytes)
     const request = this.begin(new ImageRequest(this, 'discard', offsetBytes, lengthBytes, null, true))
     return this.end(request, yield* super.pdiscard(offsetBytes, lengthBytes))
   }
 
-  /** Whether the driver may say that it cannot: nothing but whole clusters can always be zeroed, and in version 2 none can. */
-  private isPart(offsetBytes: number, lengthBytes: number): boolean {
-    const { clusterBytes } = this.info()
+  /**
+   * Whether the driver may say that it cannot zero a range: in version 2 it never can, in version 3 not parts of subclusters
+   * (unless they read zero already) or of what is compressed.
+   */
+  private mayRefuse(offsetBytes: number, lengthBytes: number): boolean {
+    const { clusterBytes, subclusterBytes } = this.info()
+    if (this.header.version < 3 || !this.isWhole(offsetBytes, lengthBytes, subclusterBytes)) return true
+    return !this.isWhole(offsetBytes, lengthBytes, clusterBytes) && this.view.hasCompressed(offsetBytes, lengthBytes)
+  }
+  private isWhole(offsetBytes: number, lengthBytes: number, unitBytes: number): boolean {
     const endBytes = offsetBytes + lengthBytes
-    const isWhole = offsetBytes % clusterBytes === 0 && (endBytes % clusterBytes === 0 || endBytes === this.lengthBytes())
-    return this.header.version < 3 || !isWhole
+    return offsetBytes % unitBytes === 0 && (endBytes % unitBytes === 0 || endBytes === this.lengthBytes())
   }
 
+  /** With the files, which the block layer would flush after this: the image is flushed when they are. */
   override *flush(): Co<Errno> {
     const request = this.begin(new ImageRequest(this, 'flush', 0, 0, null))
-    return this.end(request, yield* super.flush())
+    const errno = yield* super.flush()
+    return this.end(request, errno === OK ? yield* this.image.flushFiles() : errno)
   }
 
   override *blockStatus(mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {

@@ -40,7 +40,7 @@ test('a good plan passes, also with everything that is optional', () => {
 
 const CASES: ReadonlyArray<readonly [expected: string, change: (plan: Anything) => void]> = [
   ['plan.format: not one of mirrorsim-plan', (plan) => (plan.format = 'other')],
-  ['plan.version: not one of 1', (plan) => (plan.version = 2)],
+  ['plan.version: not one of 1, 2', (plan) => (plan.version = 3)],
   ['plan.seed: not a text', (plan) => (plan.seed = 7)],
   ['plan.more: unknown', (plan) => (plan.more = 1)],
   ['plan.device: not an object', (plan) => (plan.device = [])],

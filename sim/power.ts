@@ -154,6 +154,7 @@ export class WriteCache {
 
 function changeOf(request: DiskRequest, lengthBytes: number, operation: Change['operation']): Change {
   const { label, offsetBytes, mayUnmap, newLengthBytes } = request
-  const data = operation === 'write' ? request.data!.slice(0, lengthBytes) : null
+  // `slice` of a Buffer is no copy.
+  const data = operation === 'write' ? Uint8Array.from(request.data!.subarray(0, lengthBytes)) : null
   return { label, operation, offsetBytes, lengthBytes, data, mayUnmap, newLengthBytes }
 }

@@ -162,7 +162,8 @@ class World implements Watched, Controlled {
     // Who watches the image needs not see what its driver does to the file.
     const silent: DiskWatcher = { diskSubmitted() {}, diskCompleted() {}, hit: (probe) => watch.hit(probe) }
     for (const disk of disks) {
-      disk.engage(this.decider, this.faults[name], silent)
+      const faults = disk.store === stores.backing ? new Faults([], name) : this.faults[name]
+      disk.engage(this.decider, faults, silent)
       if (disk.store !== stores.backing) this.addCache(disk, plan)
     }
     this.images.set(name, { stores, opened })

@@ -61,6 +61,8 @@ export function submitWrite(node: BlockNode, offsetBytes: number, buffer: Uint8A
 export function submitData(node: BlockNode, offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
   const driver = node.driver
   if ((flags & RequestFlag.Compressed & ~driver.supportedWriteFlags) !== 0) return notSupported()
+  // A cluster is compressed as a whole, whatever the storage below takes at once.
+  if ((flags & RequestFlag.Compressed) !== 0) return driver.pwrite(offsetBytes, buffer, flags & driver.supportedWriteFlags)
   if (buffer.length > (node.limits.maxTransferBytes || REQUEST_MAX_BYTES)) return writePieces(node, offsetBytes, buffer, flags)
   if ((flags & RequestFlag.Fua & ~driver.supportedWriteFlags) !== 0) return writeThenFlush(node, offsetBytes, buffer, flags)
   return driver.pwrite(offsetBytes, buffer, flags & driver.supportedWriteFlags)

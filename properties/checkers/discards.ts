@@ -16,6 +16,7 @@ export function makeDiscardChecker(world: WorldView): Checker {
 /** Size of the pieces that the source is sure to deallocate; 0 where it promises nothing. */
 function pieceBytesOf({ source }: Plan): number {
   if (source.node.discard !== 'unmap' || source.discard === 'none') return 0
+  if (source.format?.discardNoUnref === true) return 0
   const { allocationUnitBytes, discardAlignmentBytes, writeZeroesAlignmentBytes, requestAlignmentBytes } = source
   const pieceBytes = Math.max(allocationUnitBytes, discardAlignmentBytes, writeZeroesAlignmentBytes, requestAlignmentBytes)
   const isWhole = (bytes: number): boolean => bytes % pieceBytes === 0

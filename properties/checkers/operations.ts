@@ -30,7 +30,12 @@ class OperationChecker implements Checker {
   /** Once cancelled by force: who was at work at that moment. */
   private survivors: ReadonlySet<string> | null = null
 
+  /** Where the destination has an image below that is not attached, clusters are claimed whole. */
+  private readonly unitBytes: number
+
   constructor(world: WorldView) {
+    const { format } = world.plan.destination
+    this.unitBytes = format?.backing?.isDetached === true ? format.clusterBytes : 1
     this.world = world
     this.guests = guestIds(world.plan)
     this.mayBeCancelled = world.plan.control.some(({ kind }) => kind === 'cancel')
@@ -130,7 +135,7 @@ class OperationChecker implements Checker {
 
   /** In-flight bits are the chunks of the live operations, which do not overlap. */
   private checkClaims(mirror: MirrorView, inFlightWords: Uint32Array): Finding | null {
-    const { claimed } = this
+    const { claimed, unitBytes } = this
     claimed.fill(0)
     let backgroundCount = 0
     let isAnyLive = false
@@ -143,10 +148,11 @@ class OperationChecker implements Checker {
         return invariant('overlapping-operations', text, operation.offsetBytes)
       }
     }
-    // An active discard works on less than it has claimed: its request tells the rest.
+    // Discards, and whoever completes clusters, work on less than they have claimed: the request tells the rest.
     if (isAnyLive) {
       for (const { offsetBytes, lengthBytes } of mirror.filterRequests) {
-        markRange(claimed, mirror.granularityBytes, offsetBytes, offsetBytes + lengthBytes)
+        const endBytes = Math.min(Math.ceil((offsetBytes + lengthBytes) / unitBytes) * unitBytes, mirror.lengthBytes)
+        markRange(claimed, mirror.granularityBytes, offsetBytes - (offsetBytes % unitBytes), endBytes)
       }
     }
     if (backgroundCount > BACKGROUND_MAX && mirror.phase !== 'zeroing') {

@@ -16,6 +16,7 @@ export function reclaimsAll(plan: Plan, granularityBytes: number): boolean {
     // Who vouches for a destination has its space left alone.
     !mirror.targetIsZero &&
     canUnmap(destination) &&
+    destination.format?.discardNoUnref !== true &&
     // Zeroes that this node finds in data are written without unmapping, and then known.
     destination.node.detectZeroes !== 'on' &&
     // Holes of the source that are no unmapped zeroes for the destination.

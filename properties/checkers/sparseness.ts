@@ -88,7 +88,8 @@ class SparsenessChecker implements Checker {
     }
     if (plan.mirror.sync === 'none') return
     const { reportsHoles, holesReadZero } = plan.destination
-    const isEmpty = reportsHoles && holesReadZero && readsZero && !destination.allocated.includes(1)
+    const isUnknown = plan.destination.format?.backing?.isDetached === true
+    const isEmpty = !isUnknown && reportsHoles && holesReadZero && readsZero && !destination.allocated.includes(1)
     this.shadow = new ZeroShadow(mirror.granularityBytes, mirror.lengthBytes, !punches && (isEmpty || plan.mirror.targetIsZero))
   }
 
