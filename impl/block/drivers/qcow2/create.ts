@@ -150,7 +150,7 @@ function checkOptions(options: Qcow2CreateOptions): void {
       throw new BlockError(`Extended L2 entries are only supported with cluster sizes of at least ${least} bytes`)
     }
   }
-  if (preallocationOf(options) !== 'off' && options.backingName !== undefined && options.extendedL2 !== true) {
+  if ((options.preallocation ?? 'off') !== 'off' && options.backingName !== undefined && options.extendedL2 !== true) {
     throw new BlockError('Backing file and preallocation can only be used at the same time if extended_l2 is enabled')
   }
   if (options.backingFormat !== undefined && options.backingName === undefined) {

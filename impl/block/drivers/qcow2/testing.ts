@@ -142,7 +142,7 @@ export function randomFrom(seed: number): (below: number) => number {
  * and no other has one. Throws what is wrong.
  */
 export function checkRefcounts(bytes: Uint8Array, isExact = false): void {
-  const first = new Uint8Array(65536)
+  const first = new Uint8Array(2 ** 21)
   first.set(bytes.subarray(0, first.length))
   const header = decodeHeader(first, { isWritable: true, isForCheck: false })
   const cluster = 2 ** header.clusterBits
