@@ -208,7 +208,7 @@ function* fill(image: Qcow2Image, allocation: Allocation, from: number, part: Ui
   const isZeroAround =
     isKnownZero(image, allocation.copyFromBytes, headBytes) && isKnownZero(image, from + part.length, tailBytes)
   if (isZeroAround) {
-    const errno = isFresh ? OK : yield* data.pwriteZeroes(hostFrom, hostTo - hostFrom, RequestFlag.NoFallback)
+    const errno = isFresh ? OK : yield* zeroAround(image, allocation, hostFrom, headBytes, hostTo, tailBytes)
     if (errno === OK) return yield* data.pwrite(host, part)
     if (errno !== ENOTSUP) return errno
   }
@@ -219,6 +219,26 @@ function* fill(image: Qcow2Image, allocation: Allocation, from: number, part: Ui
   if (errno !== OK) return errno
   merged.set(part, headBytes)
   return yield* data.pwrite(hostFrom, merged)
+}
+
+/**
+ * Zeroes new clusters as a whole. Clusters that are there already may show the middle to readers, and keep it after a power
+ * cut: only what surrounds the data is zeroed in them.
+ */
+function* zeroAround(
+  image: Qcow2Image,
+  allocation: Allocation,
+  hostFrom: number,
+  headBytes: number,
+  hostTo: number,
+  tailBytes: number,
+): Co<Errno> {
+  assert(headBytes + tailBytes > 0, 'something-around')
+  const flags = RequestFlag.NoFallback
+  if (!allocation.keepsClusters) return yield* image.data.pwriteZeroes(hostFrom, hostTo - hostFrom, flags)
+  let errno = headBytes === 0 ? OK : yield* image.data.pwriteZeroes(hostFrom, headBytes, flags)
+  if (errno === OK && tailBytes > 0) errno = yield* image.data.pwriteZeroes(hostTo - tailBytes, tailBytes, flags)
+  return errno
 }
 
 /** Long data is not copied: what surrounds it is written by itself. */

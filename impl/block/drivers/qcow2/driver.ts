@@ -23,8 +23,8 @@ import type { BlockChild, BlockNode } from '../../node'
 import { writeImage } from './allocate'
 import { writeCompressed } from './compress'
 import { discardImage } from './discard'
-import { headerFits, type Qcow2Header } from './header'
-import type { Qcow2Image } from './image'
+import { decodeHeader, headerFits, type Qcow2Header } from './header'
+import { decodeWords, type Qcow2Image } from './image'
 import {
   AUTOCLEAR_KNOWN,
   BACKING_NAME_BYTES_MAX,
@@ -128,7 +128,39 @@ export class Qcow2Driver extends BlockDriver {
     }
     if ((header.incompatible & INCOMPATIBLE_DIRTY) === 0n) return
     demand(repair === null ? ENOTSUP : yield* repair(this), 'Could not repair dirty image')
+    yield* this.reload()
     demand(yield* image.markClean(), 'Could not repair dirty image')
+  }
+
+  /** Reads header and tables again, after somebody else has changed them in the file. Throws BlockError. */
+  *reload(): Co<void> {
+    const { image } = this
+    const first = new Uint8Array(image.geometry.clusterBytes)
+    yield* image.lock.lock()
+    try {
+      demand(yield* image.readThrough(0, first), 'Could not read qcow2 header')
+      const header = decodeHeader(first, { isWritable: !image.settings.isReadOnly, isForCheck: true })
+      const l1 = new Uint8Array(header.l1Entries * 8)
+      demand(yield* image.readThrough(header.l1OffsetBytes, l1), 'Could not read L1 table')
+      image.metadata.l2.clear()
+      image.metadata.refcounts.clear()
+      image.header = header
+      image.setL1(decodeWords(l1), header.l1OffsetBytes)
+      const refcountErrno = yield* image.refcounts.reload(header.refcountTableOffsetBytes, header.refcountTableClusters)
+      demand(refcountErrno, 'Could not initialize refcount handling')
+      assert(image.l1.length === header.l1Entries * 2, 'l1-read')
+    } finally {
+      image.lock.unlock()
+    }
+  }
+
+  /** Another answer to whether the image may be written to, for a node that is reopened. Throws BlockError. */
+  *setReadOnly(isReadOnly: boolean, repair: Repair | null): Co<void> {
+    const { settings } = this.image
+    if (settings.isReadOnly === isReadOnly) return
+    if (isReadOnly) demand(yield* this.close(), 'Could not write what is in memory')
+    settings.isReadOnly = isReadOnly
+    if (!isReadOnly) yield* this.start(repair)
   }
 
   /**

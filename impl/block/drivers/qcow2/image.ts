@@ -16,7 +16,6 @@ import { Metadata, type Table, TableCache } from './cache'
 import { encodeHeader, geometryOfHeader, type Qcow2Header } from './header'
 import {
   AUTOCLEAR_DATA_FILE_RAW,
-  COMPATIBLE_LAZY_REFCOUNTS,
   COMPRESSION_ZSTD,
   entryOffset,
   type Geometry,
@@ -25,6 +24,7 @@ import {
   INCOMPATIBLE_DATA_FILE,
   INCOMPATIBLE_DIRTY,
   OFFSET_END_BYTES,
+  readU32,
   writeBits,
   writeU32,
 } from './layout'
@@ -182,7 +182,7 @@ export class Qcow2Image implements RefcountHost {
     return this.hasDataFile && (this.header.autoclear & AUTOCLEAR_DATA_FILE_RAW) !== 0n
   }
   get usesLazyRefcounts(): boolean {
-    return this.settings.lazyRefcounts && (this.header.compatible & COMPATIBLE_LAZY_REFCOUNTS) !== 0n
+    return this.settings.lazyRefcounts && this.header.version >= 3
   }
   /** Null: the method is not there on this machine. */
   get codec(): Codec | null {
@@ -355,6 +355,13 @@ export class Qcow2Image implements RefcountHost {
     const refusal = this.guard(at, bytes.length, Place.ActiveL1)
     return refusal === null ? yield* this.file.pwrite(at, bytes) : yield* refusal
   }
+}
+
+/** Big-endian words as numbers. */
+export function decodeWords(bytes: Uint8Array): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(bytes.length / 4)
+  for (let index = 0; index < words.length; index++) words[index] = readU32(bytes, index * 4)
+  return words
 }
 
 /** Words in the order of the file. */

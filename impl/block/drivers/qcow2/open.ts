@@ -10,8 +10,8 @@ import { BlockError } from '../../error'
 import { Permission } from '../../flags'
 import type { BlockChild, BlockNode, BlockParent } from '../../node'
 import { decodeHeader, headerSpan, type Qcow2Header } from './header'
-import { Qcow2Image, type Qcow2Settings } from './image'
-import { HEADER_V3_BYTES, readU32 } from './layout'
+import { decodeWords, Qcow2Image, type Qcow2Settings } from './image'
+import { HEADER_V3_BYTES } from './layout'
 import { OVERLAP_TEMPLATES, PLACE_NAMES } from './overlap'
 import { decodeRefcountTable } from './refcount'
 
@@ -68,9 +68,7 @@ function* readImageTables(edge: BlockChild, options: Qcow2OpenOptions): Co<Qcow2
   demand(yield* edge.pread(header.refcountTableOffsetBytes, refcountTable), 'Could not initialize refcount handling')
   const l1 = new Uint8Array(header.l1Entries * 8)
   demand(yield* edge.pread(header.l1OffsetBytes, l1), 'Could not read L1 table')
-  const words = new Uint32Array(l1.length / 4)
-  for (let index = 0; index < words.length; index++) words[index] = readU32(l1, index * 4)
-  image.setTables(words, decodeRefcountTable(refcountTable))
+  image.setTables(decodeWords(l1), decodeRefcountTable(refcountTable))
   assert(image.l1.length === header.l1Entries * 2, 'l1-read')
   return image
 }
