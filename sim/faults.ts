@@ -29,6 +29,7 @@ class Fault {
 /** The faults of one disk. */
 export class Faults {
   private readonly faults: Fault[] = []
+  private isHealed = false
 
   constructor(plans: readonly FaultPlan[], disk: DiskName) {
     for (const plan of plans) if (plan.disk === disk) this.faults.push(new Fault(plan))
@@ -39,6 +40,7 @@ export class Faults {
    * several would fire, the first one of the plan does and the others keep theirs for later.
    */
   meet(operation: DiskOperation, offsetBytes: number, lengthBytes: number): FaultPlan | null {
+    if (this.isHealed) return null
     let met: Fault | null = null
     for (const fault of this.faults) {
       if (!fault.matches(operation, offsetBytes, lengthBytes)) continue
@@ -48,6 +50,11 @@ export class Faults {
     if (met === null) return null
     met.fired++
     return met.plan
+  }
+
+  /** No request meets a fault any more. */
+  heal(): void {
+    this.isHealed = true
   }
 
   /** How often each fault has fired, by id, into `counts`. */

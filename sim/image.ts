@@ -436,8 +436,13 @@ export class WatchedQcow2 extends Qcow2Driver {
     const mayUnmap = (flags & RequestFlag.MayUnmap) !== 0
     if (this.mayRefuse(offsetBytes, lengthBytes)) {
       const errno = yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags)
-      if (errno === ENOTSUP) this.watcher.hit('disk/zeroes-refused')
-      else this.view.refresh(offsetBytes, lengthBytes)
+      if (errno === ENOTSUP) {
+        this.watcher.hit('disk/zeroes-refused')
+        return errno
+      }
+      const request = new ImageRequest(this, 'write-zeroes', offsetBytes, lengthBytes, null, mayUnmap)
+      if (errno !== OK) return this.end(this.begin(request), errno)
+      this.view.refresh(offsetBytes, lengthBytes)
       return errno
     }
     const request = this.begin(new ImageRequest(this, 'write-zeroes', offsetBytes, lengthBytes, null, mayUnmap))

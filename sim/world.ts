@@ -278,6 +278,9 @@ class World implements Watched, Controlled {
   /** Takes everything down as a user would, opens both images afresh and compares what they hold with what they should. */
   private end(): void {
     this.driver.endQuarantine()
+    // An image that is closed has to write what it still has in memory.
+    this.faults.source.heal()
+    this.faults.destination.heal()
     this.kernel.spawn(this.tearDown(), TEARDOWN)
     this.runToRest()
     if (this.watch.failure === null && this.kernel.live.size > 0) this.checkRest()

@@ -109,6 +109,8 @@ function end(state: MirrorState, operation: MirrorOperation): void {
 
 /** The source has the change; brings the target up to it. `data` null: zeroes. */
 function* follow(state: MirrorState, operation: MirrorOperation, data: Uint8Array | null, zeroFlags: number): Co<void> {
+  // Their order at the source is not that of their ends.
+  if (operation.isOvertaken) return state.markDirty(operation.offsetBytes, operation.lengthBytes)
   const { claimBytes, claimEndBytes } = operation
   const isWhole = operation.offsetBytes === claimBytes && operation.offsetBytes + operation.lengthBytes === claimEndBytes
   if (!isWhole && state.needsWholeClusters(claimBytes, claimEndBytes)) return yield* followWhole(state, operation)

@@ -101,6 +101,7 @@ function* noted(state: MirrorState, request: FilterRequest, change: Co<Errno>): 
   state.passiveCount++
   const errno = yield* change
   state.passiveCount--
+  state.operationsInFlight.overtake(request.offsetBytes, request.lengthBytes)
   state.markDirty(request.offsetBytes, request.lengthBytes)
   return errno
 }

@@ -14,6 +14,8 @@ export class MirrorOperation implements MirrorOperationView, WaitReason {
   offsetBytes: number
   lengthBytes: number
   isInFlight = false
+  /** A change that does not claim chunks has ended here since: nobody knows which of the two the source has kept. */
+  isOvertaken = false
   /** What is claimed: whole chunks, clipped at the end of the disk; at least the range itself. */
   claimBytes: number
   claimEndBytes: number
@@ -142,6 +144,12 @@ export class MirrorOperations {
     run.lengthBytes -= lengthBytes
     if (run.lengthBytes === 0) this.forget(run)
     return piece
+  }
+
+  /** A change of the source that has claimed nothing has ended. */
+  overtake(offsetBytes: number, lengthBytes: number): void {
+    assert(lengthBytes > 0, 'overtake-not-empty')
+    for (const operation of this.all) if (operation.overlaps(offsetBytes, offsetBytes + lengthBytes)) operation.isOvertaken = true
   }
 
   /** Gives the chunks back and grants them to whoever has waited longest. */
