@@ -452,7 +452,8 @@ export class WatchedQcow2 extends Qcow2Driver {
   override *pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
     const { clusterBytes } = this.info()
     const canDiscard = this.header.version >= 3 || this.image.backing === null
-    if (!canDiscard || !this.isWhole(offsetBytes, lengthBytes, clusterBytes)) return yield* super.pdiscard(offsetBytes, lengthBytes)
+    if (!canDiscard || !this.isWhole(offsetBytes, lengthBytes, clusterBytes))
+      return yield* super.pdiscard(offsetBytes, lengthBytes)
     const request = this.begin(new ImageRequest(this, 'discard', offsetBytes, lengthBytes, null, true))
     return this.end(request, yield* super.pdiscard(offsetBytes, lengthBytes))
   }

@@ -17,6 +17,9 @@ export class RunSplitter {
   private readonly endBytes: number
   private extentEndBytes = 0
   private extentIsZero = false
+  /** The last answer, which may be that for what follows the extent. */
+  private aheadEndBytes = 0
+  private aheadIsZero = false
   /** The last piece found: where it ends, and whether all of it reads zero. */
   pieceEndBytes = 0
   pieceIsZero = false
@@ -28,46 +31,46 @@ export class RunSplitter {
     this.endBytes = endBytes
   }
 
-  /** Learns what lies at `at`. An error counts as data: reading it will say more. */
+  /** Learns what lies at `at`: an extent of data, or all zeroes that lie in a row, of however many layers they are. */
   private *learn(at: number): Co<void> {
     if (at < this.extentEndBytes) return
+    if (at >= this.aheadEndBytes) yield* this.ask(at)
+    this.extentEndBytes = this.aheadEndBytes
+    this.extentIsZero = this.aheadIsZero
+    while (this.extentIsZero && this.extentEndBytes < this.endBytes) {
+      yield* this.ask(this.extentEndBytes)
+      assert(this.aheadEndBytes > this.extentEndBytes, 'status-forward')
+      if (!this.aheadIsZero) break
+      this.extentEndBytes = this.aheadEndBytes
+    }
+  }
+
+  /** An error counts as data: reading it will say more. */
+  private *ask(at: number): Co<void> {
     const status = yield* this.state.source.blockStatusAbove(null, 'want-zero', at, this.endBytes - at)
     assert(status.errno !== OK || status.bytes > 0, 'status-progress')
-    this.extentIsZero = status.errno === OK && (status.flags & StatusFlag.Zero) !== 0 && (status.flags & StatusFlag.Data) === 0
-    this.extentEndBytes = status.errno === OK ? at + status.bytes : this.endBytes
+    this.aheadIsZero = status.errno === OK && (status.flags & StatusFlag.Zero) !== 0 && (status.flags & StatusFlag.Data) === 0
+    this.aheadEndBytes = status.errno === OK ? at + status.bytes : this.endBytes
   }
 
   /** Finds the piece that starts at `at`, inside the run. */
   *next(at: number): Co<void> {
     assert(at < this.endBytes, 'split-inside-run')
     yield* this.learn(at)
-    if (this.extentIsZero && (yield* this.findZeroes(at))) return
+    if (this.extentIsZero && this.findZeroes(at)) return
     yield* this.findData(at)
   }
 
   /** The zero piece at `at`, or false if not even one unit of it reads zero. */
-  private *findZeroes(at: number): Co<boolean> {
-    let zeroEndBytes = this.extentEndBytes
-    while (zeroEndBytes < this.endBytes) {
-      yield* this.learn(zeroEndBytes)
-      if (!this.extentIsZero) break
-      zeroEndBytes = this.extentEndBytes
-    }
+  private findZeroes(at: number): boolean {
+    const zeroEndBytes = this.extentEndBytes
     const coveredBytes = zeroEndBytes === this.endBytes ? zeroEndBytes : this.state.unitFloor(zeroEndBytes)
     assert(zeroEndBytes <= this.endBytes, 'zeroes-inside-run')
-    if (coveredBytes <= at) {
-      // The hole ends inside its unit; `findData` will ask for it again.
-      this.extentEndBytes = zeroEndBytes
-      this.extentIsZero = true
-      return false
-    }
+    // A hole that ends inside its unit is left to `findData`.
+    if (coveredBytes <= at) return false
     this.pieceEndBytes = coveredBytes
     this.pieceIsZero = true
     this.parts.length = 0
-    if (coveredBytes < zeroEndBytes) {
-      this.extentEndBytes = zeroEndBytes
-      this.extentIsZero = true
-    }
     return true
   }
 
