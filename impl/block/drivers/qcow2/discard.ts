@@ -49,10 +49,10 @@ export function* discardImage(image: Qcow2Image, guestBytes: number, lengthBytes
   const isWhole = guestBytes % clusterBytes === 0 && (endBytes % clusterBytes === 0 || endBytes === image.header.sizeBytes)
   if (!isWhole) return ENOTSUP
   yield* image.lock.lock()
-  const errno = yield* discardClusters(image, guestBytes, endBytes, FreeKind.Request, false)
+  let errno = yield* discardClusters(image, guestBytes, endBytes, FreeKind.Request, false)
+  if (errno === OK && image.hasDataFile) errno = yield* discardInDataFile(image, guestBytes, lengthBytes)
   image.lock.unlock()
-  if (errno !== OK || !image.hasDataFile) return errno
-  return yield* discardInDataFile(image, guestBytes, lengthBytes)
+  return errno
 }
 
 /** A raw data file has to show the zeroes that the image promises; otherwise a discard there is only advice. */
@@ -60,8 +60,7 @@ function* discardInDataFile(image: Qcow2Image, guestBytes: number, lengthBytes: 
   assert(image.hasDataFile, 'discard-data-file')
   if (image.isDataFileRaw) return yield* image.data.pwriteZeroes(guestBytes, lengthBytes, RequestFlag.MayUnmap)
   if (!image.settings.passDiscardRequest) return OK
-  yield* image.data.pdiscard(guestBytes, lengthBytes)
-  return OK
+  return yield* image.discardData(guestBytes, lengthBytes)
 }
 
 /**

@@ -35,8 +35,6 @@ export const enum FreeKind {
 
 /** Ranges that are noted at most before they are settled. */
 const RELEASES_MAX = 1024
-/** Rounds in which the size of a grown table settles: more blocks need more table, which needs more refcounts. */
-const GROWTH_TRIES_MAX = 8
 
 interface Release {
   offsetBytes: number
@@ -261,10 +259,6 @@ export class Refcounts {
   private *makeBlock(clusterIndex: number): Co<Errno> {
     const { geometry, metadata } = this.host
     const tableIndex = Math.floor(clusterIndex / geometry.refcountBlockEntries)
-    if (tableIndex >= this.table.length) {
-      const growErrno = yield* this.makeArea(tableIndex)
-      return growErrno === OK ? EAGAIN : growErrno
-    }
     let errno = yield* this.findFree(1, OFFSET_END_BYTES)
     if (errno !== OK) return errno
     const blockOffset = this.allocatedBytes
@@ -280,8 +274,11 @@ export class Refcounts {
     const block = metadata.refcounts.find(blockOffset)
     assert(block !== null, 'refcount-block-made')
     if (isSelfDescribing) setRefcount(block.bytes, geometry.refcountOrder, blockIndex % geometry.refcountBlockEntries, 1)
-    errno = yield* this.hookUp(tableIndex, blockOffset)
-    return errno === OK ? EAGAIN : errno
+    if (tableIndex < this.table.length) errno = yield* this.hookUp(tableIndex, blockOffset)
+    else errno = yield* this.makeArea(Math.max(clusterIndex + 1, blockIndex), tableIndex, blockOffset)
+    if (errno === OK) return EAGAIN
+    metadata.refcounts.forget(blockOffset, geometry.clusterBytes)
+    return errno
   }
 
   /** The block, and what describes it, must be stable before the table says where it is. */
@@ -294,49 +291,43 @@ export class Refcounts {
       writeU64(entry, 0, blockOffset)
       errno = yield* this.host.writeThrough(this.tableOffsetBytes + tableIndex * 8, entry)
     }
-    if (errno !== OK) {
-      this.host.metadata.refcounts.forget(blockOffset, this.host.geometry.clusterBytes)
-      return errno
-    }
+    if (errno !== OK) return errno
     this.table[tableIndex] = blockOffset
     this.host.refcountTableChanged(blockOffset)
     return OK
   }
 
   /**
-   * Moves the refcount table to a larger place: to the start of what block number `firstBlock` describes, together with the
-   * blocks that this area needs for itself. Nothing can be there, because there is no room for its refcounts yet.
+   * Moves the refcount table to a larger place: behind everything that has a block, the first `clusters` clusters, together
+   * with the blocks that this area needs for itself. `blockOffset` is the block that had no place in the old table.
    */
-  private *makeArea(firstBlock: number): Co<Errno> {
+  private *makeArea(clusters: number, tableIndex: number, blockOffset: number): Co<Errno> {
     const { geometry, metadata } = this.host
     const { clusterBytes, refcountBlockEntries } = geometry
+    const firstBlock = Math.ceil(clusters / refcountBlockEntries)
+    const blocks = blocksFor(geometry, firstBlock * refcountBlockEntries)
     const entriesPerCluster = clusterBytes / 8
-    assert(firstBlock >= this.table.length, 'area-beyond-table')
-    let newBlocks = 1
-    let tableClusters = 0
-    for (let tries = 0; tries < GROWTH_TRIES_MAX; tries++) {
-      const total = firstBlock + newBlocks
-      tableClusters = Math.ceil((total + Math.ceil(total / 2)) / entriesPerCluster)
-      const needed = Math.ceil((newBlocks + tableClusters) / refcountBlockEntries)
-      if (needed <= newBlocks) break
-      newBlocks = needed
-    }
+    const tableClusters = Math.ceil((blocks + Math.ceil(blocks / 2)) / entriesPerCluster)
+    const newBlocks = blocks - firstBlock
+    assert(firstBlock > tableIndex && newBlocks > 0, 'area-beyond-table')
     const startBytes = firstBlock * refcountBlockEntries * clusterBytes
     const areaBytes = (newBlocks + tableClusters) * clusterBytes
     if (tableClusters * clusterBytes > REFCOUNT_TABLE_BYTES_MAX || startBytes + areaBytes >= OFFSET_END_BYTES) return EFBIG
     const table = new Float64Array(tableClusters * entriesPerCluster)
     table.set(this.table)
+    table[tableIndex] = blockOffset
     let errno = OK
     let inUse = newBlocks + tableClusters
     for (let number = 0; number < newBlocks && errno === OK; number++) {
-      const blockOffset = startBytes + number * clusterBytes
-      table[firstBlock + number] = blockOffset
-      errno = yield* metadata.createRefcounts(blockOffset)
-      const block = errno === OK ? metadata.refcounts.find(blockOffset) : null
+      const offset = startBytes + number * clusterBytes
+      table[firstBlock + number] = offset
+      errno = yield* metadata.createRefcounts(offset)
+      const block = errno === OK ? metadata.refcounts.find(offset) : null
       for (let entry = 0; block !== null && entry < refcountBlockEntries && inUse > 0; entry++, inUse--) {
         setRefcount(block.bytes, geometry.refcountOrder, entry, 1)
       }
     }
+    assert(errno !== OK || inUse === 0, 'area-described')
     if (errno === OK) errno = yield* this.switchTable(table, startBytes + newBlocks * clusterBytes)
     if (errno !== OK) metadata.refcounts.forget(startBytes, areaBytes)
     return errno
@@ -464,6 +455,30 @@ export class Refcounts {
     this.freeByteOffset = 0
     return OK
   }
+}
+
+/**
+ * How many refcount blocks `clusters` clusters need together with their refcount table, half of it again to grow into, and
+ * the blocks themselves.
+ */
+function blocksFor({ clusterBytes, refcountBlockEntries }: Geometry, clusters: number): number {
+  let wanted = clusters
+  let isGenerous = true
+  let blocks = 0
+  let tableClusters = 0
+  for (let total = 0, last = -1; total !== last; ) {
+    last = total
+    blocks = Math.ceil((wanted + tableClusters + blocks) / refcountBlockEntries)
+    tableClusters = Math.ceil(blocks / (clusterBytes / 8))
+    total = wanted + blocks + tableClusters
+    if (total === last && isGenerous) {
+      wanted += Math.ceil(tableClusters / 2)
+      total = 0
+      isGenerous = false
+    }
+  }
+  assert(blocks * refcountBlockEntries >= wanted, 'blocks-suffice')
+  return blocks
 }
 
 /** Offsets of refcount blocks; the low 9 bits of an entry are reserved. */
