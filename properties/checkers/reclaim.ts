@@ -17,6 +17,8 @@ export function reclaimsAll(plan: Plan, granularityBytes: number): boolean {
     !mirror.targetIsZero &&
     canUnmap(destination) &&
     destination.format?.discardNoUnref !== true &&
+    // Freed space would show an image that comes later.
+    destination.format?.backing?.isDetached !== true &&
     // Zeroes that this node finds in data are written without unmapping, and then known.
     destination.node.detectZeroes !== 'on' &&
     // Holes of the source that are no unmapped zeroes for the destination.

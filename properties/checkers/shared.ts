@@ -93,6 +93,11 @@ export function writerNames(plan: Plan): (writer: number) => string {
   }
 }
 
+/** Whether changes of guests may have the mirror read around them, to complete clusters above an image that comes later. */
+export function completesClusters({ destination }: Plan): boolean {
+  return destination.format?.backing?.isDetached === true
+}
+
 /** Whether zero writes with MayUnmap that reach the node of this disk free space in it. */
 export function canUnmap(disk: DiskPlan): boolean {
   return disk.writeZeroes === 'unmapping' && disk.node.discard === 'unmap'

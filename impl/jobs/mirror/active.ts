@@ -127,14 +127,45 @@ function* follow(state: MirrorState, operation: MirrorOperation, data: Uint8Arra
   const lengthBytes = stopBytes - startBytes
   control.progress.begin(lengthBytes)
   const from = startBytes - operation.offsetBytes
-  const errno =
-    data === null
-      ? yield* zeroTarget(state, startBytes, stopBytes, zeroFlags)
-      : yield* writeTarget(state, startBytes, data.subarray(from, from + lengthBytes))
+  const part = data === null ? null : data.subarray(from, from + lengthBytes)
+  const errno = yield* followPart(state, operation, startBytes, stopBytes, part, zeroFlags)
   if (errno === OK) {
     control.progress.succeed(lengthBytes)
     if (isWhole && state.cow !== null) state.cow.set(claimBytes, claimEndBytes - claimBytes)
-  } else fail(state, startBytes, lengthBytes, false, errno)
+  } else fail(state, startBytes, lengthBytes, operation.hasFailedToRead, errno)
+}
+
+/** With the rest of the clusters at both ends, where nobody else would bring it. `data` null: zeroes. */
+function* followPart(
+  state: MirrorState,
+  operation: MirrorOperation,
+  startBytes: number,
+  stopBytes: number,
+  data: Uint8Array | null,
+  zeroFlags: number,
+): Co<Errno> {
+  const unitBytes = state.filledBytes
+  const firstBytes = Math.ceil(startBytes / unitBytes) * unitBytes
+  const lastBytes = stopBytes === state.lengthBytes ? stopBytes : stopBytes - (stopBytes % unitBytes)
+  assert(startBytes < stopBytes && unitBytes > 0, 'follow-part')
+  let errno = firstBytes > startBytes ? yield* copyCluster(state, operation, firstBytes - unitBytes) : OK
+  const innerBytes = Math.min(firstBytes, stopBytes)
+  const innerEndBytes = Math.max(lastBytes, innerBytes)
+  if (errno === OK && innerBytes < innerEndBytes) {
+    errno =
+      data === null
+        ? yield* zeroTarget(state, innerBytes, innerEndBytes, zeroFlags)
+        : yield* writeTarget(state, innerBytes, data.subarray(innerBytes - startBytes, innerEndBytes - startBytes))
+  }
+  return errno === OK && innerEndBytes < stopBytes ? yield* copyCluster(state, operation, innerEndBytes) : errno
+}
+
+/** The source has the change already. */
+function* copyCluster(state: MirrorState, operation: MirrorOperation, offsetBytes: number): Co<Errno> {
+  const cluster = new Uint8Array(Math.min(state.filledBytes, state.lengthBytes - offsetBytes))
+  const errno = yield* state.sourceChild.pread(offsetBytes, cluster)
+  operation.hasFailedToRead = errno !== OK
+  return errno === OK ? yield* writeTarget(state, offsetBytes, cluster) : errno
 }
 
 /** The target must get whole clusters: what surrounds the change comes from the source. */

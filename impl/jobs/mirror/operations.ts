@@ -14,6 +14,8 @@ export class MirrorOperation implements MirrorOperationView, WaitReason {
   offsetBytes: number
   lengthBytes: number
   isInFlight = false
+  /** What an active copy failed at: reading what surrounds the change, or writing. */
+  hasFailedToRead = false
   /** A change that does not claim chunks has ended here since: nobody knows which of the two the source has kept. */
   isOvertaken = false
   /** What is claimed: whole chunks, clipped at the end of the disk; at least the range itself. */

@@ -55,6 +55,8 @@ export class MirrorState implements MirrorView {
   readonly copyMaxBytes: number
   /** What is copied whole: a chunk, or the target's cluster where the rest of it would be lost. */
   readonly unitBytes: number
+  /** The target's cluster where the target would fill the rest of one with zeroes that hide a detached image; 1 elsewhere. */
+  readonly filledBytes: number
   /** Smallest aligned piece of the target that can be zeroed as such. */
   readonly holeUnitBytes: number
   /** Flags of zero writes to the target, and of those that stand for data which turned out to be zero. */
@@ -110,7 +112,9 @@ export class MirrorState implements MirrorView {
     this.dirty = new DirtyBitmap(this.lengthBytes, this.granularityBytes)
     this.chunkCount = this.dirty.bitCount
     this.operationsInFlight = new MirrorOperations(this.kernel, this.lengthBytes, this.granularityBytes)
-    const copiesClusters = options.targetHasDetachedBacking === true && info.clusterBytes > this.granularityBytes
+    const isDetached = options.targetHasDetachedBacking === true
+    const copiesClusters = isDetached && info.clusterBytes > this.granularityBytes
+    this.filledBytes = isDetached && !copiesClusters ? Math.max(info.clusterBytes, 1) : 1
     this.unitBytes = copiesClusters ? info.clusterBytes : this.granularityBytes
     if (copiesClusters) this.cow = new DirtyBitmap(this.lengthBytes, this.granularityBytes)
     this.bufferBytes = chooseBuffer(options, this.granularityBytes, this.unitBytes)

@@ -35,7 +35,8 @@ export function* zeroImage(image: Qcow2Image, guestBytes: number, lengthBytes: n
     errno = yield* image.data.pwriteZeroes(guestBytes, lengthBytes, flags & RequestFlag.MayUnmap)
   if (errno === OK) errno = yield* zeroSubclusters(image, fromBytes, toBytes, flags)
   const passes = (flags & RequestFlag.MayUnmap) !== 0 && image.settings.passDiscardRequest
-  if (errno === OK && image.hasDataFile && !image.isDataFileRaw && passes) errno = yield* image.discardData(guestBytes, lengthBytes)
+  if (errno === OK && image.hasDataFile && !image.isDataFileRaw && passes)
+    errno = yield* image.discardData(guestBytes, lengthBytes)
   image.lock.unlock()
   return errno
 }
