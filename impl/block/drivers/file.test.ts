@@ -367,6 +367,14 @@ test('a file that ends inside a sector keeps its length, and reads zero after it
   assert.ok(read.equals(Buffer.alloc(1024)))
 })
 
+test('direct I/O writes whole blocks, also the one in which the file ends', () => {
+  const file = new MemoryFile(1000)
+  file.alignmentBytes = 512
+  const stack = fileStack(file)
+  assert.is(stack.run(stack.backend.pwrite(0, Buffer.alloc(1024, 5).fill(0, 1000))), OK)
+  assert.equal(stack.file.calls, ['write 0+1024'])
+})
+
 test('data after the last byte makes the file longer, to its last sector', () => {
   const stack = fileStack(new MemoryFile(1000))
   assert.is(stack.run(stack.backend.pwrite(512, Buffer.alloc(512, 5))), OK)

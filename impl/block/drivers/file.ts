@@ -169,11 +169,16 @@ export class FileDriver extends BlockDriver {
     return errno
   }
 
-  /** Zeroes after the last byte of the file are there already. Anything else makes the file longer, to its last sector. */
+  /**
+   * Zeroes after the last byte of the file are there already. Anything else makes the file longer, to its last sector; direct
+   * I/O does so to the end of the block in which the file ends.
+   */
   private clip(offsetBytes: number, buffer: Uint8Array): Uint8Array {
+    const { alignmentBytes } = this.traits
     const insideBytes = Math.max(0, this.fileBytes - offsetBytes)
     assert(insideBytes < buffer.length, 'clip-beyond-end')
-    return isZero(buffer.subarray(insideBytes)) ? buffer.subarray(0, insideBytes) : buffer
+    if (!isZero(buffer.subarray(insideBytes))) return buffer
+    return buffer.subarray(0, Math.ceil(insideBytes / alignmentBytes) * alignmentBytes)
   }
 
   /** Holes may have become data; data stays what it is. */
