@@ -76,6 +76,7 @@ export function* discardClusters(
 ): Co<Errno> {
   const { clusterBytes, l2CoversBytes } = image.geometry
   yield* waitAllocations(image, fromBytes, toBytes)
+  const keptOffsets: number[] = []
   let errno = image.isBroken ? EIO : OK
   for (let at = fromBytes; at < toBytes && errno === OK; ) {
     if (image.refcounts.mustSettle) errno = yield* image.refcounts.settle()
@@ -92,11 +93,11 @@ export function* discardClusters(
     const count = Math.min(image.sliceEntries - first, Math.ceil((toBytes - at) / clusterBytes))
     for (let number = 0; number < count; number++) {
       const kept = discardEntry(image, slice, first + number, kind, isFull)
-      if (kept !== 0 && image.passesDiscard(kind)) yield* image.discardInFile(kept, clusterBytes)
+      if (kept !== 0 && image.passesDiscard(kind)) keptOffsets.push(kept)
     }
     at += count * clusterBytes
   }
-  return errno
+  return errno === OK && keptOffsets.length > 0 ? yield* image.discardKept(keptOffsets) : errno
 }
 
 /** Gives the offset of a cluster whose content has gone while the entry keeps it, or 0. */

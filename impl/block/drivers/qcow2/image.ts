@@ -208,12 +208,22 @@ export class Qcow2Image implements RefcountHost {
    */
   *discardData(offsetBytes: number, lengthBytes: number): Co<Errno> {
     assert(this.lock.isLocked && this.hasDataFile, 'discard-data-locked')
+    const errno = yield* this.publishTables()
+    if (errno === OK) yield* this.data.pdiscard(offsetBytes, lengthBytes)
+    return errno
+  }
+  /** The same for clusters that their entries keep. */
+  *discardKept(offsets: readonly number[]): Co<Errno> {
+    assert(this.lock.isLocked && !this.hasDataFile, 'discard-kept-locked')
+    const errno = yield* this.publishTables()
+    if (errno === OK) for (const offsetBytes of offsets) yield* this.discardInFile(offsetBytes, this.geometry.clusterBytes)
+    return errno
+  }
+  private *publishTables(): Co<Errno> {
     let errno = yield* this.metadata.writeAll()
     if (errno === OK) errno = yield* this.flushFiles()
-    if (errno !== OK) return errno
-    yield* this.transfersSettled()
-    yield* this.data.pdiscard(offsetBytes, lengthBytes)
-    return OK
+    if (errno === OK) yield* this.transfersSettled()
+    return errno
   }
   passesDiscard(kind: FreeKind): boolean {
     const { settings } = this

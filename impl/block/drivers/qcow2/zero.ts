@@ -70,6 +70,7 @@ function* checkBackingZero(image: Qcow2Image, guestBytes: number, lengthBytes: n
 /** Both ends are subcluster boundaries, or behind the end of the disk. Under the lock. */
 export function* zeroSubclusters(image: Qcow2Image, fromBytes: number, toBytes: number, flags: number): Co<Errno> {
   const { clusterBytes } = image.geometry
+  const keptOffsets: number[] = []
   for (let at = fromBytes; at < toBytes; ) {
     let errno = image.refcounts.mustSettle ? yield* image.refcounts.settle() : OK
     if (errno === OK) errno = yield* ownSlice(image, at)
@@ -97,11 +98,11 @@ export function* zeroSubclusters(image: Qcow2Image, fromBytes: number, toBytes: 
     assert(count > 0, 'zero-progress')
     for (let number = 0; number < count; number++) {
       const kept = zeroEntry(image, slice, first + number, flags)
-      if (kept !== 0 && image.settings.passDiscardRequest) yield* image.discardInFile(kept, clusterBytes)
+      if (kept !== 0 && image.settings.passDiscardRequest) keptOffsets.push(kept)
     }
     at += count * clusterBytes
   }
-  return OK
+  return keptOffsets.length > 0 ? yield* image.discardKept(keptOffsets) : OK
 }
 
 /** Zeroes the subclusters from byte `from` to byte `to` of one cluster. */
