@@ -35,6 +35,7 @@ import {
   SECTOR_BYTES,
 } from './plan'
 import type { BufferPool } from './pool'
+import type { ProbeName } from './probes'
 import { DiskStore } from './store'
 
 /** Bytes of clusters that an image takes beside its data: header, tables and their blocks, with room for leaks. */
@@ -399,6 +400,7 @@ export class WatchedQcow2 extends Qcow2Driver {
   readonly view: ImageView
   readonly kernel: Kernel
   private readonly watcher: DiskWatcher
+  private readonly inFlight: ImageRequest[] = []
 
   constructor(image: Qcow2Driver['image'], kernel: Kernel, view: ImageView, watcher: DiskWatcher) {
     super(image, false)
@@ -407,12 +409,19 @@ export class WatchedQcow2 extends Qcow2Driver {
     this.watcher = watcher
   }
 
+  /** Whether a request in flight will tell of the errors that somebody meets in the files. */
+  isServing(label: Label): boolean {
+    return this.inFlight.some((request) => request.label === label)
+  }
+
   private begin(request: ImageRequest): ImageRequest {
+    this.inFlight.push(request)
     this.watcher.diskSubmitted(request)
     return request
   }
   private end(request: ImageRequest, errno: Errno): Errno {
     const { operation, offsetBytes, lengthBytes } = request
+    this.inFlight.splice(this.inFlight.indexOf(request), 1)
     if (operation === 'write' || operation === 'write-zeroes' || operation === 'discard')
       this.view.refresh(offsetBytes, lengthBytes)
     this.watcher.diskCompleted(request, errno)
@@ -484,6 +493,28 @@ export class WatchedQcow2 extends Qcow2Driver {
     const status = yield* super.blockStatus(mode, offsetBytes, lengthBytes)
     this.end(request, status.errno)
     return status
+  }
+}
+
+/** Watches the files of an image: what its driver does there is its own affair, but for flushes that fail beside it. */
+export class FileWatcher implements DiskWatcher {
+  private readonly image: WatchedQcow2
+  private readonly watcher: DiskWatcher
+
+  constructor(image: WatchedQcow2, watcher: DiskWatcher) {
+    this.image = image
+    this.watcher = watcher
+  }
+
+  diskSubmitted(): void {}
+  /** The block layer flushes the files after their image, once more if something has been written meanwhile. */
+  diskCompleted(request: WatchedRequest, errno: Errno): void {
+    if (request.operation !== 'flush' || errno === OK || this.image.isServing(request.label)) return
+    this.watcher.diskSubmitted(request)
+    this.watcher.diskCompleted(request, errno)
+  }
+  hit(probe: ProbeName): void {
+    this.watcher.hit(probe)
   }
 }
 

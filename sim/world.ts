@@ -12,12 +12,12 @@ import { GuestMemory, VirtioBlk, VirtioMmio } from '../impl/virtio'
 import { VirtualClockwork } from './clockwork'
 import { type Controlled, Operator } from './control'
 import { type Decider, seededDecider } from './decider'
-import { type DiskWatcher, SimDisk } from './disk'
+import { SimDisk } from './disk'
 import { Faults } from './faults'
 import { seenPlan } from './formats'
 import { makeImage, readAfresh, readImageAfresh } from './fresh_open'
 import { GuestDriver, type GuestRequest } from './guest/driver'
-import { emptyStores, type ImageStores, ImageView, type OpenedImage, openImageNodes, openWatched } from './image'
+import { emptyStores, FileWatcher, type ImageStores, ImageView, type OpenedImage, openImageNodes, openWatched } from './image'
 import { GuestLanes } from './lanes'
 import type { CheckerFactory, MirrorView, WorldView } from './observer'
 import type { DiskName, DiskPlan, FormatPlan, Plan } from './plan'
@@ -159,11 +159,10 @@ class World implements Watched, Controlled {
     )
     const opened = this.runAtOnce(open)
     this.runAtOnce(view.show(opened.driver))
-    // Who watches the image needs not see what its driver does to the file.
-    const silent: DiskWatcher = { diskSubmitted() {}, diskCompleted() {}, hit: (probe) => watch.hit(probe) }
+    const fileWatcher = new FileWatcher(opened.driver, watch)
     for (const disk of disks) {
       const faults = disk.store === stores.backing ? new Faults([], name) : this.faults[name]
-      disk.engage(this.decider, faults, silent)
+      disk.engage(this.decider, faults, fileWatcher)
       if (disk.store !== stores.backing) this.addCache(disk, plan)
     }
     this.images.set(name, { stores, opened })
