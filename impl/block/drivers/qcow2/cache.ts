@@ -57,6 +57,8 @@ export class TableCache {
   private readonly holdsWords: boolean
   private readonly byOffset = new Map<number, Table>()
   private readonly tables: Table[] = []
+  /** Exactly the tables that are dirty. */
+  private readonly dirty = new Set<Table>()
   private latest: Table
   private uses = 0
   /** For a table on its way to the file; writes run one after the other, under the lock. */
@@ -138,6 +140,7 @@ export class TableCache {
 
   markDirty(table: Table, fromBytes: number, toBytes: number): void {
     assert(table.offsetBytes !== -1 && toBytes <= this.tableBytes && fromBytes < toBytes, 'dirty-range')
+    this.dirty.add(table)
     if (table.isDirty) {
       table.dirtyFrom = Math.min(table.dirtyFrom, fromBytes)
       table.dirtyTo = Math.max(table.dirtyTo, toBytes)
@@ -149,8 +152,7 @@ export class TableCache {
 
   /** True if some table has to be written. */
   hasDirty(): boolean {
-    for (const table of this.tables) if (table.isDirty) return true
-    return false
+    return this.dirty.size > 0
   }
 
   /** Writes what has changed in a table, in whole blocks of the file. */
@@ -170,6 +172,7 @@ export class TableCache {
     // Changes that come while this is being written make the table dirty again.
     table.dirtyFrom = 0
     table.dirtyTo = 0
+    this.dirty.delete(table)
     const errno = yield* file.pwrite(table.offsetBytes + from, encoded)
     if (errno !== OK) this.markDirty(table, from, to)
     return errno
@@ -177,14 +180,8 @@ export class TableCache {
 
   /** Writes all dirty tables in the order of the file. The error that is reported is the first one. */
   *writeAll(): Co<Errno> {
-    let dirty: Table[] | null = null
-    for (const table of this.tables) {
-      if (!table.isDirty) continue
-      dirty ??= []
-      dirty.push(table)
-    }
-    if (dirty === null) return OK
-    dirty.sort((left, right) => left.offsetBytes - right.offsetBytes)
+    if (this.dirty.size === 0) return OK
+    const dirty = [...this.dirty].sort((left, right) => left.offsetBytes - right.offsetBytes)
     for (const table of dirty) {
       const errno = yield* this.write(table)
       if (errno !== OK) return errno
@@ -203,6 +200,7 @@ export class TableCache {
 
   private drop(table: Table): void {
     this.byOffset.delete(table.offsetBytes)
+    this.dirty.delete(table)
     table.offsetBytes = -1
     table.dirtyFrom = 0
     table.dirtyTo = 0

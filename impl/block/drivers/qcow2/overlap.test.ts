@@ -134,6 +134,13 @@ test('a set of offsets finds old and new ones', () => {
   set.fill([5000, 0, 1000, 3000])
   for (let offset = 10000; offset < 10100; offset++) set.add(offset)
   assert.equal([set.hits(0, 1000), set.hits(0, 1001), set.hits(1001, 3000), set.hits(3000, 3001)], [false, true, false, true])
+  set.remove(3000)
+  set.remove(10050)
+  set.remove(7)
+  assert.equal(
+    [set.hits(2000, 4000), set.hits(10050, 10051), set.hits(10051, 10052), set.hits(5000, 5001)],
+    [false, false, true, true],
+  )
   assert.equal([set.hits(10099, 10100), set.hits(10100, 20000)], [true, false])
 })
 

@@ -63,18 +63,35 @@ export class OffsetSet {
     this.recent.push(offsetBytes)
     if (this.recent.length > RECENT_MAX) this.fill([...this.sorted, ...this.recent])
   }
+  /** Forgets one offset, if it is there. */
+  remove(offsetBytes: number): void {
+    const at = this.recent.indexOf(offsetBytes)
+    if (at !== -1) {
+      this.recent.splice(at, 1)
+      return
+    }
+    const index = this.firstFrom(offsetBytes)
+    if (this.sorted[index] !== offsetBytes) return
+    this.sorted.copyWithin(index, index + 1)
+    this.sorted = this.sorted.subarray(0, this.sorted.length - 1)
+  }
   /** Whether one of the offsets lies in [fromBytes, toBytes). */
   hits(fromBytes: number, toBytes: number): boolean {
     assert(fromBytes < toBytes, 'offset-range')
     for (const offset of this.recent) if (offset >= fromBytes && offset < toBytes) return true
+    const index = this.firstFrom(fromBytes)
+    return index < this.sorted.length && this.sorted[index]! < toBytes
+  }
+  /** Index of the first sorted offset that is not below `offsetBytes`. */
+  private firstFrom(offsetBytes: number): number {
     let low = 0
     let high = this.sorted.length
     while (low < high) {
       const middle = (low + high) >>> 1
-      if (this.sorted[middle]! < fromBytes) low = middle + 1
+      if (this.sorted[middle]! < offsetBytes) low = middle + 1
       else high = middle
     }
-    return low < this.sorted.length && this.sorted[low]! < toBytes
+    return low
   }
 }
 

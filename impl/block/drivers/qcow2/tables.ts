@@ -64,9 +64,9 @@ function* replaceTable(image: Qcow2Image, index: number, oldBytes: number, guest
     image.metadata.l2.forget(newBytes, clusterBytes)
     return errno
   }
-  if (oldBytes === 0) image.places.l2Tables.add(newBytes)
-  else {
-    image.refreshPlaces()
+  image.places.l2Tables.add(newBytes)
+  if (oldBytes !== 0) {
+    image.places.l2Tables.remove(oldBytes)
     refcounts.free(oldBytes, clusterBytes, FreeKind.Other)
   }
   return OK
