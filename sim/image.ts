@@ -401,6 +401,8 @@ export class WatchedQcow2 extends Qcow2Driver {
   readonly kernel: Kernel
   private readonly watcher: DiskWatcher
   private readonly inFlight: ImageRequest[] = []
+  /** Who has just been told of a failed flush; the block layer tries the files all the same. */
+  private toldFlush: Label | null = null
 
   constructor(image: Qcow2Driver['image'], kernel: Kernel, view: ImageView, watcher: DiskWatcher) {
     super(image, false)
@@ -411,11 +413,12 @@ export class WatchedQcow2 extends Qcow2Driver {
 
   /** Whether a request in flight will tell of the errors that somebody meets in the files. */
   isServing(label: Label): boolean {
-    return this.inFlight.some((request) => request.label === label)
+    return label === this.toldFlush || this.inFlight.some((request) => request.label === label)
   }
 
   private begin(request: ImageRequest): ImageRequest {
     this.inFlight.push(request)
+    if (request.label === this.toldFlush) this.toldFlush = null
     this.watcher.diskSubmitted(request)
     return request
   }
@@ -485,7 +488,9 @@ export class WatchedQcow2 extends Qcow2Driver {
   override *flush(): Co<Errno> {
     const request = this.begin(new ImageRequest(this, 'flush', 0, 0, null))
     const errno = yield* super.flush()
-    return this.end(request, errno === OK ? yield* this.image.flushFiles() : errno)
+    const fileErrno = errno === OK ? yield* this.image.flushFiles() : errno
+    if (fileErrno !== OK) this.toldFlush = request.label
+    return this.end(request, fileErrno)
   }
 
   override *blockStatus(mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {

@@ -78,6 +78,7 @@ export interface Checker {
   atEnd?(end: {
     source: Uint8Array
     destination: Uint8Array
+    files: ImageFiles
     jobCompleted: boolean
     jobCancelledAfterReady: boolean
   }): Finding | null
@@ -85,10 +86,14 @@ export interface Checker {
   powerCut?(images: SurvivingImages): Finding | null
 }
 
+/** The files that images lie in, byte by byte; null for a plain disk. */
+export type ImageFiles = Readonly<Record<DiskName, Uint8Array | null>>
+
 /** Both images as somebody finds them after a power cut, opened afresh and read whole. */
 export interface SurvivingImages {
   source: Uint8Array
   destination: Uint8Array
+  files: ImageFiles
 }
 
 /** Makes a checker for one world. */

@@ -287,6 +287,7 @@ class World implements Watched, Controlled {
     this.watch.atEnd({
       source: this.readDisk('source'),
       destination: this.readDisk('destination'),
+      files: { source: this.fileOf('source'), destination: this.fileOf('destination') },
       jobCompleted: this.outcome === 'completed',
       jobCancelledAfterReady: this.outcome === 'cancelled-after-ready',
     })
@@ -298,7 +299,8 @@ class World implements Watched, Controlled {
     else if (this.job !== null && this.outcome === 'none') this.watch.hit('power/cut-in-job')
     this.kernel.destroy()
     for (const cache of this.caches.values()) cache.cut(this.decider, (probe) => this.watch.hit(probe))
-    this.watch.powerCut({ source: this.readDisk('source'), destination: this.readDisk('destination') })
+    const files = { source: this.fileOf('source'), destination: this.fileOf('destination') }
+    this.watch.powerCut({ source: this.readDisk('source'), destination: this.readDisk('destination'), files })
   }
 
   /** What is on a disk, as somebody finds it: on its medium after a power cut, in the store otherwise. */
@@ -314,6 +316,15 @@ class World implements Watched, Controlled {
       ? { file: this.mediumOf(file), dataFile: dataFile === null ? null : this.mediumOf(dataFile), backing }
       : image.stores
     return readImageAfresh(stores, plan, plan.format, this.pool)
+  }
+
+  /** The bytes of the file that an image lies in. */
+  private fileOf(name: DiskName): Uint8Array | null {
+    const image = this.images.get(name)
+    if (image === undefined) return null
+    const { file } = image.stores
+    const found = this.isPowerOff ? this.mediumOf(file) : file
+    return found.bytes.subarray(0, found.lengthBytes)
   }
 
   private mediumOf(store: DiskStore): DiskStore {

@@ -9,6 +9,7 @@ import { makeGuestChecker } from './guest'
 import { makeJobChecker } from './job'
 import { makeOperationChecker } from './operations'
 import { makePowerChecker } from './power'
+import { makeQcow2Checker } from './qcow2'
 import { makeReadPathChecker } from './read_path'
 import { makeSparsenessChecker } from './sparseness'
 import { makeZeroBitChecker } from './zero_bits'
@@ -31,6 +32,7 @@ export const ALL_CHECKERS: readonly NamedChecker[] = [
   { name: 'job', make: makeJobChecker },
   { name: 'read-path', make: makeReadPathChecker },
   { name: 'power', make: makePowerChecker },
+  { name: 'qcow2', make: makeQcow2Checker },
 ]
 
 /** All but one, to see what it alone finds. Throws if there is none of that name. */

@@ -244,7 +244,14 @@ export class FakeWorld implements WorldView {
   }
   atEnd(jobCompleted = false, jobCancelledAfterReady = false): Finding | null {
     const { source, destination } = this
-    const end = { source: source.bytes.slice(), destination: destination.bytes.slice(), jobCompleted, jobCancelledAfterReady }
+    const files = { source: null, destination: null }
+    const end = {
+      source: source.bytes.slice(),
+      destination: destination.bytes.slice(),
+      files,
+      jobCompleted,
+      jobCancelledAfterReady,
+    }
     return this.checker.atEnd?.(end) ?? null
   }
 }
