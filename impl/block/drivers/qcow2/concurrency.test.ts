@@ -146,7 +146,7 @@ function run(seed: number): void {
 }
 
 test('guests that overlap see what they wrote, and nobody gets stuck', () => {
-  for (let seed = 1; seed <= 40; seed++) run(seed)
+  for (let seed = 1; seed <= 25; seed++) run(seed)
 })
 
 test.run()

@@ -58,7 +58,7 @@ function use(stack: ImageStack, random: Random, isReadOnly: boolean): number {
 
 test('a damaged image is refused or gives errors, and harms nobody', () => {
   const seen = { refused: 0, failed: 0, worked: 0 }
-  for (let seed = 1; seed <= 250; seed++) {
+  for (let seed = 1; seed <= 150; seed++) {
     const random = randomFrom(seed * 65537)
     const content = damage(sound(random), random)
     const readOnly = random(4) === 0
@@ -73,7 +73,7 @@ test('a damaged image is refused or gives errors, and harms nobody', () => {
       seen.refused++
     }
   }
-  assert.ok(seen.refused > 50 && seen.failed > 10 && seen.worked > 50, JSON.stringify(seen))
+  assert.ok(seen.refused > 30 && seen.failed > 5 && seen.worked > 30, JSON.stringify(seen))
 })
 
 test.run()

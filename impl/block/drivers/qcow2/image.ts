@@ -20,6 +20,7 @@ import {
   entryOffset,
   type Geometry,
   HEADER_INCOMPATIBLE_AT,
+  HEADER_V3_BYTES,
   INCOMPATIBLE_CORRUPT,
   INCOMPATIBLE_DATA_FILE,
   INCOMPATIBLE_DIRTY,
@@ -358,6 +359,21 @@ export class Qcow2Image implements RefcountHost {
     if (errno !== OK || (this.header.incompatible & INCOMPATIBLE_DIRTY) === 0n || this.isBroken) return errno
     errno = yield* this.flushFiles()
     return errno === OK ? yield* this.setIncompatible(this.header.incompatible & ~INCOMPATIBLE_DIRTY) : errno
+  }
+
+  /**
+   * Changes a field of the header, which lies in one sector, and flushes it. Where that fails nobody knows what the file
+   * has; what was there before is written again then, and if that fails too the image takes no more writes.
+   */
+  *writeField(offsetBytes: number, wanted: Uint8Array, before: Uint8Array): Co<Errno> {
+    assert(wanted.length === before.length && offsetBytes + wanted.length <= HEADER_V3_BYTES, 'field-in-header')
+    let errno = yield* this.file.pwrite(offsetBytes, wanted)
+    if (errno === OK) errno = yield* this.flushFiles()
+    if (errno === OK) return OK
+    let undoErrno = yield* this.file.pwrite(offsetBytes, before)
+    if (undoErrno === OK) undoErrno = yield* this.flushFiles()
+    if (undoErrno !== OK) this.isBroken = true
+    return errno
   }
 
   /** Writes the header with its extensions again. Throws BlockError if they do not fit into a cluster. */

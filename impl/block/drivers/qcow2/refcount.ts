@@ -50,6 +50,8 @@ export interface RefcountHost {
   writeThrough(offsetBytes: number, bytes: Uint8Array): Co<Errno>
   readThrough(offsetBytes: number, bytes: Uint8Array): Co<Errno>
   flushFiles(): Co<Errno>
+  /** Changes a field of the header, or leaves it as it was. */
+  writeField(offsetBytes: number, wanted: Uint8Array, before: Uint8Array): Co<Errno>
   /** Discards in the image file; failure does not matter. */
   discardInFile(offsetBytes: number, lengthBytes: number): Co<void>
   /** Waits until every transfer has ended that began before this call. */
@@ -340,12 +342,10 @@ export class Refcounts {
     let errno = yield* this.host.metadata.refcounts.writeAll()
     if (errno === OK) errno = yield* this.host.writeThrough(offsetBytes, bytes)
     if (errno === OK) errno = yield* this.host.flushFiles()
-    const field = new Uint8Array(12)
-    writeU64(field, 0, offsetBytes)
-    writeU32(field, 8, bytes.length / clusterBytes)
-    if (errno === OK) errno = yield* this.host.writeThrough(HEADER_REFCOUNT_TABLE_AT, field)
-    // From here on either table is right for everything that was allocated before.
-    if (errno === OK) errno = yield* this.host.flushFiles()
+    if (errno === OK) {
+      const before = tableField(this.tableOffsetBytes, (this.table.length * 8) / clusterBytes)
+      errno = yield* this.host.writeField(HEADER_REFCOUNT_TABLE_AT, tableField(offsetBytes, bytes.length / clusterBytes), before)
+    }
     if (errno !== OK) return errno
     const oldOffset = this.tableOffsetBytes
     const oldBytes = this.table.length * 8
@@ -455,6 +455,14 @@ export class Refcounts {
     this.freeByteOffset = 0
     return OK
   }
+}
+
+/** Offset and length of the refcount table as the header has them. */
+function tableField(offsetBytes: number, clusters: number): Uint8Array {
+  const field = new Uint8Array(12)
+  writeU64(field, 0, offsetBytes)
+  writeU32(field, 8, clusters)
+  return field
 }
 
 /**

@@ -1,6 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { EFBIG, EINVAL, ENOTSUP, OK } from '../../../co'
+import { EFBIG, EINVAL, EIO, ENOTSUP, OK } from '../../../co'
 import type { PreallocationMode } from '../../driver'
 import { readU64 } from './layout'
 import { checkRefcounts, GrowingFile, type ImageStack, newStack, openStack } from './testing'
@@ -67,6 +67,18 @@ test('growing can map and allocate what it adds', () => {
     assert.ok(stack.run(stack.node.blockStatus('want-zero', 64 * CLUSTER, CLUSTER)).mapOffsetBytes > 0, mode)
     checkRefcounts(stack.close(), true)
   }
+})
+
+test('a table that cannot be moved stays where it is', () => {
+  const stack = newStack(SIZE)
+  stack.run(stack.backend.pwrite(0, new Uint8Array(CLUSTER).fill(3)))
+  let failures = 0
+  stack.file.fail = ({ kind, offsetBytes }) => (kind === 'write' && offsetBytes === 36 && failures++ === 0 ? EIO : OK)
+  assert.is(resize(stack, 600 * 512), EIO)
+  assert.is(resize(stack, 600 * 512), OK)
+  stack.file.fail = ({ kind, offsetBytes }) => (kind === 'write' && offsetBytes === 36 ? EIO : OK)
+  assert.is(resize(stack, 1200 * 512), EIO)
+  assert.is(stack.run(stack.backend.pwrite(0, new Uint8Array(CLUSTER))), EIO, 'nobody knows which table counts')
 })
 
 test('lengths and modes that cannot be are refused', () => {

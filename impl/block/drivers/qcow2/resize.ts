@@ -175,11 +175,8 @@ export function* growL1(image: Qcow2Image, entries: number): Co<Errno> {
     refcounts.free(offsetBytes, entries * 8, FreeKind.Other)
     return errno
   }
-  const field = new Uint8Array(12)
-  writeU32(field, 0, entries)
-  writeU64(field, 4, offsetBytes)
-  errno = yield* image.writeThrough(HEADER_L1_SIZE_AT, field)
-  if (errno === OK) errno = yield* image.flushFiles()
+  const before = tableField(header.l1Entries, header.l1OffsetBytes)
+  errno = yield* image.writeField(HEADER_L1_SIZE_AT, tableField(entries, offsetBytes), before)
   if (errno !== OK) return errno
   const oldOffsetBytes = header.l1OffsetBytes
   const oldBytes = image.l1.length * 4
@@ -187,6 +184,14 @@ export function* growL1(image: Qcow2Image, entries: number): Co<Errno> {
   if (oldBytes > 0) refcounts.free(oldOffsetBytes, oldBytes, FreeKind.Other)
   assert(image.l1.length === entries * 2, 'l1-grown')
   return OK
+}
+
+/** Length and offset of the L1 table as the header has them. */
+function tableField(entries: number, offsetBytes: number): Uint8Array {
+  const field = new Uint8Array(12)
+  writeU32(field, 0, entries)
+  writeU64(field, 4, offsetBytes)
+  return field
 }
 
 /** Gives every cluster of a range that has none a place. Data reads zero there. Under the lock. */
