@@ -147,6 +147,34 @@ export function l1EntriesFor(geometry: Geometry, sizeBytes: number): number {
   return Math.ceil(sizeBytes / geometry.l2CoversBytes)
 }
 
+/**
+ * How many refcount blocks `clusters` clusters need together with those blocks and their table, and how many clusters the table
+ * has. `isGenerous`: with half a table more to grow into.
+ */
+export function refcountMetadata(
+  { clusterBytes, refcountBlockEntries }: Geometry,
+  clusters: number,
+  isGenerous: boolean,
+): { blocks: number; tableClusters: number } {
+  let wanted = clusters
+  let mayAdd = isGenerous
+  let blocks = 0
+  let tableClusters = 0
+  for (let total = 0, last = -1; total !== last; ) {
+    last = total
+    blocks = Math.ceil((wanted + tableClusters + blocks) / refcountBlockEntries)
+    tableClusters = Math.ceil(blocks / (clusterBytes / 8))
+    total = wanted + blocks + tableClusters
+    if (total === last && mayAdd) {
+      wanted += Math.ceil(tableClusters / 2)
+      total = 0
+      mayAdd = false
+    }
+  }
+  assert(blocks * refcountBlockEntries >= wanted, 'blocks-suffice')
+  return { blocks, tableClusters }
+}
+
 /** What a cluster, or with extended L2 entries a subcluster, is. The order matters: `isAllocated…` below. */
 export const enum ClusterType {
   /** Reads from the backing image; no cluster in the file. */

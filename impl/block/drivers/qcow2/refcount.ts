@@ -17,6 +17,7 @@ import {
   OFFSET_END_BYTES,
   REFCOUNT_TABLE_BYTES_MAX,
   readU64,
+  refcountMetadata,
   setRefcount,
   writeU32,
   writeU64,
@@ -307,7 +308,7 @@ export class Refcounts {
     const { geometry, metadata } = this.host
     const { clusterBytes, refcountBlockEntries } = geometry
     const firstBlock = Math.ceil(clusters / refcountBlockEntries)
-    const blocks = blocksFor(geometry, firstBlock * refcountBlockEntries)
+    const blocks = refcountMetadata(geometry, firstBlock * refcountBlockEntries, true).blocks
     const entriesPerCluster = clusterBytes / 8
     const tableClusters = Math.ceil((blocks + Math.ceil(blocks / 2)) / entriesPerCluster)
     const newBlocks = blocks - firstBlock
@@ -463,30 +464,6 @@ function tableField(offsetBytes: number, clusters: number): Uint8Array {
   writeU64(field, 0, offsetBytes)
   writeU32(field, 8, clusters)
   return field
-}
-
-/**
- * How many refcount blocks `clusters` clusters need together with their refcount table, half of it again to grow into, and
- * the blocks themselves.
- */
-function blocksFor({ clusterBytes, refcountBlockEntries }: Geometry, clusters: number): number {
-  let wanted = clusters
-  let isGenerous = true
-  let blocks = 0
-  let tableClusters = 0
-  for (let total = 0, last = -1; total !== last; ) {
-    last = total
-    blocks = Math.ceil((wanted + tableClusters + blocks) / refcountBlockEntries)
-    tableClusters = Math.ceil(blocks / (clusterBytes / 8))
-    total = wanted + blocks + tableClusters
-    if (total === last && isGenerous) {
-      wanted += Math.ceil(tableClusters / 2)
-      total = 0
-      isGenerous = false
-    }
-  }
-  assert(blocks * refcountBlockEntries >= wanted, 'blocks-suffice')
-  return blocks
 }
 
 /** Offsets of refcount blocks; the low 9 bits of an entry are reserved. */
