@@ -25,6 +25,7 @@ import { writeCompressed } from './compress'
 import { discardImage } from './discard'
 import { decodeHeader, headerFits, type Qcow2Header } from './header'
 import { decodeWords, type Qcow2Image } from './image'
+import { findInactiveTables } from './inactive'
 import {
   AUTOCLEAR_KNOWN,
   BACKING_NAME_BYTES_MAX,
@@ -148,6 +149,7 @@ export class Qcow2Driver extends BlockDriver {
       image.setL1(decodeWords(l1), header.l1OffsetBytes)
       const refcountErrno = yield* image.refcounts.reload(header.refcountTableOffsetBytes, header.refcountTableClusters)
       demand(refcountErrno, 'Could not initialize refcount handling')
+      yield* findInactiveTables(image, image.file)
       assert(image.l1.length === header.l1Entries * 2, 'l1-read')
     } finally {
       image.lock.unlock()

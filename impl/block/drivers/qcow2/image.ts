@@ -75,8 +75,6 @@ export class Qcow2Image implements RefcountHost {
   /** Writes that have taken clusters which no table points to yet. */
   readonly allocations: Allocation[] = []
   onCorruption: (corruption: Corruption) => void = () => {}
-  /** Length of the snapshot table in the file; kept by whoever reads and writes it. */
-  snapshotTableBytes = 0
   /** With a fatal corruption nothing is written any more. */
   isBroken = false
   /** Set by who keeps persistent bitmaps in step with the length of the disk. */

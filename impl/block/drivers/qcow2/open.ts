@@ -11,6 +11,7 @@ import { Permission } from '../../flags'
 import type { BlockChild, BlockNode, BlockParent } from '../../node'
 import { decodeHeader, headerSpan, type Qcow2Header } from './header'
 import { decodeWords, Qcow2Image, type Qcow2Settings } from './image'
+import { findInactiveTables } from './inactive'
 import { HEADER_V3_BYTES } from './layout'
 import { OVERLAP_TEMPLATES, PLACE_NAMES } from './overlap'
 import { decodeRefcountTable } from './refcount'
@@ -69,6 +70,7 @@ function* readImageTables(edge: BlockChild, options: Qcow2OpenOptions): Co<Qcow2
   const l1 = new Uint8Array(header.l1Entries * 8)
   demand(yield* edge.pread(header.l1OffsetBytes, l1), 'Could not read L1 table')
   image.setTables(decodeWords(l1), decodeRefcountTable(refcountTable))
+  if (!forCheck) yield* findInactiveTables(image, edge)
   assert(image.l1.length === header.l1Entries * 2, 'l1-read')
   return image
 }

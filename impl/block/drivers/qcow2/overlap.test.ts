@@ -117,6 +117,32 @@ test('checks are chosen by a template and by name', () => {
   )
 })
 
+test('tables of snapshots are found when an image is opened', () => {
+  const stack = newStack({ sizeBytes: CLUSTER * 32 })
+  stack.run(stack.backend.pwrite(0, KIB64))
+  const closed = stack.close()
+  const bytes = new Uint8Array(0x80000)
+  bytes.set(closed)
+  // Two snapshots in a table at 0x60000, the second one with an id of 3 and a name of 5 bytes.
+  writeU32(bytes, 60, 2)
+  writeU64(bytes, 64, 0x60000)
+  writeU64(bytes, 0x60000, 0x30000)
+  writeU32(bytes, 0x60008, 1)
+  writeU32(bytes, 0x60024, 16)
+  writeU64(bytes, 0x60038, 0x70000)
+  writeU32(bytes, 0x60040, 1)
+  bytes.set([0, 3, 0, 5], 0x60044)
+  writeU64(bytes, 0x70000, 0x40000)
+  const { driver } = openStack(bytes, { open: { overlapCheck: 'all' } })
+  const { places } = driver.image
+  assert.equal(places.inactiveL1, [
+    { offsetBytes: 0x30000, lengthBytes: 8 },
+    { offsetBytes: 0x70000, lengthBytes: 8 },
+  ])
+  assert.equal(places.snapshotTable, { offsetBytes: 0x60000, lengthBytes: 56 + 48 })
+  assert.is(places.placeIn(0x40000, 1, Place.ActiveL2), Place.InactiveL2)
+})
+
 test('places know snapshots and bitmaps too', () => {
   const places = new PlaceMap(512, OVERLAP_TEMPLATES.all)
   places.snapshotTable = { offsetBytes: 1024, lengthBytes: 40 }
