@@ -12,10 +12,11 @@ import * as mixture from './mixture'
 export function withFormats(choices: Choices, plan: Plan, geometry: Geometry, profile: mixture.Profile): Plan {
   if (!choices.chance(profile.formatPercent)) return plan
   const where = choices.pick(mixture.FORMAT_AT)
-  const source = where === 'destination' ? plan.source : drawFormat(choices, plan.source, geometry, 'sb')
-  let destination = where === 'source' ? plan.destination : drawFormat(choices, plan.destination, geometry, 'db')
+  const source = where === 'destination' ? plan.source : drawFormat(choices, plan.source, geometry, profile, 'sb')
+  let destination = where === 'source' ? plan.destination : drawFormat(choices, plan.destination, geometry, profile, 'db')
   let { sync, targetIsZero, granularityBytes } = plan.mirror
   const below = source.format?.backing
+  if (below !== undefined && choices.chance(profile.topPercent)) sync = 'top'
   if (below !== undefined && sync === 'top') {
     const format = destination.format
     // The copy of one layer needs the others below it; only then are they told apart.
@@ -39,7 +40,7 @@ export function withFormats(choices: Choices, plan: Plan, geometry: Geometry, pr
   }
 }
 
-function drawFormat(choices: Choices, disk: DiskPlan, geometry: Geometry, prefix: string): DiskPlan {
+function drawFormat(choices: Choices, disk: DiskPlan, geometry: Geometry, profile: mixture.Profile, prefix: string): DiskPlan {
   const version = choices.chance(mixture.VERSION_2_PERCENT) ? 2 : 3
   const clusterBytes = choices.pick(mixture.CLUSTER)
   const isNew = version === 3
@@ -55,7 +56,7 @@ function drawFormat(choices: Choices, disk: DiskPlan, geometry: Geometry, prefix
     dataFile: isNew ? choices.pick(mixture.DATA_FILE) : 'none',
   }
   const mayHaveBacking = format.dataFile !== 'raw' && (format.preallocation === 'off' || format.extendedL2)
-  if (mayHaveBacking && choices.chance(mixture.BACKING_PERCENT)) {
+  if (mayHaveBacking && choices.chance(profile.backingPercent)) {
     format.backing = drawBacking(choices, geometry, prefix, prefix === 'db' && choices.chance(mixture.DETACHED_PERCENT))
   }
   const initial = disk.initial.map((extent) => drawContent(choices, extent, format))

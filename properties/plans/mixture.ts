@@ -44,6 +44,9 @@ export interface Profile {
   readonly powerCutPercent: number
   /** Share of the worlds with an image on one disk or on both, in percent. */
   readonly formatPercent: number
+  /** Share of the images with another one below, and of those worlds in which only the top layer is mirrored, in percent. */
+  readonly backingPercent: number
+  readonly topPercent: number
 }
 
 const GRANULARITY: Table<number> = [
@@ -94,6 +97,8 @@ const DEFAULT: Profile = {
   faultyPercent: 12,
   powerCutPercent: 5,
   formatPercent: 0,
+  backingPercent: 40,
+  topPercent: 15,
 }
 
 export const PROFILES = {
@@ -101,6 +106,13 @@ export const PROFILES = {
   faults: { ...DEFAULT, about: 'disk errors in every world, under all error policies', faultyPercent: 100 },
   power: { ...DEFAULT, about: 'the power goes off in every world', faultyPercent: 15, powerCutPercent: 100 },
   formats: { ...DEFAULT, about: 'images in files: every option of creation, with and without images below', formatPercent: 100 },
+  chains: {
+    ...DEFAULT,
+    about: 'images above images, mostly mirrored without what lies below',
+    formatPercent: 100,
+    backingPercent: 95,
+    topPercent: 70,
+  },
   quiet: {
     ...DEFAULT,
     about: 'no guest: images are mirrored as they lie there',
@@ -132,6 +144,8 @@ export const PROFILES = {
     faultyPercent: 12,
     powerCutPercent: 5,
     formatPercent: 0,
+    backingPercent: 40,
+    topPercent: 15,
   },
 } as const satisfies Record<string, Profile>
 
@@ -295,7 +309,6 @@ export const DATA_FILE: Table<FormatPlan['dataFile']> = [
   ['external', 12, 20],
   ['raw', 12, 20],
 ]
-export const BACKING_PERCENT = 40
 /** Among destinations with an image below. */
 export const DETACHED_PERCENT = 35
 /** Length of the image below, as a share of the disk. */
