@@ -72,13 +72,13 @@ function* prepare(image: Qcow2Image, fromBytes: number, toBytes: number, run: Ru
   const clusterFrom = fromBytes - (fromBytes % clusterBytes)
   let endBytes = toBytes
   for (;;) {
+    if (image.isBroken) return EIO
     const other = overlapping(image.allocations, clusterFrom, toBytes)
     endBytes = other === null ? toBytes : other.fromBytes
     if (other === null || endBytes > fromBytes) break
     image.lock.unlock()
     yield* other.wait()
     yield* image.lock.lock()
-    if (image.isBroken) return EIO
   }
   let errno = image.refcounts.mustSettle ? yield* image.refcounts.settle() : OK
   if (errno === OK) errno = yield* ownSlice(image, fromBytes)
@@ -96,9 +96,9 @@ function* prepare(image: Qcow2Image, fromBytes: number, toBytes: number, run: Ru
     if (errno === OK) errno = yield* image.refcounts.allocate(count)
     if (errno !== OK) return errno
     hostBytes = image.refcounts.allocatedBytes
-    const refusal = image.guard(hostBytes, count * clusterBytes, Place.None)
-    if (refusal !== null) return yield* refusal
   }
+  const refusal = image.hasDataFile ? null : image.guard(hostBytes, count * clusterBytes, Place.None)
+  if (refusal !== null) return yield* refusal
   const allocation = new Allocation(image.kernel, clusterFrom, clusterFrom + count * clusterBytes, hostBytes, keeps)
   allocation.copyFromBytes = copyStart(image, slice, index, fromBytes, keeps)
   allocation.copyToBytes = copyEnd(image, slice, index + count - 1, lastBytes, keeps)

@@ -42,6 +42,13 @@ test('a data cluster that is a table is not written to, and the image is marked'
   assert.is(stack.told.length, 1)
 })
 
+test('a cluster that reads zero and has its place among the tables is not filled', () => {
+  const stack = damaged((bytes) => writeU32(bytes, 0x40004, 0x30001))
+  assert.is(stack.run(stack.backend.pread(0, new Uint8Array(512))), OK)
+  assert.is(stack.run(stack.backend.pwrite(0, KIB64)), EIO)
+  assert.match(stack.told[0]!, 'overlaps with active L1 table')
+})
+
 test('every table is recognised when an allocation would fall on it', () => {
   for (const [cluster, name] of [
     [1, 'refcount table'],
