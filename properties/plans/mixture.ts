@@ -106,6 +106,13 @@ export const PROFILES = {
   faults: { ...DEFAULT, about: 'disk errors in every world, under all error policies', faultyPercent: 100 },
   power: { ...DEFAULT, about: 'the power goes off in every world', faultyPercent: 15, powerCutPercent: 100 },
   formats: { ...DEFAULT, about: 'images in files: every option of creation, with and without images below', formatPercent: 100 },
+  crashes: {
+    ...DEFAULT,
+    about: 'images in files, and the power goes off',
+    faultyPercent: 4,
+    powerCutPercent: 100,
+    formatPercent: 100,
+  },
   chains: {
     ...DEFAULT,
     about: 'images above images, mostly mirrored without what lies below',
@@ -284,7 +291,7 @@ export const CLUSTER: Table<number> = [
   [32 * KiB, 8, 0],
   [64 * KiB, 16, 25],
   [256 * KiB, 2, 10],
-  [2 * MiB, 0, 15],
+  [2 * MiB, 0, 8],
 ]
 export const EXTENDED_L2_PERCENT = 40
 export const REFCOUNT_BITS: Table<number> = [
