@@ -68,7 +68,7 @@ export function scenario(parts: ScenarioParts): Scenario {
   const lengthBytes = parts.lengthBytes ?? 8 * CHUNK
   const plan: Plan = {
     format: 'mirrorsim-plan',
-    version: 1,
+    version: 2,
     seed: parts.name,
     profile: 'scenario',
     device: { ...PLAIN_DEVICE, ...parts.device },

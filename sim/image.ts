@@ -230,6 +230,7 @@ export class ImageView implements DiskView {
   private readonly stores: ImageStores
   /** What the image below shows, as long as this one; null for none. */
   private readonly below: Uint8Array | null
+  /** Of a source, whose whole chain is copied: units that hold something there. A destination takes space in its own file. */
   private readonly belowAllocated: Uint8Array | null
   private readonly run = new Run()
   private driver!: Qcow2Driver
@@ -243,9 +244,9 @@ export class ImageView implements DiskView {
     this.stores = stores
     const { backing } = format
     this.below = backing === undefined ? null : pool.take(plan.lengthBytes)
-    this.belowAllocated = backing === undefined ? null : pool.take(this.allocated.length)
+    this.belowAllocated = backing === undefined || name === 'destination' ? null : pool.take(this.allocated.length)
     for (const extent of backing?.initial ?? []) this.placeBelow(extent)
-    if (backing !== undefined) this.noteBelow(plan, backing)
+    if (backing !== undefined && this.belowAllocated !== null) this.noteBelow(plan, backing, this.belowAllocated)
   }
 
   private placeBelow({ id, offsetBytes, lengthBytes, content }: InitialExtent): void {
@@ -257,8 +258,7 @@ export class ImageView implements DiskView {
   }
 
   /** What the image below can tell of its holes: whole units, and blocks, that nobody has written to. */
-  private noteBelow(plan: DiskPlan, { format, initial }: BackingPlan): void {
-    const noted = this.belowAllocated!
+  private noteBelow(plan: DiskPlan, { format, initial }: BackingPlan, noted: Uint8Array): void {
     const unitBytes = this.allocationUnitBytes
     const isBlind = format === 'raw' && !(plan.reportsHoles && plan.holesReadZero)
     if (isBlind) noted.fill(1)
@@ -336,7 +336,7 @@ export class ImageView implements DiskView {
         if (below === null) bytes.fill(0, at, endBytes)
         else {
           bytes.set(below.subarray(at, endBytes), at)
-          for (let unit = first; unit < end; unit++) if (this.belowAllocated![unit] === 1) this.allocated[unit] = 1
+          for (let unit = first; unit < end; unit++) if (this.belowAllocated?.[unit] === 1) this.allocated[unit] = 1
         }
         if (run.type === ClusterType.UnallocatedAllocated) this.allocated.fill(1, first, end)
         return

@@ -145,7 +145,13 @@ test('an image that reads otherwise when it is opened afresh has lost something'
   const reopened = { source: made.source.bytes.slice(), destination: made.destination.bytes.slice() }
   reopened.destination[700] = 1
   const checker = makeContentChecker(made)
-  const found = checker.atEnd?.({ ...reopened, files: { source: null, destination: null }, jobCompleted: false, jobCancelledAfterReady: false }) ?? null
+  const found =
+    checker.atEnd?.({
+      ...reopened,
+      files: { source: null, destination: null },
+      jobCompleted: false,
+      jobCancelledAfterReady: false,
+    }) ?? null
   assert.is(keyOf(found), 'content/lost-on-reopen')
   assert.is(found?.disk, 'destination')
 })

@@ -88,7 +88,7 @@ class SparsenessChecker implements Checker {
     }
     if (plan.mirror.sync === 'none') return
     const { reportsHoles, holesReadZero } = plan.destination
-    const isUnknown = plan.destination.format?.backing?.isDetached === true
+    const isUnknown = plan.destination.format?.backing !== undefined
     const isEmpty = !isUnknown && reportsHoles && holesReadZero && readsZero && !destination.allocated.includes(1)
     this.shadow = new ZeroShadow(mirror.granularityBytes, mirror.lengthBytes, !punches && (isEmpty || plan.mirror.targetIsZero))
   }
