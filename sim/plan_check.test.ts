@@ -107,4 +107,104 @@ for (const value of [null, undefined, 7, 'plan', []]) {
   test(`${JSON.stringify(value)} is no plan`, () => assert.is(checkPlan(value), 'plan: not an object'))
 }
 
+// ------------------------------------------------------------------------------------------------------------- formats
+
+const QCOW2 = {
+  kind: 'qcow2',
+  version: 3,
+  clusterBytes: 65536,
+  extendedL2: false,
+  refcountBits: 16,
+  lazyRefcounts: false,
+  discardNoUnref: false,
+  preallocation: 'off',
+  dataFile: 'none',
+}
+const BELOW = { format: 'raw', lengthBytes: 8192, initial: [], isDetached: false }
+
+/** Both disks are images, and one thing is changed. */
+function withImages(change: (plan: Anything) => void): unknown {
+  return broken((plan) => {
+    plan.version = 2
+    plan.source.format = { ...QCOW2 }
+    plan.destination.format = { ...QCOW2 }
+    change(plan)
+  })
+}
+
+const IMAGE_FAULTS: ReadonlyArray<readonly [string, (plan: Anything) => void]> = [
+  ['plan.version: formats came with version 2', (plan) => (plan.version = 1)],
+  ['plan.source.format.clusterBytes: not a power of two', (plan) => (plan.source.format.clusterBytes = 3000)],
+  [
+    'plan.source.format: has what version 2 does not know',
+    (plan) => Object.assign(plan.source.format, { version: 2, lazyRefcounts: true }),
+  ],
+  [
+    'plan.source.format.clusterBytes: less than 16384 with extendedL2',
+    (plan) => Object.assign(plan.source.format, { clusterBytes: 4096, extendedL2: true }),
+  ],
+  [
+    'plan.source.initial[0].content: "hole" needs version 3',
+    (plan) => {
+      plan.source.format.version = 2
+      plan.source.initial[0].content = 'hole'
+    },
+  ],
+  [
+    'plan.source.initial[0].content: "compressed" goes into the image, and the data does not',
+    (plan) => {
+      plan.source.format.dataFile = 'external'
+      plan.source.initial[0].content = 'compressed'
+    },
+  ],
+  [
+    'plan.source.format.backing: a raw data file shows what a guest sees, without anything below',
+    (plan) => Object.assign(plan.source.format, { dataFile: 'raw', backing: BELOW }),
+  ],
+  [
+    'plan.source.format.preallocation: hides the backing image, except with extendedL2',
+    (plan) => Object.assign(plan.source.format, { preallocation: 'metadata', backing: BELOW }),
+  ],
+  [
+    'plan.source.format.backing.isDetached: only a destination can do without',
+    (plan) => (plan.source.format.backing = { ...BELOW, isDetached: true }),
+  ],
+  [
+    'plan.mirror.sync: top copies one layer: the destination needs the backing image of the source',
+    (plan) => {
+      plan.mirror.sync = 'top'
+      plan.source.format.backing = BELOW
+    },
+  ],
+  [
+    'plan.control[1]: would put the guest on a destination without its backing image',
+    (plan) => {
+      plan.destination.format.backing = { ...BELOW, isDetached: true }
+      plan.control.push({ id: 'c2', when: { on: 'ready', afterNs: 0 }, kind: 'complete' })
+    },
+  ],
+]
+
+test('images pass, also with one below that both share', () => {
+  assert.is(checkPlan(withImages(() => undefined)), null)
+  const shared = withImages((plan) => {
+    const initial = [{ id: 'b1', offsetBytes: 0, lengthBytes: 512, content: 'data' }]
+    plan.mirror.sync = 'top'
+    plan.source.format.backing = { ...BELOW, initial }
+    plan.destination.format.backing = { ...BELOW, initial, isDetached: true }
+  })
+  assert.is(checkPlan(shared), null)
+})
+
+for (const [text, change] of IMAGE_FAULTS) {
+  test(`says ${text}`, () => {
+    assert.is(checkPlan(withImages(change)), text)
+  })
+}
+
+test('content that only images have needs one', () => {
+  const plain = broken((plan) => (plan.source.initial[0].content = 'hole'))
+  assert.is(checkPlan(plain), 'plan.source.initial[0].content: "hole" needs an image')
+})
+
 test.run()
