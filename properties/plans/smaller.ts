@@ -15,6 +15,8 @@ import type {
   MirrorPlan,
   Plan,
 } from '../../sim/plan'
+import { withSimplerFormats } from './smaller_formats'
+import { duller, fewer } from './smaller_lists'
 
 /** What a setting is when it has nothing to do with a failure. */
 const DULL_DEVICE: Partial<DevicePlan> = {
@@ -57,6 +59,7 @@ const DULL_MIRROR: Partial<MirrorPlan> = {
 export function* smallerPlans(plan: Plan): Generator<Plan, void, undefined> {
   yield* withFewerElements(plan)
   yield* withShorterDisks(plan)
+  yield* withSimplerFormats(plan)
   yield* withDullSettings(plan)
   yield* withSimplerOperations(plan)
 }
@@ -69,13 +72,6 @@ function* withFewerElements(plan: Plan): Generator<Plan> {
   for (const faults of fewer(plan.faults)) yield { ...plan, faults }
   for (const initial of fewer(plan.source.initial)) yield { ...plan, source: { ...plan.source, initial } }
   for (const initial of fewer(plan.destination.initial)) yield { ...plan, destination: { ...plan.destination, initial } }
-}
-
-/** The list without all, without each half, each quarter, … and at last without each single element. */
-function* fewer<T>(list: readonly T[]): Generator<T[]> {
-  for (let size = list.length; size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
-    for (let at = 0; at < list.length; at += size) yield [...list.slice(0, at), ...list.slice(at + size)]
-  }
 }
 
 /** Control operations that waited for an operation that is gone happen when the mirror starts; the start itself at once. */
@@ -151,13 +147,6 @@ function* withDullSettings(plan: Plan): Generator<Plan> {
     for (const node of duller(disk.node, DULL_NODE)) yield { ...plan, [name]: { ...disk, node } }
     for (const latency of duller(disk.latency, DULL_LATENCY)) yield { ...plan, [name]: { ...disk, latency } }
   }
-}
-
-/** All settings at their dull values, then each alone; nothing where they are dull already. */
-function* duller<T extends object>(settings: T, dull: Partial<T>): Generator<T> {
-  const names = (Object.keys(dull) as Array<keyof T>).filter((name) => settings[name] !== dull[name])
-  if (names.length > 1) yield { ...settings, ...dull }
-  for (const name of names) yield { ...settings, [name]: dull[name] }
 }
 
 function* withSimplerOperations(plan: Plan): Generator<Plan> {
