@@ -447,14 +447,13 @@ export class WatchedQcow2 extends Qcow2Driver {
   override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
     const mayUnmap = (flags & RequestFlag.MayUnmap) !== 0
     if (this.mayRefuse(offsetBytes, lengthBytes)) {
+      const silent = new ImageRequest(this, 'write-zeroes', offsetBytes, lengthBytes, null, mayUnmap)
+      this.inFlight.push(silent)
       const errno = yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags)
-      if (errno === ENOTSUP) {
-        this.watcher.hit('disk/zeroes-refused')
-        return errno
-      }
-      const request = new ImageRequest(this, 'write-zeroes', offsetBytes, lengthBytes, null, mayUnmap)
-      if (errno !== OK) return this.end(this.begin(request), errno)
-      this.view.refresh(offsetBytes, lengthBytes)
+      this.inFlight.splice(this.inFlight.indexOf(silent), 1)
+      if (errno === OK) this.view.refresh(offsetBytes, lengthBytes)
+      else if (errno === ENOTSUP) this.watcher.hit('disk/zeroes-refused')
+      else this.end(this.begin(silent), errno)
       return errno
     }
     const request = this.begin(new ImageRequest(this, 'write-zeroes', offsetBytes, lengthBytes, null, mayUnmap))
