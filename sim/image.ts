@@ -351,7 +351,8 @@ export class ImageView implements DiskView {
     this.stores.file.read(run.hostBytes, packed)
     const cluster = new Uint8Array(unitBytes)
     const { codec } = this.driver.image
-    assert(codec !== null && codec.decompress(packed, cluster), 'image-cluster-decompresses')
+    const isWhole = codec?.decompress(packed, cluster) === true
+    assert(isWhole, 'image-cluster-decompresses')
     const inCluster = at % unitBytes
     this.bytes.set(cluster.subarray(inCluster, inCluster + endBytes - at), at)
   }
