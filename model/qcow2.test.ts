@@ -47,13 +47,34 @@ test('a cluster that nothing refers to has leaked', () => {
 })
 
 test('each contradiction is a corruption', () => {
-  assert.match(broken((view) => view.setUint32(0, 1)), 'does not begin as an image')
-  assert.match(broken((view) => view.setUint32(76, 2)), 'calls itself corrupt')
-  assert.match(broken((view) => view.setUint16(2 * CLUSTER + 10, 0)), 'cluster 5 is referred to 1 times and counted 0 times')
-  assert.match(broken((view) => point(view, 4 * CLUSTER + 8, ALONE, 5 * CLUSTER)), 'cluster 5 is referred to 2 times')
-  assert.match(broken((view) => point(view, 4 * CLUSTER, 0, 5 * CLUSTER)), 'says not to be alone')
-  assert.match(broken((view) => point(view, 4 * CLUSTER, ALONE + 1, 0)), 'far behind the end')
-  assert.match(broken((view) => point(view, 3 * CLUSTER, ALONE, 2 * CLUSTER)), 'cluster 2 is referred to 2 times')
+  assert.match(
+    broken((view) => view.setUint32(0, 1)),
+    'does not begin as an image',
+  )
+  assert.match(
+    broken((view) => view.setUint32(76, 2)),
+    'calls itself corrupt',
+  )
+  assert.match(
+    broken((view) => view.setUint16(2 * CLUSTER + 10, 0)),
+    'cluster 5 is referred to 1 times and counted 0 times',
+  )
+  assert.match(
+    broken((view) => point(view, 4 * CLUSTER + 8, ALONE, 5 * CLUSTER)),
+    'cluster 5 is referred to 2 times',
+  )
+  assert.match(
+    broken((view) => point(view, 4 * CLUSTER, 0, 5 * CLUSTER)),
+    'says not to be alone',
+  )
+  assert.match(
+    broken((view) => point(view, 4 * CLUSTER, ALONE + 1, 0)),
+    'far behind the end',
+  )
+  assert.match(
+    broken((view) => point(view, 3 * CLUSTER, ALONE, 2 * CLUSTER)),
+    'cluster 2 is referred to 2 times',
+  )
 })
 
 test('the counts of a dirty image mean nothing', () => {

@@ -38,7 +38,7 @@ function ended(result: WorldResult): string {
 }
 
 /** What the small plan comes to. It changes with the code under test; then nothing but this has to follow. */
-const GOLDEN = { hash: '86a61fa9', events: 42, timeNs: 230_000 }
+const GOLDEN = { hash: 'c066c594', events: 42, timeNs: 235_000 }
 
 test('the golden world: a change of this hash is a change of all worlds', () => {
   const { hash, events, timeNs, failure, end } = run()
