@@ -448,13 +448,13 @@ export class WatchedQcow2 extends Qcow2Driver {
   override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
     const mayUnmap = (flags & RequestFlag.MayUnmap) !== 0
     if (this.mayRefuse(offsetBytes, lengthBytes)) {
-      const silent = new ImageRequest(this, 'write-zeroes', offsetBytes, lengthBytes, null, mayUnmap)
-      this.inFlight.push(silent)
+      // To others it is a look at the range, which is what it is nearly always.
+      const look = this.begin(new ImageRequest(this, 'read', offsetBytes, lengthBytes, null))
       const errno = yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags)
-      this.inFlight.splice(this.inFlight.indexOf(silent), 1)
+      this.end(look, OK)
       if (errno === OK) this.view.refresh(offsetBytes, lengthBytes)
       else if (errno === ENOTSUP) this.watcher.hit('disk/zeroes-refused')
-      else this.end(this.begin(silent), errno)
+      else this.end(this.begin(new ImageRequest(this, 'write-zeroes', offsetBytes, lengthBytes, null, mayUnmap)), errno)
       return errno
     }
     const request = this.begin(new ImageRequest(this, 'write-zeroes', offsetBytes, lengthBytes, null, mayUnmap))
