@@ -50,6 +50,8 @@ export interface Scenario {
 export interface ScenarioParts {
   name: string
   bug: string
+  /** Of the decisions, where it takes some of them to show the bug; absent: the name. */
+  seed?: string
   lengthBytes?: number
   device?: Partial<DevicePlan>
   source?: Partial<DiskPlan>
@@ -69,7 +71,7 @@ export function scenario(parts: ScenarioParts): Scenario {
   const plan: Plan = {
     format: 'mirrorsim-plan',
     version: 2,
-    seed: parts.name,
+    seed: parts.seed ?? parts.name,
     profile: 'scenario',
     device: { ...PLAIN_DEVICE, ...parts.device },
     source: { ...PLAIN_DISK, lengthBytes, initial: [data('s1', 0, lengthBytes)], ...parts.source },
