@@ -13,7 +13,11 @@ const npm = (...names) => names.map((name) => `^node_modules/${name}/`)
 module.exports = {
   forbidden: [
     only('^impl/co/', ['^impl/co/'], 'the coroutine kernel stands on nothing'),
-    only('^impl/block/', ['^impl/(block|co)/', ...npm('fflate', 'fzstd')], 'the block layer knows neither jobs nor devices nor the machine'),
+    only(
+      '^impl/block/',
+      ['^impl/(block|co)/', ...npm('fflate', 'fzstd')],
+      'the block layer knows neither jobs nor devices nor the machine',
+    ),
     only('^impl/jobs/', ['^impl/(jobs|block|co)/'], 'jobs see the graph, never the machine'),
     only('^impl/virtio/', ['^impl/(virtio|block|co)/'], 'a device sees guest memory and a backend'),
     only('^impl/monitor/', ['^impl/(monitor|jobs|virtio|block|co)/'], 'a monitor sees text and the graph, never sockets'),

@@ -29,7 +29,6 @@ class OperationChecker implements Checker {
   private readonly busyOrigins = new Map<string, number>()
   /** Once cancelled by force: who was at work at that moment. */
   private survivors: ReadonlySet<string> | null = null
-
   /** Where the destination has an image below that is not attached, clusters are claimed whole. */
   private readonly unitBytes: number
 
@@ -135,7 +134,8 @@ class OperationChecker implements Checker {
 
   /** In-flight bits are the chunks of the live operations, which do not overlap. */
   private checkClaims(mirror: MirrorView, inFlightWords: Uint32Array): Finding | null {
-    const { claimed, unitBytes } = this
+    const { claimed } = this
+    const unitBytes = this.unitBytes
     claimed.fill(0)
     let backgroundCount = 0
     let isAnyLive = false
