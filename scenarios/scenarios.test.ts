@@ -12,7 +12,7 @@ test('scenarios have names of their own and say what goes wrong', () => {
   for (const { name, bug, plan } of SCENARIOS) {
     assert.match(name, /^[a-z0-9/-]+$/)
     assert.ok(bug.length > 20, name)
-    assert.is(plan.seed, name)
+    assert.ok(plan.seed.length > 0, name)
   }
 })
 
