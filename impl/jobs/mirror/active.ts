@@ -128,7 +128,11 @@ function* follow(state: MirrorState, operation: MirrorOperation, data: Uint8Arra
   control.progress.begin(lengthBytes)
   const from = startBytes - operation.offsetBytes
   const part = data === null ? null : data.subarray(from, from + lengthBytes)
-  const errno = yield* followPart(state, operation, startBytes, stopBytes, part, zeroFlags)
+  const errno = yield* state.filledBytes > 1
+    ? followPart(state, operation, startBytes, stopBytes, part, zeroFlags)
+    : part === null
+      ? zeroTarget(state, startBytes, stopBytes, zeroFlags)
+      : writeTarget(state, startBytes, part)
   if (errno === OK) {
     control.progress.succeed(lengthBytes)
     if (isWhole && state.cow !== null) state.cow.set(claimBytes, claimEndBytes - claimBytes)
