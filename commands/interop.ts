@@ -1,0 +1,137 @@
+/**
+ * npm run interop: random images, made and changed by us or by Debian's qemu-utils and read by both. Both must read the
+ * same bytes, tell the same map, and find the image sound. Says "skipped" where qemu-img is absent.
+ */
+import * as fs from 'node:fs'
+import * as os from 'node:os'
+import * as path from 'node:path'
+import { Command } from 'commander'
+import { loadCodecs } from '../impl/host'
+import { EXIT_CODES } from '../sim/verdict'
+import { EXIT_OK, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
+import { type MapEntry, NAMES, OurImages } from './interop_ours'
+import { drawInterop, type InteropImage } from './interop_plan'
+import { TheirImages } from './interop_theirs'
+
+const RUNS = 500
+const RUNS_MAX = 1_000_000
+
+interface Arguments {
+  seed: string
+  first: number
+  runs: number
+  out: string
+  json?: boolean
+}
+
+export interface InteropFailure {
+  seed: string
+  text: string
+  commands: string[]
+  plan: InteropImage
+}
+
+function parser(): Command {
+  return new Command('interop')
+    .usage('[options]')
+    .description("Compares our images with those of Debian's qemu-utils: content, maps, and whether they are sound.")
+    .option('--seed <text>', 'root of the seeds', 'interop')
+    .option('--first <index>', 'index of the first pair', wholeNumber(0, RUNS_MAX), 0)
+    .option('--runs <count>', 'pairs', wholeNumber(1, RUNS_MAX), RUNS)
+    .option(
+      '--out <folder>',
+      'where the images of failing pairs are kept',
+      path.join(path.resolve(__dirname, '..'), 'reports/out/interop'),
+    )
+    .option('--json', 'print the result as one JSON object')
+    .allowExcessArguments(false)
+}
+
+/** What both readers agree on, or the first thing on which they do not. */
+export function differenceOf(
+  ours: { bytes: Uint8Array; map: MapEntry[] },
+  theirs: { bytes: Uint8Array; map: MapEntry[] },
+): string | null {
+  if (ours.bytes.length !== theirs.bytes.length) return `we read ${ours.bytes.length} bytes, qemu-img ${theirs.bytes.length}`
+  for (let at = 0; at < ours.bytes.length; at++) {
+    if (ours.bytes[at] !== theirs.bytes[at]) return `at ${at} we read ${ours.bytes[at]}, qemu-img ${theirs.bytes[at]}`
+  }
+  for (let index = 0; index < Math.max(ours.map.length, theirs.map.length); index++) {
+    const mine = line(ours.map[index])
+    const other = line(theirs.map[index])
+    if (mine !== other) return `entry ${index} of the map: ours ${mine}, qemu-img's ${other}`
+  }
+  return null
+}
+
+function line(entry: MapEntry | undefined): string {
+  if (entry === undefined) return 'none'
+  const { start, length, depth, present, zero, data, offset } = entry
+  return `${start}+${length} depth ${depth}${present ? ' present' : ''}${zero ? ' zero' : ''}${data ? ' data' : ''}${offset === undefined ? '' : ` at ${offset}`}`
+}
+
+async function runPair(image: InteropImage, folder: string, ours: OurImages, theirs: TheirImages): Promise<string | null> {
+  if (image.creator === 'ours') await ours.create(image)
+  else theirs.create(image)
+  if (image.writer === 'ours') await ours.change(image)
+  else theirs.change(image)
+  theirs.check()
+  const mine = await ours.read(image)
+  const difference = differenceOf(mine, theirs.read())
+  if (difference !== null) return difference
+  const plain = path.join(folder, 'ours.raw')
+  fs.writeFileSync(plain, mine.bytes)
+  theirs.compare(plain)
+  return null
+}
+
+export async function interop(args: Arguments, { out, err }: Streams): Promise<number> {
+  const version = TheirImages.version()
+  if (version === null) {
+    out.write(args.json === true ? '{"skipped":"qemu-img is not installed"}\n' : 'interop: skipped: qemu-img is not installed\n')
+    return EXIT_OK
+  }
+  const codecs = await loadCodecs()
+  const failures: InteropFailure[] = []
+  for (let index = args.first; index < args.first + args.runs; index++) {
+    const image = drawInterop(`${args.seed}.${index}`)
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mirrorsim-interop-'))
+    const theirs = new TheirImages(folder)
+    let text: string | null
+    try {
+      text = await runPair(image, folder, new OurImages(folder, codecs), theirs)
+    } catch (error) {
+      text = error instanceof Error ? error.message : String(error)
+    }
+    if (text !== null)
+      failures.push(keep(args.out, folder, { seed: image.seed, text, commands: theirs.commands, plan: image }, err))
+    fs.rmSync(folder, { recursive: true, force: true })
+  }
+  if (args.json === true) out.write(`${JSON.stringify({ qemu: version, pairs: args.runs, failures })}\n`)
+  else
+    out.write(
+      `${args.runs} image pairs beside qemu-img ${version}: ${failures.length} differences (--seed ${args.seed} --first ${args.first})\n`,
+    )
+  return failures.length === 0 ? EXIT_OK : EXIT_CODES.content
+}
+
+/** Keeps the images and what made them. */
+function keep(out: string, folder: string, failure: InteropFailure, err: Streams['err']): InteropFailure {
+  const kept = path.join(out, failure.seed)
+  fs.mkdirSync(kept, { recursive: true })
+  for (const name of Object.values(NAMES)) {
+    const file = path.join(folder, name)
+    if (fs.existsSync(file)) fs.copyFileSync(file, path.join(kept, name))
+  }
+  fs.writeFileSync(path.join(kept, 'failure.json'), `${JSON.stringify(failure, null, 2)}\n`)
+  err.write(`${failure.seed}: ${failure.text}\n`)
+  return failure
+}
+
+async function main(args: readonly string[], streams: Streams): Promise<number> {
+  const command = parser()
+  const exitCode = parseOrExitCode(command, args, streams)
+  return exitCode ?? interop(command.opts<Arguments>(), streams)
+}
+
+if (require.main === module) runProgram('interop', main)
