@@ -46,7 +46,7 @@ export class Operator {
   private readonly hasEnding: boolean
   private isCaredFor = false
   /** What the caretaker did last was refused: it knows no better. */
-  private isHelpless = false
+  private helplessStatus: string | null = null
 
   constructor(world: Controlled, watch: Watch, operations: readonly ControlOperation[]) {
     this.world = world
@@ -156,14 +156,15 @@ export class Operator {
     const { job, isGuestDone } = this.world
     if (job === null || job.status === 'null') return false
     const verb = neededVerb(job, isGuestDone)
-    if (verb === null || this.isHelpless) return false
+    if (verb === null || this.helplessStatus === job.status) return false
     this.watch.hit('control/caretaker')
     this.world.kernel.spawn(this.care(verb, job), CARETAKER)
     return true
   }
 
   private *care(verb: CaretakerVerb, job: MirrorJob): Co<void> {
-    this.isHelpless = !(yield* this.attempt(CARETAKER.id, verb, giveVerb(job, verb)))
+    const isDone = yield* this.attempt(CARETAKER.id, verb, giveVerb(job, verb))
+    this.helplessStatus = isDone ? null : job.status
   }
 }
 

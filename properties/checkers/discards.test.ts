@@ -47,6 +47,18 @@ test('what was written meanwhile stays, what was written before does not', () =>
   assert.is(late.end(WHOLE)?.offsetBytes, UNIT)
 })
 
+test('the end of another discard may allocate what this one has freed', () => {
+  const other = op('g2', 'discard', 2 * UNIT, UNIT + 512)
+  const made = new FakeWorld(makeDiscardChecker, { guest: [WHOLE, other] })
+  made.begin(WHOLE)
+  made.begin(other)
+  made.source.write('g9', UNIT, 2 * UNIT)
+  made.send('source', 'write-zeroes', [2 * UNIT, 512], 'g2')
+  assert.is(made.end(WHOLE)?.offsetBytes, UNIT)
+  made.source.free(UNIT, UNIT)
+  assert.is(made.end(other)?.offsetBytes, undefined)
+})
+
 test('nothing is promised by a source that cannot, or is told not to', () => {
   const cases: PlanParts['source'][] = [
     { discard: 'none' },

@@ -63,10 +63,18 @@ class DiscardChecker implements Checker {
     const { operation, origin, offsetBytes, lengthBytes } = request
     const isDiscard = this.open.has(origin)
     if (isDiscard && errno !== OK) this.failed.add(origin)
-    if (isDiscard || (operation !== 'write' && operation !== 'write-zeroes')) return null
+    if (operation !== 'write' && operation !== 'write-zeroes') return null
     const { allocationUnitBytes } = this.world.source
-    const end = Math.ceil((offsetBytes + lengthBytes) / allocationUnitBytes)
-    this.writtenAt.fill(++this.writes, Math.floor(offsetBytes / allocationUnitBytes), end)
+    const endBytes = offsetBytes + lengthBytes
+    const first = Math.floor(offsetBytes / allocationUnitBytes)
+    const end = Math.ceil(endBytes / allocationUnitBytes)
+    this.writes++
+    if (!isDiscard) this.writtenAt.fill(this.writes, first, end)
+    else {
+      // The ends of a discard are zeroed, which may allocate what another one has just freed.
+      if (offsetBytes % allocationUnitBytes !== 0) this.writtenAt[first] = this.writes
+      if (endBytes % allocationUnitBytes !== 0 && endBytes < this.world.source.lengthBytes) this.writtenAt[end - 1] = this.writes
+    }
     return null
   }
 
