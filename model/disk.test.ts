@@ -176,6 +176,16 @@ test('on another disk its own content counts, and changes in flight go there', (
   assert.is(read(model, 0, 5, 0)?.expected, 'data of w2')
 })
 
+test('a change that the guest gave up before the disk became another one may still come, there', () => {
+  const model = disk()
+  const lost = model.begin(3, 0, SECTOR_BYTES)
+  model.end(lost, false)
+  model.moveTo(bytes(0, 5, 0, 0, 0, 0, 0, 0, 0))
+  assert.is(read(model, 0, 5, 0), null)
+  assert.is(read(model, 0, 3, 0), null)
+  assert.is(read(model, 0, 1, 0)?.expected, 'data of w5 or data of w3')
+})
+
 test('data at an odd address is checked like any other', () => {
   const model = disk()
   write(model, 1, 0, 1)

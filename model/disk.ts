@@ -122,7 +122,10 @@ export class ReferenceDisk {
     return this.check(bytes, 0, this.settledBegan.length, this.now)
   }
 
-  /** The disk is another one from now on. Changes in flight go there; reads in flight are forgotten. */
+  /**
+   * The disk is another one from now on. Changes in flight go there, and so may those that the guest has given up: the
+   * device may not have begun with them. Reads in flight are forgotten.
+   */
   moveTo(bytes: Uint8Array): void {
     for (let sector = 0; sector < this.settledWriter.length; sector++) {
       const reading = readSector(bytes, sector * SECTOR_BYTES)
@@ -132,8 +135,10 @@ export class ReferenceDisk {
     this.settledBegan.fill(this.now)
     this.settledEnded.fill(this.now++)
     this.reads.length = 0
-    const inFlight = this.changes.filter(({ ended }) => ended === OPEN)
-    this.changes.splice(0, this.changes.length, ...inFlight)
+    const left = this.changes.filter(({ ended, isCertain }) => ended === OPEN || !isCertain)
+    for (const change of left) if (change.ended !== OPEN) change.ended = this.now
+    this.now++
+    this.changes.splice(0, this.changes.length, ...left)
   }
 
   private check(data: Uint8Array, firstSector: number, endSector: number, began: number): Mismatch | null {

@@ -33,6 +33,7 @@ export function reclaimsAll(plan: Plan, granularityBytes: number): boolean {
     granularityBytes % unitBytes === 0 &&
     destination.maxWriteZeroesBytes === 0 &&
     // Zeroes of less than this come as data, and allocate.
+    source.allocationUnitBytes % Math.max(destination.writeZeroesAlignmentBytes, 1) === 0 &&
     device.blockBytes % Math.max(destination.writeZeroesAlignmentBytes, 1) === 0 &&
     divides(destination.requestAlignmentBytes)
   )

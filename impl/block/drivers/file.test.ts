@@ -352,6 +352,18 @@ test('with direct I/O, holes are told in whole blocks and data gets the rest', (
   assert.equal(statusOfAll(stack), ['zero 512', 'data 1024', 'data 2048', `zero ${4 * UNIT}`])
 })
 
+test('a file grows by the zeroes that a format puts behind its end', () => {
+  const stack = fileStack(new MemoryFile(1000))
+  const parent = { describe: () => 'a format', node: null, drainBegin() {}, drainEnd() {}, drainBusy: () => false }
+  const permission = Permission.Write | Permission.Resize
+  const edge = stack.graph.attach({ name: 'file', parent, node: stack.node, permission, shared: Permission.All })
+  assert.is(stack.run(edge.pwrite(1024, new Uint8Array(512))), OK)
+  assert.is(stack.file.data.length, 1536)
+  assert.is(stack.run(edge.pwriteZeroes(1024, 1024, RequestFlag.MayUnmap)), OK)
+  assert.is(stack.file.data.length, 2048)
+  assert.is(stack.node.lengthBytes, 2048)
+})
+
 test('a file that ends inside a sector keeps its length, and reads zero after its end', () => {
   const stack = fileStack(new MemoryFile(1000))
   assert.is(stack.node.lengthBytes, 1024)

@@ -177,8 +177,18 @@ export class FileDriver extends BlockDriver {
     const { alignmentBytes } = this.traits
     const insideBytes = Math.max(0, this.fileBytes - offsetBytes)
     assert(insideBytes < buffer.length, 'clip-beyond-end')
-    if (!isZero(buffer.subarray(insideBytes))) return buffer
+    if (this.isGrowing(offsetBytes + buffer.length) || !isZero(buffer.subarray(insideBytes))) return buffer
     return buffer.subarray(0, Math.ceil(insideBytes / alignmentBytes) * alignmentBytes)
+  }
+
+  /**
+   * Whether a change up to `endBytes` goes beyond the last sector, or with direct I/O the last block: only a format does
+   * that, whose file grows by it even where what it writes is zero.
+   */
+  private isGrowing(endBytes: number): boolean {
+    const { alignmentBytes, isBlockDevice } = this.traits
+    const blockEndBytes = Math.ceil(this.fileBytes / alignmentBytes) * alignmentBytes
+    return !isBlockDevice && endBytes > Math.max(this.node.lengthBytes, blockEndBytes)
   }
 
   /** Holes may have become data; data stays what it is. */
@@ -208,11 +218,15 @@ export class FileDriver extends BlockDriver {
   }
 
   override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    const endBytes = offsetBytes + lengthBytes
     const insideBytes = Math.min(lengthBytes, this.fileBytes - offsetBytes)
-    if (insideBytes <= 0) return OK
-    const errno = yield* this.zero(offsetBytes, insideBytes, (flags & RequestFlag.MayUnmap) !== 0)
+    const isGrowing = this.isGrowing(endBytes)
+    const errno = insideBytes > 0 ? yield* this.zero(offsetBytes, insideBytes, (flags & RequestFlag.MayUnmap) !== 0) : OK
     this.noteRemoval()
-    return errno
+    if (errno !== OK || !isGrowing) return errno
+    const growErrno = yield* this.file.truncate(endBytes)
+    if (growErrno === OK) this.fileBytes = Math.max(this.fileBytes, endBytes)
+    return growErrno
   }
 
   private *zero(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Co<Errno> {

@@ -263,6 +263,7 @@ export class Qcow2Driver extends BlockDriver {
       if (errno !== OK) return statusError(errno)
     }
     const run = new Run()
+    const { clusterBytes, subclusterBytes } = image.geometry
     const errno = yield* findRun(image, offsetBytes, lengthBytes, run)
     if (errno !== OK) return statusError(errno)
     assert(run.type !== ClusterType.Invalid && run.bytes <= lengthBytes, 'status-run')
@@ -270,6 +271,9 @@ export class Qcow2Driver extends BlockDriver {
       case ClusterType.ZeroPlain:
         return statusOf(StatusFlag.Zero, run.bytes)
       case ClusterType.ZeroAllocated:
+        // An offset of 0 says "not allocated", also where a data file has its first cluster there.
+        if (run.hostBytes < clusterBytes && subclusterBytes === clusterBytes)
+          return statusOf(StatusFlag.Zero, Math.min(run.bytes, clusterBytes - run.hostBytes))
         return statusOf(StatusFlag.Zero | StatusFlag.OffsetValid, run.bytes, run.hostBytes, image.data.node)
       case ClusterType.Normal: {
         const flags = StatusFlag.Data | StatusFlag.OffsetValid | (image.hasPreallocatedMetadata ? StatusFlag.Recurse : 0)
