@@ -50,6 +50,13 @@ export abstract class BlockDriver {
   readonly isProtocol: boolean = false
   /** An overlay: what is not allocated here reads from the child `backing`, and as zeroes without one. */
   readonly supportsBacking: boolean = false
+  /**
+   * A filter that may refuse status queries by `admitStatus`. It never answers them: what is allocated where is a matter
+   * of the layers below.
+   */
+  readonly judgesStatus: boolean = false
+  /** True if `debugEvent` has somebody to tell. */
+  readonly hearsEvents: boolean = false
   /** Which request flags reach the driver; the block layer emulates Fua by a flush and drops MayUnmap otherwise. */
   supportedWriteFlags = 0
   supportedZeroFlags = 0
@@ -89,10 +96,19 @@ export abstract class BlockDriver {
     return statusOf(StatusFlag.Allocated | StatusFlag.Data, lengthBytes)
   }
 
-  /** Changes the length. `exact`: fail rather than be longer. New area reads zero. */
-  *truncate(_lengthBytes: number, _exact: boolean, _preallocation: PreallocationMode): Co<Errno> {
-    return ENOTSUP
+  /** See `judgesStatus`. An errno fails the query of the range. */
+  *admitStatus(_offsetBytes: number, _lengthBytes: number): Co<Errno> {
+    return OK
   }
+
+  /** Changes the length. `exact`: fail rather than be longer. New area reads zero. A filter changes its child. */
+  *truncate(lengthBytes: number, exact: boolean, preallocation: PreallocationMode): Co<Errno> {
+    const filtered = this.node.filtered
+    return filtered === null ? ENOTSUP : yield* filtered.truncate(lengthBytes, exact, preallocation)
+  }
+
+  /** A parent reached a point that tests may stop at, by QEMU's name of it: `l2_update`. See `BlockNode.debugEvent`. */
+  *debugEvent(_event: string): Co<void> {}
 
   /** Fills `limits` in after the block layer has merged those of the children. */
   refreshLimits(_limits: BlockLimits): void {}

@@ -252,6 +252,7 @@ export class BlockGraph {
     node.driver.refreshLimits(limits)
     assert(limits.requestAlignmentBytes >= 1 && 2 ** 30 % limits.requestAlignmentBytes === 0, 'request-alignment-power-of-two')
     Object.assign(node.limits, limits)
+    node.hearsEvents = node.driver.hearsEvents || node.filtered?.node.hearsEvents === true
     for (const edge of node.parents) if (edge.parent.node !== null) this.refreshLimits(edge.parent.node)
   }
 

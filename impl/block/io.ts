@@ -95,6 +95,7 @@ export function* writeThrough(child: BlockChild, offsetBytes: number, buffer: Ui
   let errno = checkChange(child, offsetBytes, buffer.length, flags)
   if (errno === OK && buffer.length > 0) {
     const node = child.node
+    if (offsetBytes + buffer.length > node.watermarkBytes) node.noteWrite(offsetBytes + buffer.length)
     node.enter()
     const request = node.requests.begin(offsetBytes, buffer.length)
     if (isAligned(offsetBytes, buffer.length, node.limits.requestAlignmentBytes)) {
@@ -139,15 +140,32 @@ function* readEnds(node: BlockNode, startBytes: number, bounce: Uint8Array, offs
   assert(hasHead || hasTail, 'padding-needed')
   assert(isAligned(startBytes, bounce.length, alignmentBytes), 'padding-aligned')
   if (bounce.length === alignmentBytes || (hasHead && hasTail && bounce.length === 2 * alignmentBytes)) {
-    return yield* submitRead(node, startBytes, bounce)
+    return yield* readEnd(node, startBytes, bounce, hasHead, hasTail)
   }
   if (hasHead) {
-    const errno = yield* submitRead(node, startBytes, bounce.subarray(0, alignmentBytes))
+    const errno = yield* readEnd(node, startBytes, bounce.subarray(0, alignmentBytes), true, false)
     if (errno !== OK) return errno
   }
   if (!hasTail) return OK
   const tailAt = bounce.length - alignmentBytes
-  return yield* submitRead(node, startBytes + tailAt, bounce.subarray(tailAt))
+  return yield* readEnd(node, startBytes + tailAt, bounce.subarray(tailAt), false, true)
+}
+
+/** A read of blocks at an end, or at both; whoever listens below may hold it up before and after. */
+function readEnd(node: BlockNode, startBytes: number, bounce: Uint8Array, isHead: boolean, isTail: boolean): Co<Errno> {
+  const read = submitRead(node, startBytes, bounce)
+  return node.hearsEvents ? announcedRead(node, read, isHead, isTail) : read
+}
+
+function* announcedRead(node: BlockNode, read: Co<Errno>, isHead: boolean, isTail: boolean): Co<Errno> {
+  assert(isHead || isTail, 'padding-needed')
+  if (isHead) yield* node.debugEvent('pwritev_rmw_head')
+  if (isTail) yield* node.debugEvent('pwritev_rmw_tail')
+  const errno = yield* read
+  if (errno !== OK) return errno
+  if (isHead) yield* node.debugEvent('pwritev_rmw_after_head')
+  if (isTail) yield* node.debugEvent('pwritev_rmw_after_tail')
+  return OK
 }
 
 /** See `BlockChild.pwriteZeroes`. */
@@ -160,6 +178,7 @@ export function* writeZeroesThrough(child: BlockChild, offsetBytes: number, leng
   let errno = checkChange(child, offsetBytes, lengthBytes, flags)
   if (errno === OK && lengthBytes > 0) {
     const node = child.node
+    if (offsetBytes + lengthBytes > node.watermarkBytes) node.noteWrite(offsetBytes + lengthBytes)
     const effective = node.options.discard === 'ignore' ? flags & ~RequestFlag.MayUnmap : flags
     node.enter()
     const request = node.requests.begin(offsetBytes, lengthBytes)

@@ -31,6 +31,11 @@ export function* flushNode(node: BlockNode): Co<Errno> {
   }
   assert(node.flushedGeneration <= node.writeGeneration, 'flush-generation')
   node.isFlushing = true
+  const storage = node.filtered?.node ?? node.children.get('file')?.node
+  if (storage?.hearsEvents === true) {
+    yield* storage.debugEvent('flush_to_os')
+    if (node.flushedGeneration < generation) yield* storage.debugEvent('flush_to_disk')
+  }
   let errno = node.flushedGeneration < generation ? yield* node.driver.flush() : OK
   // A child may have been written to by others: each node knows for itself whether there is something to flush.
   for (const child of node.children.values()) {

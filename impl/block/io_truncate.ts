@@ -38,11 +38,7 @@ function* truncateNode(child: BlockChild, lengthBytes: number, exact: boolean, p
   const request = node.requests.begin(firstBytes, Math.max(oldBytes, lengthBytes) - firstBytes)
   node.requests.serialise(request, node.limits.requestAlignmentBytes)
   yield* node.requests.waitForConflicts(request)
-  const filtered = node.filtered
-  let errno =
-    filtered !== null
-      ? yield* filtered.truncate(lengthBytes, exact, preallocation)
-      : yield* node.driver.truncate(lengthBytes, exact, preallocation)
+  let errno = yield* node.driver.truncate(lengthBytes, exact, preallocation)
   const newBytes = node.lengthBytes
   if (errno === OK && exact && preallocation === 'off' && newBytes < lengthBytes) errno = EIO
   for (const bitmap of node.dirtyBitmaps) if (bitmap.lengthBytes !== newBytes) bitmap.truncate(newBytes)

@@ -18,6 +18,7 @@ import { truncateThrough } from './io_truncate'
 import type { OperationBlocker } from './op_blockers'
 import { nodeStatus, nodeStatusAbove } from './status'
 import { TrackedRequests } from './tracked_requests'
+import type { WriteThreshold } from './write_threshold'
 
 /** What a child is for: its parent's data and metadata, a filter's one child, or the image below an overlay. */
 export type ChildRole = 'image' | 'filtered' | 'cow' | 'root'
@@ -141,6 +142,14 @@ export class BlockNode implements BlockParent {
   readonly flushQueue: WaitQueue
   /** The child that a filter filters, or null if this is no filter. */
   filtered: BlockChild | null = null
+  /** True if `debugEvent` reaches somebody: this node's driver, or one below filters. Kept by the graph. */
+  hearsEvents = false
+  /** The end of the furthest write so far. */
+  highestWrittenBytes = 0
+  /** What a write beyond `endBytes` is told to, once; null: nobody waits for it. */
+  writeThreshold: WriteThreshold | null = null
+  /** A write that ends beyond this is news: see `noteWrite`. */
+  watermarkBytes = 0
   readonly node: BlockNode
 
   constructor(graph: BlockGraph, name: string, driver: BlockDriver, options: NodeOptions) {
@@ -193,6 +202,27 @@ export class BlockNode implements BlockParent {
    */
   blockStatusAbove(base: BlockNode | null, mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
     return nodeStatusAbove(this, base, mode, offsetBytes, lengthBytes)
+  }
+
+  /**
+   * Tells whoever listens below that this node's parent has come to a named point, and waits if it is to stop there. Ask
+   * `hearsEvents` first: nobody listens in almost every graph.
+   */
+  debugEvent(event: string): Co<void> {
+    assert(this.hearsEvents, 'event-heard', () => `${this.name}: ${event}`)
+    return this.driver.hearsEvents ? this.driver.debugEvent(event) : this.filtered!.node.debugEvent(event)
+  }
+
+  /** A write, of data or zeroes, that ends beyond `watermarkBytes` has begun. */
+  noteWrite(endBytes: number): void {
+    assert(endBytes > this.watermarkBytes, 'watermark')
+    this.highestWrittenBytes = Math.max(this.highestWrittenBytes, endBytes)
+    const threshold = this.writeThreshold
+    if (threshold !== null && endBytes > threshold.endBytes) {
+      this.writeThreshold = null
+      threshold.exceeded(endBytes - threshold.endBytes)
+    }
+    this.watermarkBytes = Math.min(this.highestWrittenBytes, this.writeThreshold?.endBytes ?? Number.MAX_SAFE_INTEGER)
   }
 
   /** A request enters; every one ends by `leave`. */

@@ -7,7 +7,7 @@
  * reaches beyond the range asked.
  */
 import { assert, type Co, type Errno, OK } from '../co'
-import { type BlockStatus, type StatusMode, statusOf } from './driver'
+import { type BlockStatus, type StatusMode, statusError, statusOf } from './driver'
 import { REQUEST_MAX_BYTES, StatusFlag } from './flags'
 import { alignDown, alignmentRest } from './io_range'
 import type { BlockChild, BlockNode } from './node'
@@ -22,15 +22,24 @@ export function* nodeStatus(node: BlockNode, mode: StatusMode, offsetBytes: numb
   if (askedBytes === 0) return statusOf(StatusFlag.None, 0)
   node.enter()
   const status =
-    node.filtered !== null
-      ? yield* nodeStatus(node.filtered.node, mode, offsetBytes, askedBytes)
-      : yield* layerStatus(node, mode, offsetBytes, askedBytes)
+    node.filtered === null
+      ? yield* layerStatus(node, mode, offsetBytes, askedBytes)
+      : node.driver.judgesStatus
+        ? yield* judgedStatus(node, mode, offsetBytes, askedBytes)
+        : yield* nodeStatus(node.filtered.node, mode, offsetBytes, askedBytes)
   node.leave()
   if (status.errno !== OK) return status
   assert(status.bytes > 0 && status.bytes <= askedBytes, 'status-bytes', () => `${status.bytes} of ${askedBytes}`)
   status.flags &= ~StatusFlag.Eof
   if (offsetBytes + status.bytes === totalBytes) status.flags |= StatusFlag.Eof
   return status
+}
+
+/** The child's answer, if the filter lets the question through. */
+function* judgedStatus(filter: BlockNode, mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
+  assert(filter.filtered !== null, 'filter-has-child')
+  const errno = yield* filter.driver.admitStatus(offsetBytes, lengthBytes)
+  return errno === OK ? yield* nodeStatus(filter.filtered.node, mode, offsetBytes, lengthBytes) : statusError(errno)
 }
 
 /** Asks the driver about whole blocks, and adds what the block layer knows better. The range is inside the node. */
@@ -86,7 +95,11 @@ export function* nodeStatusAbove(
   if (status.bytes === 0) return statusOf(offsetBytes >= endBytes ? StatusFlag.Eof : StatusFlag.None, 0)
   for (let layer: BlockNode | null = top; layer !== null && layer !== base; layer = layer.below()) {
     // A filter has no layer of its own: the next node answers for it.
-    if (layer.filtered !== null) continue
+    if (layer.filtered !== null) {
+      const errno = layer.driver.judgesStatus ? yield* layer.driver.admitStatus(offsetBytes, status.bytes) : OK
+      if (errno !== OK) return statusError(errno)
+      continue
+    }
     const askedBytes: number = status.bytes
     status = yield* nodeStatus(layer, mode, offsetBytes, askedBytes)
     if (status.errno !== OK) return status

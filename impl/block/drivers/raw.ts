@@ -76,10 +76,16 @@ export class RawDriver extends BlockDriver {
   }
 
   pread(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
-    return this.file.pread(this.offsetBytes + offsetBytes, buffer, flags)
+    const read = this.file.pread(this.offsetBytes + offsetBytes, buffer, flags)
+    return this.file.node.hearsEvents ? this.announced('read_aio', read) : read
   }
   pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
-    return this.file.pwrite(this.offsetBytes + offsetBytes, buffer, flags)
+    const write = this.file.pwrite(this.offsetBytes + offsetBytes, buffer, flags)
+    return this.file.node.hearsEvents ? this.announced('write_aio', write) : write
+  }
+  private *announced(event: string, request: Co<Errno>): Co<Errno> {
+    yield* this.file.node.debugEvent(event)
+    return yield* request
   }
   override pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
     return this.file.pwriteZeroes(this.offsetBytes + offsetBytes, lengthBytes, flags)
