@@ -64,6 +64,8 @@ export interface WorldView {
 
 export interface Checker {
   readonly name: string
+  /** Hooks that this world's plan gives nothing to do: they are not called. */
+  readonly idle?: readonly CheckerHook[]
   diskSubmitted?(disk: DiskName, request: DiskRequestView): Finding | null
   diskCompleted?(disk: DiskName, request: DiskRequestView, errno: number): Finding | null
   /** The guest's driver has made the request visible to the device. */
@@ -85,6 +87,8 @@ export interface Checker {
   /** The power went off in the middle of everything; `atEnd` never comes. */
   powerCut?(images: SurvivingImages): Finding | null
 }
+
+export type CheckerHook = Exclude<keyof Checker, 'name' | 'idle'>
 
 /** The files that images lie in, byte by byte; null for a plain disk. */
 export type ImageFiles = Readonly<Record<DiskName, Uint8Array | null>>

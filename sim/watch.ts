@@ -8,7 +8,7 @@ import { AssertionFailure, type Errno, type Kernel, OK, strerror } from '../impl
 import type { JobEvent } from '../impl/jobs'
 import type { DiskWatcher, WatchedRequest } from './disk'
 import type { GuestHooks, GuestRequest } from './guest/driver'
-import type { Checker, CheckerFactory, SurvivingImages, WorldView } from './observer'
+import type { Checker, CheckerFactory, CheckerHook, SurvivingImages, WorldView } from './observer'
 import type { ProbeName } from './probes'
 import { probeChange } from './probing'
 import { type Line, sampleHash, type Trace } from './trace'
@@ -17,14 +17,14 @@ import type { Failure, Finding } from './verdict'
 const MANY_DISK_REQUESTS = 8
 const MANY_GUEST_REQUESTS = 4
 
-type HookCall<A, B, C> = (first: A, second: B, third: C) => Finding | null
-/** One hook of one checker, bound to it: looking it up in each checker at each call is what a world would notice. */
+type HookCall<A, B, C> = (this: Checker, first: A, second: B, third: C) => Finding | null
+/** One hook of one checker: looking it up in each checker at each call is what a world would notice. */
 interface Hook<A, B, C> {
   readonly checker: Checker
   readonly call: HookCall<A, B, C>
 }
 
-type HookKind = Exclude<keyof Checker, 'name'>
+type HookKind = CheckerHook
 /** The arguments of a hook, filled up to three. */
 type Filled<P extends readonly unknown[]> = P extends []
   ? [undefined, undefined, undefined]
@@ -60,7 +60,7 @@ export interface Watched extends WorldView {
 export class Watch implements DiskWatcher, GuestHooks {
   failure: Failure | null = null
   /** Situations met, by name. */
-  readonly hits: Record<string, number> = {}
+  readonly hits = new Map<string, number>()
   guestOperationsDone = 0
   private readonly world: Watched
   private readonly trace: Trace
@@ -93,7 +93,9 @@ export class Watch implements DiskWatcher, GuestHooks {
       const checker = make(this.world)
       for (const kind of HOOK_KINDS) {
         const call = checker[kind] as HookCall<never, never, never> | undefined
-        if (call !== undefined) (hooks[kind] as Array<Hook<never, never, never>>).push({ checker, call: call.bind(checker) })
+        if (call === undefined || checker.idle?.includes(kind) === true) continue
+        const calls = hooks[kind] as Array<Hook<never, never, never>>
+        calls.push({ checker, call })
       }
     }
   }
@@ -101,7 +103,7 @@ export class Watch implements DiskWatcher, GuestHooks {
   private tell<A, B, C>(hooks: ReadonlyArray<Hook<A, B, C>>, first: A, second: B, third: C): void {
     for (const { checker, call } of hooks) {
       try {
-        const finding = call(first, second, third)
+        const finding = call.call(checker, first, second, third)
         if (finding !== null) this.found(finding)
       } catch (error) {
         this.harnessFailed(checker, error)
@@ -113,7 +115,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     this.count(probe)
   }
   count(probe: string): void {
-    this.hits[probe] = (this.hits[probe] ?? 0) + 1
+    this.hits.set(probe, (this.hits.get(probe) ?? 0) + 1)
   }
 
   found(finding: Finding): void {
@@ -250,7 +252,7 @@ export class Watch implements DiskWatcher, GuestHooks {
       if (this.copyMode !== '') this.hit('mirror/mode-changed')
       this.copyMode = mirror.copyMode
     }
-    if (mirror.wasReady && !this.wasDirtyAgain && mirror.dirtyWords.some((word) => word !== 0)) {
+    if (mirror.wasReady && !this.wasDirtyAgain && isAnyNotZero(mirror.dirtyWords)) {
       this.wasDirtyAgain = true
       this.hit('mirror/dirty-again')
     }
@@ -266,6 +268,11 @@ export class Watch implements DiskWatcher, GuestHooks {
     this.trace.mix(sampleHash(images.destination))
     this.tell(this.hooks.powerCut, images, undefined, undefined)
   }
+}
+
+function isAnyNotZero(words: Uint32Array): boolean {
+  for (let index = 0; index < words.length; index++) if (words[index] !== 0) return true
+  return false
 }
 
 export function errorText(error: unknown): string {

@@ -456,7 +456,7 @@ class World implements Watched, Controlled {
       timeNs: trace.timeNs,
       hash: trace.hashText(),
       checkpoints: trace.checkpoints,
-      probes: watch.hits,
+      probes: Object.fromEntries(watch.hits),
       faultsFired,
       trace: watch.failure !== null || this.options.trace === 'all' ? trace.records() : [],
       end: {

@@ -10,7 +10,12 @@ export class BlockError extends Error {
   readonly qmpClass: QmpErrorClass
   readonly errno: Errno
   constructor(text: string, options: { errno?: Errno; qmpClass?: QmpErrorClass } = {}) {
+    // What a user has asked for is no defect: nobody looks for its place in the code, and finding that out costs more than
+    // everything else about a refusal.
+    const { stackTraceLimit } = Error
+    Error.stackTraceLimit = 0
     super(text)
+    Error.stackTraceLimit = stackTraceLimit
     this.name = 'BlockError'
     this.errno = options.errno ?? EINVAL
     this.qmpClass = options.qmpClass ?? 'GenericError'

@@ -50,11 +50,50 @@ export class Coroutine {
   readonly body: Co<void>
   /** Coroutines parked in `join`. */
   joiners: Coroutine[] | null = null
+  /** Neighbours in the list of those that live. */
+  before: Coroutine | null = null
+  after: Coroutine | null = null
 
   constructor(label: Label, serial: number, body: Co<void>) {
     this.label = label
     this.serial = serial
     this.body = body
+  }
+}
+
+/** The coroutines that have not ended, in order of their start. Joining and leaving cost a few assignments. */
+export class LiveCoroutines {
+  size = 0
+  private first: Coroutine | null = null
+  private last: Coroutine | null = null
+
+  has(coroutine: Coroutine): boolean {
+    return coroutine.state !== CoroutineState.Done
+  }
+
+  add(coroutine: Coroutine): void {
+    assert(coroutine.before === null && coroutine.after === null && this.first !== coroutine, 'live-once')
+    coroutine.before = this.last
+    if (this.last === null) this.first = coroutine
+    else this.last.after = coroutine
+    this.last = coroutine
+    this.size++
+  }
+
+  delete(coroutine: Coroutine): void {
+    const { before, after } = coroutine
+    assert(before !== null || this.first === coroutine, 'live-known')
+    if (before === null) this.first = after
+    else before.after = after
+    if (after === null) this.last = before
+    else after.before = before
+    coroutine.before = coroutine.after = null
+    this.size--
+    assert(this.size >= 0, 'live-count')
+  }
+
+  *[Symbol.iterator](): Iterator<Coroutine> {
+    for (let coroutine = this.first; coroutine !== null; coroutine = coroutine.after) yield coroutine
   }
 }
 
@@ -72,7 +111,7 @@ export class Kernel {
   /** The first exception that left a coroutine; no coroutine runs after it. */
   failure: { error: unknown; coroutine: Coroutine } | null = null
   /** All coroutines that have not ended, in order of their start. */
-  readonly live = new Set<Coroutine>()
+  readonly live = new LiveCoroutines()
   private nextSerial = 0
 
   constructor(clockwork: Clockwork) {
@@ -186,10 +225,10 @@ export class Kernel {
    */
   destroy(): void {
     assert(this.current === null, 'destroy-from-outside')
-    for (const coroutine of this.live) {
+    for (const coroutine of [...this.live]) {
       coroutine.state = CoroutineState.Done
       coroutine.body.return(undefined as never)
+      this.live.delete(coroutine)
     }
-    this.live.clear()
   }
 }

@@ -6,22 +6,22 @@
  * in which a guest's request is on its way is looked at when it has left. Now and then, and when the first scan ends, all
  * chunks are.
  */
-import type { Checker, DiskRequestView, JobEventView, MirrorView, WorldView } from '../../sim/observer'
+import type { Checker, CheckerHook, DiskRequestView, JobEventView, MirrorView, WorldView } from '../../sim/observer'
 import type { DiskName, GuestOperation } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
 import { MirrorScope } from './scope'
-import { bitMap, isAnyBitSet, isChange, leaveOut, markRange, setAll } from './shared'
+import { bitMap, isAnyBitSet, isChange, markRange, setAll } from './shared'
 
 /** Events between two looks at every chunk. */
 const FULL_CHECK_EVENTS = 256
 
 export function makeChunkChecker(world: WorldView): Checker {
-  const checker = new ChunkChecker(world)
-  return world.plan.mirror.sync === 'none' ? checker : leaveOut(checker, 'guestSubmitted', 'guestCompleted')
+  return new ChunkChecker(world)
 }
 
 class ChunkChecker implements Checker {
   readonly name = 'chunks'
+  readonly idle: readonly CheckerHook[]
   private readonly world: WorldView
   private readonly scope: MirrorScope
   private mirror: MirrorView | null = null
@@ -34,6 +34,7 @@ class ChunkChecker implements Checker {
 
   constructor(world: WorldView) {
     this.world = world
+    this.idle = world.plan.mirror.sync === 'none' ? [] : ['guestSubmitted', 'guestCompleted']
     this.scope = new MirrorScope(world)
   }
 

@@ -6,19 +6,19 @@
  */
 import { type Change, describeSector, type Mismatch, type Read, ReferenceDisk } from '../../model/disk'
 import { SECTOR_BYTES, writerOf, ZERO_WRITER } from '../../model/stamp'
-import type { Checker, DiskRequestView, JobEventView, WorldView } from '../../sim/observer'
+import type { Checker, CheckerHook, DiskRequestView, JobEventView, WorldView } from '../../sim/observer'
 import type { DiskName, GuestOperation } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
 import { MirrorScope } from './scope'
-import { discardEffects, firstDifference, leaveOut, STATUS_OK, writerNames, writersOfDiscards } from './shared'
+import { discardEffects, firstDifference, STATUS_OK, writerNames, writersOfDiscards } from './shared'
 
 export function makeContentChecker(world: WorldView): Checker {
-  const checker = new ContentChecker(world)
-  return world.plan.mirror.sync === 'none' ? checker : leaveOut(checker, 'diskCompleted')
+  return new ContentChecker(world)
 }
 
 class ContentChecker implements Checker {
   readonly name = 'content'
+  readonly idle: readonly CheckerHook[]
   private readonly world: WorldView
   private readonly model: ReferenceDisk
   private readonly scope: MirrorScope
@@ -30,6 +30,7 @@ class ContentChecker implements Checker {
   constructor(world: WorldView) {
     const { source } = world.plan
     this.world = world
+    this.idle = world.plan.mirror.sync === 'none' ? [] : ['diskCompleted']
     this.effects = discardEffects(world.plan)
     this.model = new ReferenceDisk(source.lengthBytes, writerNames(world.plan))
     for (const { id, offsetBytes, lengthBytes, content } of source.initial) {

@@ -1,21 +1,12 @@
 /** What checkers have in common: bit maps, ranges of chunks, whose request it is. No code of what is checked. */
 import { UNKNOWN_WRITER } from '../../model/disk'
 import { writerOf, ZERO_WRITER } from '../../model/stamp'
-import type { Checker } from '../../sim/observer'
 import type { DiskName, DiskOperation, DiskPlan, Plan } from '../../sim/plan'
 
 export const STATUS_OK = 0
 export const STATUS_IOERR = 1
 export const OK = 0
 export const ENOSPC = 28
-
-type Hook = Exclude<keyof Checker, 'name'>
-
-/** Takes hooks from a checker that a plan gives nothing to do: a world does not call what is not there. */
-export function leaveOut(checker: Checker, ...hooks: Hook[]): Checker {
-  for (const hook of hooks) Object.defineProperty(checker, hook, { value: undefined })
-  return checker
-}
 
 /** Requests that change what a disk holds. */
 export function isChange(operation: DiskOperation): boolean {

@@ -23,8 +23,17 @@ export function drawGuest(choices: Choices, geometry: Geometry, profile: mixture
   const count = choices.between(fewest, most)
   const habits = drawHabits(choices, geometry)
   const operations: GuestOperation[] = []
-  for (let number = 1; number <= count; number++) operations.push(drawOperation(choices, geometry, habits, `g${number}`))
+  let leftBytes = mixture.TRANSFERRED_BYTES_MAX
+  for (let number = 1; number <= count; number++) {
+    const operation = drawOperation(choices, geometry, habits, `g${number}`, leftBytes)
+    if (movesData(operation.kind)) leftBytes -= operation.lengthBytes
+    operations.push(operation)
+  }
   return operations
+}
+
+function movesData(kind: GuestOperationKind): boolean {
+  return kind === 'read' || kind === 'write'
 }
 
 function drawHabits(choices: Choices, geometry: Geometry): Habits {
@@ -42,7 +51,8 @@ function drawHabits(choices: Choices, geometry: Geometry): Habits {
   }
 }
 
-function drawOperation(choices: Choices, geometry: Geometry, habits: Habits, id: string): GuestOperation {
+/** `leftBytes`: what reads and writes of the world may still move; every one moves at least a block or two. */
+function drawOperation(choices: Choices, geometry: Geometry, habits: Habits, id: string, leftBytes: number): GuestOperation {
   const kind = choices.pickWeighted(habits.kinds)
   const lane = choices.below(habits.lanes)
   const thinkNs = choices.chance(habits.thinkPercent) ? choices.below(habits.thinkMaxNs + 1) : 0
@@ -51,6 +61,10 @@ function drawOperation(choices: Choices, geometry: Geometry, habits: Habits, id:
   const place = choices.pickWeighted(habits.places)
   const blockBytes = geometry.device.blockBytes
   let lengthBytes = drawExtent(choices, geometry, choices.pickWeighted(habits.extents))
+  if (movesData(kind)) {
+    const mostBytes = Math.max(blockBytes, Math.min(leftBytes, mixture.TRANSFER_BYTES_MAX))
+    lengthBytes = Math.min(lengthBytes, mostBytes - (mostBytes % blockBytes))
+  }
   if (place === 'straddle') lengthBytes = Math.min(geometry.lengthBytes, Math.max(lengthBytes, 2 * blockBytes))
   const offsetBytes = drawOffset(choices, geometry, habits, place, lengthBytes)
   const operation: GuestOperation = { id, kind, lane, offsetBytes, lengthBytes, thinkNs }

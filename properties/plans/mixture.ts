@@ -469,6 +469,12 @@ export const EXTENT: Table<Extent> = [
 /** Most chunks of a `chunks` operation, and most bytes of any: long requests cost time and show little. */
 export const EXTENT_CHUNKS_MAX = 6
 export const OPERATION_BYTES_MAX = 256 * KiB
+/**
+ * Most bytes of a read or a write, and about the most that all of a world move: whoever has used that up goes on block by
+ * block. Moving bytes is what large worlds spend their time on, and the thousandth KiB shows nothing that the first did not.
+ */
+export const TRANSFER_BYTES_MAX = 64 * KiB
+export const TRANSFERRED_BYTES_MAX = 768 * KiB
 
 /** Pauses of the guest: `[share of operations that wait in percent, longest wait]`. */
 export const PACE: Table<readonly [percent: number, thinkMaxNs: number]> = [
