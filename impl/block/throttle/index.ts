@@ -1,0 +1,3 @@
+export { Direction, ThrottleGroup, ThrottleMember } from './group'
+export { getThrottleProperty, setThrottleProperty, ThrottleGroups } from './groups'
+export { BUCKET_NAMES, completeLimits, LIMIT_NAMES, type LimitName, type ThrottleLimits } from './limits'
