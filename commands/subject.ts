@@ -2,14 +2,18 @@
 import type { Subject } from '../properties/campaign'
 import { ALL_CHECKERS } from '../properties/checkers'
 import { PROFILES, planOfSeed } from '../properties/plans'
+import { damagedPlanOfSeed } from '../properties/plans/damage'
+import { runDamaged } from '../sim/damage'
 import { recordedDecider } from '../sim/decider'
 import { PROBES } from '../sim/probes'
 import { runWorld } from '../sim/world'
 import type { RequiredProbe } from './fuzz_campaign'
 
-export type ProfileName = Parameters<typeof planOfSeed>[1]
+/** Damaged images: no worlds, but plans, reports and replays like any other. */
+const IMAGE_PROFILE = 'image'
+export type ProfileName = Parameters<typeof planOfSeed>[1] | typeof IMAGE_PROFILE
 
-export const PROFILE_NAMES: readonly string[] = Object.keys(PROFILES)
+export const PROFILE_NAMES: readonly string[] = [...Object.keys(PROFILES), IMAGE_PROFILE]
 export const CHECKER_NAMES: readonly string[] = ALL_CHECKERS.map(({ name }) => name)
 
 /** Every situation that has a name must be met; campaigns of the default profile are judged by it. */
@@ -19,9 +23,15 @@ export const REQUIRED_PROBES: readonly RequiredProbe[] = Object.keys(PROBES).map
 export function subjectOf(profile: ProfileName, checkersOff: readonly string[] = []): Subject {
   const checkers = ALL_CHECKERS.filter(({ name }) => !checkersOff.includes(name)).map(({ make }) => make)
   return {
-    planOf: (seed) => planOfSeed(seed, profile),
-    run: (plan, trace, decisions) =>
-      runWorld(plan, { checkers, trace, ...(decisions === undefined ? {} : { decider: recordedDecider(plan.seed, decisions) }) }),
+    planOf: (seed) => (profile === IMAGE_PROFILE ? damagedPlanOfSeed(seed) : planOfSeed(seed, profile)),
+    run: (plan, trace, decisions) => {
+      if (plan.damage !== undefined) return runDamaged(plan)
+      return runWorld(plan, {
+        checkers,
+        trace,
+        ...(decisions === undefined ? {} : { decider: recordedDecider(plan.seed, decisions) }),
+      })
+    },
   }
 }
 

@@ -22,8 +22,22 @@ export interface Plan {
   guest: GuestOperation[]
   control: ControlOperation[]
   faults: FaultPlan[]
+  /** Present: no world, but the image of the source, damaged like this and then used by the guest's operations. */
+  damage?: DamagePlan[]
   /** Bounds after which the world is stuck: a liveness failure. */
   bounds: { eventsMax: number; timeMaxNs: number }
+}
+
+/** One field of an image that somebody has changed. */
+export interface DamagePlan {
+  id: string
+  /** Where the field is, by what the undamaged image says; `length` cuts the file. */
+  target: 'header' | 'extensions' | 'l1' | 'l2' | 'refcount-table' | 'refcount-block' | 'anywhere' | 'length'
+  /** Which of the fields there, taken modulo their number. */
+  index: number
+  widthBytes: 1 | 2 | 4 | 8
+  /** Big-endian, up to 16 hexadecimal digits. */
+  value: string
 }
 
 /** The virtio-blk device as the guest sees it. */

@@ -213,6 +213,22 @@ const planShape = record({
   }),
   guest: listOf(guestShape),
   control: listOf(controlShape),
+  damage: optional(
+    listOf(
+      record({
+        id: identifier,
+        target: oneOf('header', 'extensions', 'l1', 'l2', 'refcount-table', 'refcount-block', 'anywhere', 'length'),
+        index: count,
+        widthBytes: oneOf(1, 2, 4, 8),
+        value: (value, path) =>
+          demand(
+            typeof value === 'string' && /^[0-9a-f]{1,16}$/.test(value),
+            path,
+            'not a number of up to 16 hexadecimal digits',
+          ),
+      }),
+    ),
+  ),
   faults: listOf(
     record({
       id: identifier,
@@ -233,6 +249,8 @@ const planShape = record({
 // ------------------------------------------------------------------------------------------------- what fits what else
 
 function checkWhole(plan: Plan): void {
+  if (plan.damage !== undefined)
+    demand(plan.source.format !== undefined, 'plan.damage', 'only an image can be damaged: the source has no format')
   const { device, source, destination, guest, control } = plan
   checkDisk(source, 'plan.source')
   checkDisk(destination, 'plan.destination')

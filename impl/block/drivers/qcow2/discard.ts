@@ -13,18 +13,18 @@ import { ClusterType, COPIED_HIGH, compressedBytes, compressedOffset, entryOffse
 import { FreeKind } from './refcount'
 import { ownedSlice, ownSlice } from './tables'
 
-/** Gives up what an entry points to, if anything. */
+/** Gives up what an entry points to, if anything. A stray one leads nowhere: better a leak than a wrong refcount. */
 export function freeEntry(image: Qcow2Image, high: number, low: number, kind: FreeKind): void {
   // The clusters of an external data file have no refcounts.
   if (image.hasDataFile) return
   const { clusterBits, clusterBytes } = image.geometry
   const type = standardType(high, low, false)
   if (type === ClusterType.Compressed) {
-    image.refcounts.free(compressedOffset(clusterBits, high, low), compressedBytes(clusterBits, high, low), kind)
+    const offset = compressedOffset(clusterBits, high, low)
+    if (offset >= clusterBytes) image.refcounts.free(offset, compressedBytes(clusterBits, high, low), kind)
   } else if (type === ClusterType.Normal || type === ClusterType.ZeroAllocated) {
     const offset = entryOffset(high, low)
-    // A stray entry leads nowhere: better a leak than a wrong refcount.
-    if (offset % clusterBytes === 0) image.refcounts.free(offset, clusterBytes, kind)
+    if (offset % clusterBytes === 0 && offset > 0) image.refcounts.free(offset, clusterBytes, kind)
   }
 }
 

@@ -289,13 +289,17 @@ export class Qcow2Image implements RefcountHost {
     return Math.floor(guestBytes / this.geometry.clusterBytes) % this.sliceEntries
   }
 
+  /** Null if a table may lie there; otherwise reports the L1 entry of `guestBytes` and gives the errno. */
+  refuseTable(l2OffsetBytes: number, guestBytes: number): Co<Errno> | null {
+    if (l2OffsetBytes % this.geometry.clusterBytes === 0 && l2OffsetBytes < OFFSET_END_BYTES) return null
+    const index = Math.floor(guestBytes / this.geometry.l2CoversBytes)
+    return this.corruption(`L2 table offset 0x${l2OffsetBytes.toString(16)} unaligned (L1 index: 0x${index.toString(16)})`)
+  }
+
   /** Brings the slice at this place of a table into memory, under the lock. */
   *loadSlice(l2OffsetBytes: number, guestBytes: number): Co<Errno> {
-    if (l2OffsetBytes % this.geometry.clusterBytes !== 0 || l2OffsetBytes >= OFFSET_END_BYTES) {
-      const index = Math.floor(guestBytes / this.geometry.l2CoversBytes)
-      const place = `L2 table offset 0x${l2OffsetBytes.toString(16)} unaligned (L1 index: 0x${index.toString(16)})`
-      return yield* this.corruption(place)
-    }
+    const refusal = this.refuseTable(l2OffsetBytes, guestBytes)
+    if (refusal !== null) return yield* refusal
     return yield* this.metadata.loadL2(this.sliceOffset(l2OffsetBytes, guestBytes))
   }
 

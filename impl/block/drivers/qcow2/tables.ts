@@ -20,6 +20,8 @@ export function* ownSlice(image: Qcow2Image, guestBytes: number): Co<Errno> {
   const oldBytes = entryOffset(high, image.l1[index * 2 + 1]!)
   const isOwn = oldBytes !== 0 && (high & COPIED_HIGH) !== 0
   if (!isOwn) {
+    const refusal = image.refuseTable(oldBytes, guestBytes)
+    if (refusal !== null) return yield* refusal
     const errno = yield* replaceTable(image, index, oldBytes, guestBytes)
     if (errno !== OK) return errno
   }
