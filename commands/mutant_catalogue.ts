@@ -21,9 +21,11 @@ export interface Mutant {
   worldsMax: number
   /** Plans to run it with; absent: `default`. */
   profile?: string
+  /** Why no world can tell it from the code as it stands; nothing may be found then. */
+  equivalent?: string
 }
 
-const FIELDS = ['id', 'file', 'find', 'replace', 'bug', 'expect', 'worldsMax', 'profile']
+const FIELDS = ['id', 'file', 'find', 'replace', 'bug', 'expect', 'worldsMax', 'profile', 'equivalent']
 
 /** All mutants of a folder, by id. Throws one line about the first file that is not a mutant. */
 export function readMutants(folder: string): Mutant[] {

@@ -1,9 +1,13 @@
 /**
  * Looks for a mutant's failure in the worlds of consecutive seeds. The first finding ends a world, so a strict checker
  * hides what others would have seen later; the hunt takes checkers away until one reports the class that is expected.
+ *
+ * A checker only looks: a world in which all of them find nothing gives nothing to some of them either. So only the first
+ * hunt has to look for its world, and every other question is asked of worlds that have failed already.
  */
-import { runOrCatch, type Subject, seedOfWorld } from '../properties/campaign'
+import { hangResult, runOrCatch, type Subject, seedOfWorld } from '../properties/campaign'
 import type { FailureClass } from '../sim/verdict'
+import { finishesWithin } from './guard'
 
 export interface Kill {
   class: FailureClass
@@ -18,47 +22,91 @@ export interface Quarry {
   worldsMax: number
 }
 
-/** The first failure within so many worlds. */
-export function hunt(subject: Subject, { seed, worldsMax }: Quarry): Kill | null {
-  for (let index = 0; index < worldsMax; index++) {
-    const worldSeed = seedOfWorld(seed, index)
-    const { failure } = runOrCatch(subject, subject.planOf(worldSeed), 'last')
-    if (failure !== null) return { class: failure.class, key: failure.key, worlds: index + 1, seed: worldSeed }
+/** In how many of `worlds` failing worlds a checker finds something when it is alone. */
+export interface Attribution {
+  worlds: number
+  /** By the checker's name; what the world finds without any goes by the name `world`. */
+  found: Record<string, number>
+}
+
+type SubjectWithout = (checkersOff: readonly string[]) => Subject
+
+/** Worlds between two looks at the clock. */
+const STRETCH_WORLDS = 16
+/** What takes this long does not end: a world takes a millisecond. */
+const HANG_SECONDS = 5
+/** Failing worlds that are shown to each checker alone, and how far to look for them. */
+const SAMPLE_WORLDS = 12
+const SAMPLE_SEARCH_WORLDS = 400
+
+/** The first failure from world `firstIndex` on. After a world that hangs nothing here may be used again. */
+export function hunt(subject: Subject, { seed, worldsMax }: Quarry, firstIndex = 0): Kill | null {
+  let index = firstIndex
+  let kill: Kill | null = null
+  while (kill === null && index < worldsMax) {
+    const endIndex = Math.min(index + STRETCH_WORLDS, worldsMax)
+    const isBack = finishesWithin(HANG_SECONDS * 1000, () => {
+      for (; kill === null && index < endIndex; index++) kill = killIn(subject, seed, index)
+    })
+    if (!isBack) return { ...identity(hangResult(HANG_SECONDS).failure!), worlds: index + 1, seed: seedOfWorld(seed, index) }
   }
-  return null
+  return kill
+}
+
+function killIn(subject: Subject, seed: string, index: number): Kill | null {
+  const worldSeed = seedOfWorld(seed, index)
+  const { failure } = runOrCatch(subject, subject.planOf(worldSeed), 'last')
+  return failure === null ? null : { ...identity(failure), worlds: index + 1, seed: worldSeed }
+}
+
+function identity(failure: { class: FailureClass; key: string }): Pick<Kill, 'class' | 'key'> {
+  return { class: failure.class, key: failure.key }
+}
+
+export function isHang({ key }: Kill): boolean {
+  return key === hangResult(HANG_SECONDS).failure!.key
 }
 
 /** Hunts with ever fewer checkers until the expected class is found, or nothing; the kills in order, the last one decides. */
 export function peel(
-  subjectWithout: (checkersOff: readonly string[]) => Subject,
+  subjectWithout: SubjectWithout,
   checkerNames: readonly string[],
   expect: FailureClass,
   quarry: Quarry,
 ): Kill[] {
   const kills: Kill[] = []
   const off: string[] = []
-  for (;;) {
-    const kill = hunt(subjectWithout(off), quarry)
+  for (let firstIndex = 0; ; ) {
+    const kill = hunt(subjectWithout(off), quarry, firstIndex)
     if (kill === null) return kills
     kills.push(kill)
     const checker = checkerNames.find((name) => kill.key.startsWith(`${name}/`))
     if (kill.class === expect || checker === undefined || off.includes(checker)) return kills
     off.push(checker)
+    firstIndex = kill.worlds - 1
   }
 }
 
-/** Which checkers find it when they are alone, with the worlds it takes them; the world itself goes by the name `world`. */
+/** Which checkers find the bug when they are alone, in failing worlds from the first on, which `firstIndex` must be. */
 export function attribute(
-  subjectWithout: (checkersOff: readonly string[]) => Subject,
+  subjectWithout: SubjectWithout,
   checkerNames: readonly string[],
-  quarry: Quarry,
-): Record<string, number> {
+  { seed, worldsMax }: Quarry,
+  firstIndex: number,
+): Attribution {
+  const subject = subjectWithout([])
+  const failing: number[] = []
+  const endIndex = Math.min(worldsMax, firstIndex + SAMPLE_SEARCH_WORLDS)
+  for (let index = firstIndex; index < endIndex && failing.length < SAMPLE_WORLDS; index++) {
+    if (killIn(subject, seed, index) !== null) failing.push(index)
+  }
   const found: Record<string, number> = {}
   for (const alone of ['world', ...checkerNames]) {
-    const others = checkerNames.filter((name) => name !== alone)
-    const kill = hunt(subjectWithout(others), quarry)
+    const only = subjectWithout(checkerNames.filter((name) => name !== alone))
+    const kills = failing.map((index) => killIn(only, seed, index))
     // What the world finds without any checker is not the checker's merit.
-    if (kill !== null && (alone === 'world' || kill.key.startsWith(`${alone}/`))) found[alone] = kill.worlds
+    const count = kills.filter((kill) => kill !== null && (alone === 'world' || kill.key.startsWith(`${alone}/`))).length
+    if (count > 0) found[alone] = count
   }
-  return found
+  return { worlds: failing.length, found }
 }

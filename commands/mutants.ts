@@ -1,7 +1,7 @@
 /**
  * npm run mutants: plants each bug of scenarios/mutants and says whether the worlds find it. A bug that nobody finds is a
- * hole in the net; so is one that shows only as another class of failure than it should. At the end the same worlds run
- * without any bug: a net that always bites proves nothing.
+ * hole in the net; so is one that shows only as another class of failure than it should, and a checker without which no
+ * bug is missed. The worlds that have found a bug then run without any: what fails there too has proved nothing.
  */
 import * as os from 'node:os'
 import * as path from 'node:path'
@@ -10,15 +10,16 @@ import { Command } from 'commander'
 import { grouped } from '../reports/text'
 import { EXIT_COVERAGE, EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
 import { type Mutant, readMutants } from './mutant_catalogue'
-import type { MutantAnswer, MutantTask } from './mutant_worker'
+import type { BaselineAnswer, BaselineTask, HuntAnswer, HuntTask } from './mutant_worker'
 
 const root = path.resolve(__dirname, '..')
-const SECONDS_MAX = 120
+const EXIT_UNSOUND = 16
 
 export interface MutantOutcome {
   mutant: Mutant
-  verdict: 'killed' | 'other-class' | 'survived'
-  answer: MutantAnswer
+  /** equivalent: not found, and nobody could; see the mutant's argument. */
+  verdict: 'killed' | 'other-class' | 'survived' | 'equivalent' | 'not-equivalent'
+  answer: HuntAnswer
   seconds: number
 }
 
@@ -30,95 +31,131 @@ interface Options {
 }
 
 /** Runs a task in a thread of its own, with or without a bug planted. */
-function runTask(task: MutantTask, mutant: Mutant | null): Promise<MutantAnswer> {
+function runTask<Answer>(task: HuntTask | BaselineTask, mutant: Mutant | null): Promise<Answer> {
   const { MIRRORSIM_MUTANT: _, ...env } = process.env
   const planted = mutant === null ? {} : { MIRRORSIM_MUTANT: JSON.stringify(mutant) }
   return new Promise((resolve, reject) => {
     const worker = new Worker(path.join(__dirname, 'mutant_worker.ts'), { workerData: task, env: { ...env, ...planted } })
-    worker.once('message', (answer: MutantAnswer) => worker.terminate().then(() => resolve(answer), reject))
+    worker.once('message', (answer: Answer) => worker.terminate().then(() => resolve(answer), reject))
     worker.once('error', reject)
   })
 }
 
-function verdictOf(mutant: Mutant, answer: MutantAnswer): MutantOutcome['verdict'] {
-  if (answer.isHung) return mutant.expect === 'liveness' ? 'killed' : 'other-class'
-  const last = answer.kills.at(-1)
-  if (last === undefined) return 'survived'
-  return answer.kills.some((kill) => kill.class === mutant.expect) ? 'killed' : 'other-class'
+export function verdictOf({ expect, equivalent }: Mutant, { kills }: HuntAnswer): MutantOutcome['verdict'] {
+  if (equivalent !== undefined) return kills.length === 0 ? 'equivalent' : 'not-equivalent'
+  if (kills.length === 0) return 'survived'
+  return kills.some((kill) => kill.class === expect) ? 'killed' : 'other-class'
 }
 
 async function tryMutant(mutant: Mutant, options: Options): Promise<MutantOutcome> {
   const startMs = performance.now()
   const { worldsMax, expect, profile = 'default' } = mutant
-  const task = { profile, seed: options.seed, worldsMax, expect, attribute: options.checkers === true, secondsMax: SECONDS_MAX }
-  const answer = await runTask(task, mutant)
+  const { seed, checkers = false } = options
+  const answer = await runTask<HuntAnswer>({ kind: 'hunt', profile, seed, worldsMax, expect, attribute: checkers }, mutant)
   return { mutant, answer, verdict: verdictOf(mutant, answer), seconds: (performance.now() - startMs) / 1000 }
 }
 
-/** The unmutated code in the worlds that the kills needed: null, or what it fails with. */
-async function baseline(outcomes: readonly MutantOutcome[], seed: string): Promise<string | null> {
-  const worldsOf = new Map<string, number>()
-  for (const { mutant, answer } of outcomes) {
-    const profile = mutant.profile ?? 'default'
-    for (const { worlds } of answer.kills) worldsOf.set(profile, Math.max(worlds, worldsOf.get(profile) ?? 1))
-  }
-  for (const [profile, worldsMax] of worldsOf) {
-    const task = { profile, seed, worldsMax, expect: null, attribute: false, secondsMax: SECONDS_MAX }
-    const { kills, isHung } = await runTask(task, null)
-    if (isHung || kills.length > 0) return isHung ? 'a world that hangs' : `${kills[0]!.key} in world ${kills[0]!.seed}`
-  }
-  return null
+/** The unmutated code in the worlds of the kills: null, or what it fails with. */
+async function baseline(outcomes: readonly MutantOutcome[]): Promise<string | null> {
+  const worlds = outcomes.flatMap(({ mutant, answer }) =>
+    answer.kills.map(({ seed }) => ({ profile: mutant.profile ?? 'default', seed })),
+  )
+  return (await runTask<BaselineAnswer>({ kind: 'baseline', worlds }, null)).unsound
 }
 
 export function outcomeLine({ mutant, verdict, answer, seconds }: MutantOutcome): string {
-  const columns = `${verdict.padEnd(12)}${mutant.id.padEnd(44)}`
-  if (answer.isHung) return `${columns}a world hangs`
-  if (answer.kills.length === 0) return `${columns}nothing in ${grouped(mutant.worldsMax)} worlds: ${mutant.bug}`
+  const columns = `${verdict.padEnd(15)}${mutant.id.padEnd(46)}`
+  if (answer.kills.length === 0) {
+    return `${columns}nothing in ${grouped(mutant.worldsMax)} worlds: ${mutant.equivalent ?? mutant.bug}`
+  }
   const last = answer.kills.at(-1)!
   const before = answer.kills.slice(0, -1).map(({ key, worlds }) => `${key} after ${worlds}`)
-  const time = `${grouped(last.worlds).padStart(7)} worlds ${seconds.toFixed(1).padStart(6)} s`
+  const time = `${grouped(last.worlds).padStart(6)} worlds ${seconds.toFixed(1).padStart(6)} s`
   return `${columns}${time}  ${last.key}${before.length > 0 ? `  (before: ${before.join(', ')})` : ''}`
 }
 
-/** One row a checker: what it finds alone, and what nobody else finds. */
-export function attributionLines(outcomes: readonly MutantOutcome[]): string[] {
-  const finds = new Map<string, string[]>()
-  const findsAlone = new Map<string, string[]>()
-  for (const { mutant, answer } of outcomes) {
-    const names = Object.keys(answer.attribution ?? {})
-    for (const name of names) finds.set(name, [...(finds.get(name) ?? []), mutant.id])
-    if (names.length === 1) findsAlone.set(names[0]!, [...(findsAlone.get(names[0]!) ?? []), mutant.id])
-  }
-  return [...finds].map(([name, ids]) => {
-    const alone = findsAlone.get(name) ?? []
-    return `${name.padEnd(20)} finds ${String(ids.length).padStart(3)}, alone: ${alone.length === 0 ? 'none' : alone.join(', ')}`
+const COLUMN_WIDTH = 7
+
+/**
+ * One row a mutant: in how many of its failing worlds each checker finds it alone. Then one line a checker: how many
+ * mutants it finds, and which only it does.
+ */
+export function attributionLines(outcomes: readonly MutantOutcome[], checkerNames: readonly string[]): string[] {
+  const names = ['world', ...checkerNames]
+  const cell = (text: string): string => text.slice(0, COLUMN_WIDTH - 1).padStart(COLUMN_WIDTH)
+  const rows = outcomes.map(({ mutant, answer: { attribution } }) => {
+    const cells = names.map((name) => cell(String(attribution?.found[name] ?? '.')))
+    return `${mutant.id.padEnd(46)}${cell(String(attribution?.worlds ?? 0))}${cells.join('')}`
   })
+  const head = `${''.padEnd(46)}${cell('of')}${names.map(cell).join('')}`
+  const needs = findsAlone(outcomes)
+  const summary = names.map((name) => {
+    const count = outcomes.filter(({ answer }) => answer.attribution?.found[name] !== undefined).length
+    return `${name.padEnd(20)} finds ${String(count).padStart(3)}, alone: ${needs.get(name)?.join(', ') ?? 'none'}`
+  })
+  return [head, ...rows, '', ...summary]
 }
 
-async function runAll(mutants: readonly Mutant[], options: Options, { out }: Streams): Promise<number> {
+/** By checker: the mutants that nobody else finds. */
+function findsAlone(outcomes: readonly MutantOutcome[]): Map<string, string[]> {
+  const alone = new Map<string, string[]>()
+  for (const { mutant, answer } of outcomes) {
+    const [name, ...others] = Object.keys(answer.attribution?.found ?? {})
+    if (name !== undefined && others.length === 0) alone.set(name, [...(alone.get(name) ?? []), mutant.id])
+  }
+  return alone
+}
+
+/** Checkers that could be left out, and every mutant would still be found. */
+export function idleCheckers(outcomes: readonly MutantOutcome[], checkerNames: readonly string[]): string[] {
+  const alone = findsAlone(outcomes)
+  return checkerNames.filter((name) => !alone.has(name))
+}
+
+interface Result {
+  outcomes: readonly MutantOutcome[]
+  unsound: string | null
+  /** null: not asked for. */
+  idle: readonly string[] | null
+}
+
+async function runAll(mutants: readonly Mutant[], isComplete: boolean, options: Options, streams: Streams): Promise<number> {
   const outcomes: MutantOutcome[] = new Array(mutants.length)
   let next = 0
   let printed = 0
-  const isText = options.json !== true
   const work = async (): Promise<void> => {
     for (let index = next++; index < mutants.length; index = next++) {
       outcomes[index] = await tryMutant(mutants[index]!, options)
+      if (options.json === true) continue
       // In the catalogue's order, whoever finishes first.
-      for (; isText && outcomes[printed] !== undefined; printed++) out.write(`${outcomeLine(outcomes[printed]!)}\n`)
+      for (; outcomes[printed] !== undefined; printed++) streams.out.write(`${outcomeLine(outcomes[printed]!)}\n`)
     }
   }
-  await Promise.all(Array.from({ length: options.workers }, work))
-  const unsound = await baseline(outcomes, options.seed)
-  const killed = outcomes.filter(({ verdict }) => verdict === 'killed').length
-  const exitCode = unsound !== null ? 16 : killed < mutants.length ? EXIT_COVERAGE : EXIT_OK
-  if (isText) {
-    if (options.checkers === true) out.write(`\n${attributionLines(outcomes).join('\n')}\n\n`)
-    out.write(`${killed} of ${mutants.length} killed\n`)
-    if (unsound !== null) out.write(`but the code fails without any of them: ${unsound}\n`)
-  } else {
-    const list = outcomes.map(({ mutant, verdict, answer, seconds }) => ({ id: mutant.id, verdict, ...answer, seconds }))
-    out.write(`${JSON.stringify({ killed, total: mutants.length, unsound, exitCode, mutants: list })}\n`)
+  await Promise.all(Array.from({ length: Math.min(options.workers, mutants.length) }, work))
+  const unsound = await baseline(outcomes)
+  const { CHECKER_NAMES }: typeof import('./subject') = require('./subject')
+  const idle = options.checkers === true && isComplete ? idleCheckers(outcomes, CHECKER_NAMES) : null
+  if (options.json !== true && options.checkers === true) {
+    streams.out.write(`\n${attributionLines(outcomes, CHECKER_NAMES).join('\n')}\n\n`)
   }
+  return conclude({ outcomes, unsound, idle }, options.json === true, streams)
+}
+
+function conclude({ outcomes, unsound, idle }: Result, isJson: boolean, { out }: Streams): number {
+  const count = (verdict: MutantOutcome['verdict']): number => outcomes.filter((outcome) => outcome.verdict === verdict).length
+  const killed = count('killed')
+  const equivalent = count('equivalent')
+  const total = outcomes.length - equivalent
+  const hasHole = killed < total || (idle !== null && idle.length > 0)
+  const exitCode = unsound !== null ? EXIT_UNSOUND : hasHole ? EXIT_COVERAGE : EXIT_OK
+  if (isJson) {
+    const list = outcomes.map(({ mutant, verdict, answer, seconds }) => ({ id: mutant.id, verdict, ...answer, seconds }))
+    out.write(`${JSON.stringify({ killed, total, equivalent, unsound, idleCheckers: idle, exitCode, mutants: list })}\n`)
+    return exitCode
+  }
+  out.write(`${killed} of ${total} killed${equivalent > 0 ? `, ${equivalent} equivalent` : ''}\n`)
+  if (unsound !== null) out.write(`but the code fails without any of them: ${unsound}\n`)
+  for (const name of idle ?? []) out.write(`no mutant needs the checker ${name}\n`)
   return exitCode
 }
 
@@ -128,7 +165,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     .argument('[ids...]', 'which ones (default: all)')
     .option('--seed <text>', 'root of the seeds', 'mutants')
     .option('--workers <count>', 'threads', wholeNumber(1, 256), os.availableParallelism())
-    .option('--checkers', 'also say which checkers find what when they are alone')
+    .option('--checkers', 'also say which checkers find what when they are alone; with all mutants, each must be needed')
     .option('--json', 'print the result as one JSON object')
     .addHelpText('after', '\nExit codes: 0 all killed, 2 usage, 3 some survive, 16 the code fails without any bug planted\n')
   const exitCode = parseOrExitCode(command, args, streams)
@@ -140,7 +177,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     return EXIT_USAGE
   }
   const chosen = command.args.length === 0 ? all : all.filter(({ id }) => command.args.includes(id))
-  return runAll(chosen, command.opts<Options>(), streams)
+  return runAll(chosen, chosen.length === all.length, command.opts<Options>(), streams)
 }
 
 if (require.main === module) runProgram('mutants', main)
