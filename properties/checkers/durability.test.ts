@@ -1,7 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { makeDurabilityChecker } from './durability'
-import { FakeWorld, keyOf } from './testing'
+import { FakeWorld, keyOf, op } from './testing'
 
 function world(): FakeWorld {
   return new FakeWorld(makeDurabilityChecker).start()
@@ -52,6 +52,17 @@ test('what guests change after everything was copied does not put READY off', ()
   write(made)
   running.end()
   assert.is(ready(made), null)
+})
+
+test('parts of a request that is still in flight need no flush before READY', () => {
+  const made = world()
+  const guest = op('g1', 'write', 0, 1024)
+  made.begin(guest)
+  made.send('destination', 'write', [0, 512], 'g1')
+  made.after()
+  assert.is(ready(made), null)
+  made.end(guest)
+  assert.is(ready(made), 'durability/not-flushed-at-ready')
 })
 
 test('READY needs a moment without dirty chunks and background copies', () => {
