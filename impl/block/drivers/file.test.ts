@@ -364,6 +364,24 @@ test('a file grows by the zeroes that a format puts behind its end', () => {
   assert.is(stack.node.lengthBytes, 2048)
 })
 
+test('a file grows by zeroes without a change of length, which could cut a write off that is further behind', () => {
+  for (const [flags, cannot, calls] of [
+    [0, [], ['allocate 4096+8192']],
+    [RequestFlag.MayUnmap, [], ['allocate 11776+512']],
+    [0, ['allocate'], ['allocate 4096+8192', 'write 11776+512']],
+  ] as const) {
+    const file = new MemoryFile(UNIT)
+    file.cannot = new Set(cannot)
+    const stack = fileStack(file)
+    const parent = { describe: () => 'a format', node: null, drainBegin() {}, drainEnd() {}, drainBusy: () => false }
+    const permission = Permission.Write | Permission.Resize
+    const edge = stack.graph.attach({ name: 'file', parent, node: stack.node, permission, shared: Permission.All })
+    assert.is(stack.run(edge.pwriteZeroes(UNIT, 2 * UNIT, flags)), OK)
+    assert.equal(file.calls, calls)
+    assert.is(stack.node.lengthBytes, 3 * UNIT)
+  }
+})
+
 test('a file that ends inside a sector keeps its length, and reads zero after its end', () => {
   const stack = fileStack(new MemoryFile(1000))
   assert.is(stack.node.lengthBytes, 1024)

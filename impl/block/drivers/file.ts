@@ -224,9 +224,28 @@ export class FileDriver extends BlockDriver {
     const errno = insideBytes > 0 ? yield* this.zero(offsetBytes, insideBytes, (flags & RequestFlag.MayUnmap) !== 0) : OK
     this.noteRemoval()
     if (errno !== OK || !isGrowing) return errno
-    const growErrno = yield* this.file.truncate(endBytes)
+    const growErrno = yield* this.grow(offsetBytes, endBytes, (flags & RequestFlag.MayUnmap) !== 0)
     if (growErrno === OK) this.fileBytes = Math.max(this.fileBytes, endBytes)
     return growErrno
+  }
+
+  /**
+   * Makes the file longer by what reads zero. Never by a change of length: a write further behind that is on its way would be
+   * cut off by it. With `isHole` no more than the last block is allocated.
+   */
+  private *grow(offsetBytes: number, endBytes: number, isHole: boolean): Co<Errno> {
+    const unitBytes = Math.max(SECTOR_BYTES, this.traits.alignmentBytes)
+    const lastBytes = Math.max(offsetBytes, endBytes - unitBytes)
+    const from = isHole ? lastBytes : Math.max(offsetBytes, this.fileBytes)
+    // Somebody else has made it longer meanwhile; this part of it has been left alone and reads zero.
+    if (from >= endBytes) return OK
+    assert(from >= offsetBytes && lastBytes >= offsetBytes, 'grow-inside-request')
+    if (this.canAllocate) {
+      const errno = yield* this.file.allocate(from, endBytes - from)
+      if (errno !== ENOTSUP) return errno
+      this.canAllocate = false
+    }
+    return yield* this.file.pwrite(lastBytes, zeroBytes(endBytes - lastBytes))
   }
 
   private *zero(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Co<Errno> {
