@@ -144,7 +144,8 @@ interface Summary {
 function missedProbes(tally: Tally, required: readonly RequiredProbe[]): RequiredProbe[] {
   if (tally.worlds < COVERAGE_WORLDS_MIN) return []
   return required.filter(
-    ({ name, worldsPerTenThousandMin }) => (tally.probes[name] ?? 0) * 10_000 < worldsPerTenThousandMin * tally.worlds,
+    ({ name, worldsPerTenThousandMin }) =>
+      (tally.probes[name] ?? 0) < Math.floor((worldsPerTenThousandMin * tally.worlds) / 10_000),
   )
 }
 

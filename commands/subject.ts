@@ -5,7 +5,7 @@ import { PROFILES, planOfSeed } from '../properties/plans'
 import { damagedPlanOfSeed } from '../properties/plans/damage'
 import { runDamaged } from '../sim/damage'
 import { recordedDecider } from '../sim/decider'
-import { PROBES } from '../sim/probes'
+import { ORDER_PROBES, PROBES } from '../sim/probes'
 import { runWorld } from '../sim/world'
 import type { RequiredProbe } from './fuzz_campaign'
 
@@ -17,7 +17,10 @@ export const PROFILE_NAMES: readonly string[] = [...Object.keys(PROFILES), IMAGE
 export const CHECKER_NAMES: readonly string[] = ALL_CHECKERS.map(({ name }) => name)
 
 /** Every situation that has a name must be met; campaigns of the default profile are judged by it. */
-export const REQUIRED_PROBES: readonly RequiredProbe[] = Object.keys(PROBES).map((name) => ({ name, worldsPerTenThousandMin: 1 }))
+export const REQUIRED_PROBES: readonly RequiredProbe[] = [
+  ...Object.keys(PROBES).map((name) => ({ name, worldsPerTenThousandMin: 1 })),
+  ...ORDER_PROBES.map((name) => ({ name, worldsPerTenThousandMin: 0.5 })),
+]
 
 /** Runs worlds of a profile under all checkers but those named in `checkersOff`. */
 export function subjectOf(profile: ProfileName, checkersOff: readonly string[] = []): Subject {

@@ -9,7 +9,8 @@
 import { BlockError } from '../impl/block'
 import { type Co, type Kernel, makeLabel } from '../impl/co'
 import type { MirrorJob } from '../impl/jobs'
-import type { ControlOperation, Trigger } from './plan'
+import type { ControlOperation, Moment, Trigger } from './plan'
+import { orderProbe } from './probes'
 import type { Watch } from './watch'
 
 /** What orders act on. Verbs throw BlockError when they are refused. */
@@ -22,16 +23,16 @@ export interface Controlled {
   startMirror(): Co<void>
   drain(durationNs: number): Co<void>
   resetDevice(): void
+  /** Throws BlockError while a mirror depends on the length. */
+  resize(): Co<void>
   /** Nothing happens any more after the present event. */
   cutPower(): void
   readonly isGuestDone: boolean
 }
 
-type Moment = Trigger['on']
-
 const CARETAKER = makeLabel('caretaker')
 
-function nameOf(moment: Moment): string {
+function nameOf(moment: Trigger['on']): string {
   if (typeof moment === 'string') return moment
   return 'operationDone' in moment ? `operation ${moment.operationDone}` : `control ${moment.controlDone}`
 }
@@ -62,7 +63,7 @@ export class Operator {
   }
 
   /** A moment has come. Of each only the first counts. */
-  reach(moment: 'start' | 'mirror-started' | 'ready' | 'guest-done'): void {
+  reach(moment: Moment): void {
     this.release(moment)
     if (moment === 'ready' || moment === 'guest-done') this.careForEnd()
   }
@@ -79,6 +80,7 @@ export class Operator {
 
   private *give(operation: ControlOperation): Co<void> {
     if (operation.when.afterNs > 0) yield* this.world.kernel.sleepNs(operation.when.afterNs)
+    this.watch.count(orderProbe(operation.kind, this.world.job?.status ?? 'none'))
     yield* this.attempt(operation.id, operation.kind, this.execute(operation))
     this.release(`control ${operation.id}`)
   }
@@ -108,6 +110,9 @@ export class Operator {
         break
       case 'device-reset':
         world.resetDevice()
+        break
+      case 'resize':
+        yield* world.resize()
         break
       case 'power-cut':
         world.cutPower()

@@ -161,9 +161,12 @@ export interface GuestOperation {
   zeroData?: boolean
 }
 
+/** Of each only the first time counts. `ending`: a job is pending or aborting; `concluded`: it has ended, well or not. */
+export type Moment = 'start' | 'mirror-started' | 'ready' | 'guest-done' | 'ending' | 'concluded'
+
 /** When a control operation happens. `afterNs` counts from the moment named by `on`. */
 export interface Trigger {
-  on: 'start' | 'mirror-started' | 'ready' | 'guest-done' | { operationDone: string } | { controlDone: string }
+  on: Moment | { operationDone: string } | { controlDone: string }
   afterNs: number
 }
 
@@ -179,6 +182,8 @@ export type ControlOperation = { id: string; when: Trigger } & (
   | { kind: 'dismiss' }
   | { kind: 'drain'; durationNs: number }
   | { kind: 'device-reset' }
+  /** The guest's disk gets the length that it has: refused as long as a mirror depends on it. */
+  | { kind: 'resize' }
   /** The world ends at once; what has reached the media is all that is left. */
   | { kind: 'power-cut' }
 )

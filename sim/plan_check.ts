@@ -165,11 +165,13 @@ const CONTROL_FIELDS: Readonly<Record<ControlOperation['kind'], Readonly<Record<
   dismiss: {},
   drain: { durationNs: count },
   'device-reset': {},
+  resize: {},
   'power-cut': {},
 }
 
 const moment: Shape = (value, path) => {
-  if (typeof value === 'string') return oneOf('start', 'mirror-started', 'ready', 'guest-done')(value, path)
+  if (typeof value === 'string')
+    return oneOf('start', 'mirror-started', 'ready', 'guest-done', 'ending', 'concluded')(value, path)
   const isControl = typeof value === 'object' && value !== null && 'controlDone' in value
   record(isControl ? { controlDone: identifier } : { operationDone: identifier })(value, path)
 }

@@ -27,6 +27,7 @@ export const PROBES = {
   'guest/change-after-job': 'a guest changes the disk after the job has ended',
   'guest/read-in-job': 'a guest reads while the mirror runs',
   'guest/failed': 'a request of the guest fails',
+  'guest/read-only': 'a guest tries to change a disk that it may only read',
   'guest/aborted': 'a reset of the device ends a request in flight',
   'guest/many-in-flight': 'four requests of the guest are in flight',
 
@@ -48,6 +49,8 @@ export const PROBES = {
   'job/cancelled-softly': 'the job ends with a point in time on the destination',
   'job/cancelled-by-force': 'the job is broken off',
   'job/pending': 'the job waits to be finalised',
+  'job/second': 'a second mirror begins after the first has ended',
+  'job/lengths-differ': 'the job ends because source and destination are not of one length',
 
   'power/cut-in-job': 'the power goes off while the mirror runs',
   'power/cut-after-completed': 'the power goes off after the job has ended with the guest on the destination',
@@ -56,6 +59,7 @@ export const PROBES = {
   'power/torn': 'a power cut keeps some sectors of a change',
 
   'control/refused': 'an order is refused',
+  'control/mirror-refused': 'a mirror cannot be started',
   'control/drain-under-load': 'a drained section begins while requests are in flight',
   'control/reset-under-load': 'the device is reset while requests are in flight',
   'control/complete-under-load': 'completion is asked for while the guest is at work',
@@ -63,3 +67,29 @@ export const PROBES = {
 } as const
 
 export type ProbeName = keyof typeof PROBES
+
+/** An order given to a job in some status; `none` before the first. Of each pair the one name. */
+export function orderProbe(kind: string, status: string): string {
+  return `order/${kind}/${status}`
+}
+
+/**
+ * Orders in which every job must be disturbed in every status that lasts. Left out are statuses that no order can meet:
+ * `created` and `waiting` are over in the event in which they begin.
+ */
+const ORDERS = [
+  'pause',
+  'resume',
+  'set-speed',
+  'change-copy-mode',
+  'complete',
+  'cancel',
+  'finalize',
+  'dismiss',
+  'drain',
+  'device-reset',
+  'resize',
+]
+const STATUSES = ['none', 'running', 'paused', 'ready', 'standby', 'pending', 'aborting', 'concluded', 'null']
+
+export const ORDER_PROBES: readonly string[] = ORDERS.flatMap((kind) => STATUSES.map((status) => orderProbe(kind, status)))

@@ -184,7 +184,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     this.trace.mix(status)
     if (data !== null) this.trace.mix(sampleHash(data))
     this.trace.line('guest', guestEnds, operation.id, operation.kind, 0, 0, status)
-    if (status !== 0) this.hit('guest/failed')
+    if (status !== 0) this.hit(this.world.plan.source.node.readOnly === true ? 'guest/read-only' : 'guest/failed')
     this.tell(this.hooks.guestCompleted, operation, status, data)
     this.world.guestEnded(request)
   }

@@ -5,7 +5,7 @@
  * What may fail: anything that the plan says, and the code under test; the first failure ends the world and is in the
  * result. Nothing is thrown. What never may happen: a second run of the same plan with another result.
  */
-import { BlockBackend, BlockGraph, type BlockNode, Permission } from '../impl/block'
+import { BlockBackend, BlockGraph, type BlockNode, checkUnblocked, Permission } from '../impl/block'
 import { type Co, describeWait, findWaitCycle, Kernel, type Label, makeLabel } from '../impl/co'
 import { type JobEvent, JobManager, MirrorJob, startMirror } from '../impl/jobs'
 import { GuestMemory, VirtioBlk, VirtioMmio } from '../impl/virtio'
@@ -364,6 +364,7 @@ class World implements Watched, Controlled {
         autoDismiss: false,
       })
     } catch (error) {
+      this.watch.hit('control/mirror-refused')
       if (this.job === null) this.refusal = errorText(error)
       throw error
     }
@@ -382,6 +383,20 @@ class World implements Watched, Controlled {
     this.driver.reset()
   }
 
+  *resize(): Co<void> {
+    const node = this.backend.root!.node
+    checkUnblocked(node.name, node.blockers, 'resize')
+    const backend = new BlockBackend(this.graph, '')
+    backend.attach(node, Permission.Resize, Permission.All)
+    if (this.mirror !== null && this.mirror.phase !== 'finished') {
+      const text = `nobody keeps the disk from getting another length while the job is ${this.jobStatus}`
+      this.watch.found({ class: 'protocol', key: 'world/resized-under-mirror', text })
+    }
+    // A disk that cannot do it says so; what counts is that it was allowed to try.
+    yield* backend.truncate(backend.lengthBytes, true, 'off')
+    backend.detach()
+  }
+
   cutPower(): void {
     this.isPowerOff = true
   }
@@ -393,7 +408,7 @@ class World implements Watched, Controlled {
   }
 
   jobChanged({ event, data }: JobEvent): void {
-    if (event === 'JOB_STATUS_CHANGE' && data['status'] === 'created') this.job = this.findJob()
+    if (event === 'JOB_STATUS_CHANGE') this.jobIs(String(data['status']))
     else if (event === 'BLOCK_JOB_READY') this.operator.reach('ready')
     else if (event === 'BLOCK_JOB_CANCELLED') {
       this.outcome = 'cancelled'
@@ -401,7 +416,18 @@ class World implements Watched, Controlled {
     } else if (event === 'BLOCK_JOB_COMPLETED') this.jobCompleted(data['error'] !== undefined)
   }
 
+  private jobIs(status: string): void {
+    if (status === 'pending' || status === 'aborting') this.operator.reach('ending')
+    if (status === 'concluded') this.operator.reach('concluded')
+    if (status !== 'created') return
+    if (this.job !== null) this.watch.hit('job/second')
+    this.job = this.findJob()
+    this.outcome = 'none'
+  }
+
   private jobCompleted(hasError: boolean): void {
+    const { source, destination } = this.plan
+    if (hasError && source.lengthBytes !== destination.lengthBytes) this.watch.hit('job/lengths-differ')
     if (hasError) this.outcome = 'failed'
     else this.outcome = this.job!.isCompleteRequested ? 'completed' : 'cancelled-after-ready'
     if (this.outcome === 'failed') this.watch.hit('job/failed')

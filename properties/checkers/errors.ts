@@ -69,6 +69,10 @@ class ErrorChecker implements Checker {
 
   jobEvent({ event, data }: JobEventView): Finding | null {
     switch (event) {
+      case 'JOB_STATUS_CHANGE':
+        // What the mirror before this one was told is not this one's concern.
+        if (data['status'] === 'created') this.wasReported = false
+        return null
       case 'BLOCK_JOB_ERROR':
         return this.errorTold(String(data['operation']), String(data['action']))
       case 'BLOCK_JOB_COMPLETED':

@@ -79,6 +79,8 @@ class PowerChecker implements Checker {
   }
 
   jobEvent({ event, data }: JobEventView): Finding | null {
+    // A new mirror makes the copy of the one before it into something else.
+    if (event === 'JOB_STATUS_CHANGE' && data['status'] === 'created') this.isCopyPromised = false
     if (event === 'JOB_STATUS_CHANGE' && data['status'] === 'pending') {
       this.doneAt = this.model.moment()
       this.copy = this.world.destination.bytes.slice()

@@ -5,7 +5,8 @@
 import type { ControlOperation, GuestOperation, Trigger } from '../../sim/plan'
 import type { Choices, Weighted } from './choices'
 import { drawSpeed, type Geometry } from './geometry'
-import * as mixture from './mixture'
+import type { Profile } from './mixture'
+import * as mixture from './mixture_events'
 
 type DrawnKind = Exclude<ControlOperation['kind'], 'mirror-start' | 'complete' | 'cancel'>
 type WithoutHead<T> = T extends unknown ? Omit<T, 'id' | 'when'> : never
@@ -49,7 +50,7 @@ class Script {
 export function drawControl(
   choices: Choices,
   geometry: Geometry,
-  profile: mixture.Profile,
+  profile: Profile,
   guest: readonly GuestOperation[],
 ): ControlOperation[] {
   const script = new Script(choices, guest)
@@ -60,7 +61,7 @@ export function drawControl(
   for (let left = choices.pick(profile.controlOperations); left > 0; left--) {
     addOperation(choices, script, geometry, choices.pickWeighted(kinds))
   }
-  addEnding(script, choices.pick(mixture.ENDING))
+  addEnding(choices, script, choices.pick(mixture.ENDING))
   return script.operations
 }
 
@@ -87,25 +88,37 @@ function addOperation(choices: Choices, script: Script, geometry: Geometry, kind
   }
 }
 
-function addEnding(script: Script, ending: mixture.Ending): void {
+function addEnding(choices: Choices, script: Script, ending: mixture.Ending): void {
   switch (ending) {
     case 'implicit':
       break
     case 'complete':
       script.add(script.at('ready'), { kind: 'complete' })
       break
-    case 'complete-early':
-      script.add(script.at('mirror-started'), { kind: 'complete' })
+    case 'complete-anytime': {
+      const when = choices.chance(mixture.COMPLETE_ENDING_PERCENT) ? script.at('ending') : script.anyMoment()
+      script.add(when, { kind: 'complete' })
       script.add(script.at('ready'), { kind: 'complete' })
       break
+    }
     case 'complete-twice': {
       const controlDone = script.add(script.at('ready'), { kind: 'complete' })
       script.add(script.at({ controlDone }), { kind: 'complete' })
       break
     }
     case 'soft-cancel':
-      script.add(script.at('ready'), { kind: 'cancel', force: false })
+      script.add(choices.chance(mixture.CANCEL_ANYTIME_PERCENT) ? script.anyMoment() : script.at('ready'), {
+        kind: 'cancel',
+        force: false,
+      })
       break
+    case 'again': {
+      const isAnytime = choices.chance(mixture.CANCEL_ANYTIME_PERCENT)
+      script.add(isAnytime ? script.anyMoment() : script.at('ready'), { kind: 'cancel', force: choices.chance(50) })
+      const controlDone = script.add({ on: 'concluded', afterNs: 0 }, { kind: 'dismiss' })
+      script.add(script.at({ controlDone }), { kind: 'mirror-start' })
+      break
+    }
     case 'force-cancel':
       script.add(script.anyMoment(), { kind: 'cancel', force: true })
       break

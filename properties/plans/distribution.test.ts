@@ -321,10 +321,37 @@ test('operations hit chunks in part, in full, over their boundaries, at the end,
   within('a chunk written, zeroed and discarded', share(plans, hasHotSpot), [38, 65])
 })
 
+test('some mirrors are refused, and some have little to do', () => {
+  shares('replaces', plans, ({ mirror }) => mirror.replaces ?? 'the source', [
+    ['the source', [88, 96]],
+    ['source', [3, 9]],
+    ['destination', [0.5, 3]],
+    ['nowhere', [0.5, 3]],
+  ])
+  within(
+    'read-only',
+    share(plans, ({ source }) => source.node.readOnly === true),
+    [1, 3.5],
+  )
+  const differs = (sign: number): number =>
+    share(plans, ({ source, destination }) => Math.sign(destination.lengthBytes - source.lengthBytes) === sign)
+  within('longer destinations', differs(1), [0.2, 1.5])
+  within('shorter destinations', differs(-1), [0.1, 1.5])
+})
+
 test('the operator does everything, at every moment', () => {
   within('control operations', average(plans.map(({ control }) => control.length)), [3, 5])
   const kinds = new Set(controls.map(({ kind }) => kind))
-  for (const kind of ['pause', 'resume', 'set-speed', 'change-copy-mode', 'complete', 'drain', 'device-reset'] as const) {
+  for (const kind of [
+    'pause',
+    'resume',
+    'set-speed',
+    'change-copy-mode',
+    'complete',
+    'drain',
+    'device-reset',
+    'resize',
+  ] as const) {
     assert.ok(kinds.has(kind), kind)
     within(
       `worlds with ${kind}`,
@@ -344,7 +371,21 @@ test('the operator does everything, at every moment', () => {
   within('forced cancels', cancels(true), [5, 11])
   within('soft cancels', cancels(false), [7, 13])
   const moments = new Set(controls.map(({ when: { on } }) => (typeof on === 'string' ? on : Object.keys(on)[0])))
-  assert.equal([...moments].sort(), ['controlDone', 'guest-done', 'mirror-started', 'operationDone', 'ready', 'start'])
+  assert.equal([...moments].sort(), [
+    'concluded',
+    'controlDone',
+    'ending',
+    'guest-done',
+    'mirror-started',
+    'operationDone',
+    'ready',
+    'start',
+  ])
+  within(
+    'a second mirror',
+    share(plans, ({ control }) => control.filter(({ kind }) => kind === 'mirror-start').length === 2),
+    [2, 7],
+  )
   const isLate = ({ control }: Plan): boolean => control[0]!.when.on !== 'start'
   within('mirror starts late', share(plans, isLate), [18, 30])
 })

@@ -2,9 +2,10 @@
 import type { FaultPlan } from '../../sim/plan'
 import type { Choices } from './choices'
 import type { Geometry } from './geometry'
-import * as mixture from './mixture'
+import type { Profile } from './mixture'
+import * as mixture from './mixture_events'
 
-export function drawFaults(choices: Choices, geometry: Geometry, profile: mixture.Profile): FaultPlan[] {
+export function drawFaults(choices: Choices, geometry: Geometry, profile: Profile): FaultPlan[] {
   if (!choices.chance(profile.faultyPercent)) return []
   const faults: FaultPlan[] = []
   const count = choices.pick(mixture.FAULT_COUNT)

@@ -36,6 +36,12 @@ export function drawGeometry(choices: Choices, profile: mixture.Profile): Geomet
   const lengthBytes = drawLength(choices, profile, granularityBytes, unitBytes)
   source.lengthBytes = lengthBytes
   destination.lengthBytes = lengthBytes
+  if (choices.chance(mixture.READ_ONLY_PERCENT)) source.node.readOnly = true
+  if (choices.chance(mixture.LENGTHS_DIFFER_PERCENT)) {
+    const differenceBytes = choices.between(1, Math.ceil(lengthBytes / unitBytes)) * unitBytes
+    const isShorter = differenceBytes < lengthBytes && choices.chance(50)
+    destination.lengthBytes += isShorter ? -differenceBytes : differenceBytes
+  }
   const chunkCount = Math.ceil(lengthBytes / granularityBytes)
   return { lengthBytes, granularityBytes, chunkCount, device, source, destination, mirrorGranularityBytes }
 }
@@ -112,7 +118,12 @@ export function drawMirror(choices: Choices, geometry: Geometry): MirrorPlan {
     onSourceError: choices.pick(mixture.ERROR_POLICY),
     onTargetError: choices.pick(mixture.ERROR_POLICY),
     autoFinalize: choices.chance(mixture.AUTO_FINALIZE_PERCENT),
+    ...replacing(choices.pick(mixture.REPLACES)),
   }
+}
+
+function replacing(replaces: string | null): Pick<MirrorPlan, 'replaces'> {
+  return replaces === null ? {} : { replaces }
 }
 
 export function drawSpeed(choices: Choices, geometry: Geometry): number {

@@ -5,7 +5,8 @@
 import type { GuestOperation, GuestOperationKind } from '../../sim/plan'
 import type { Choices, Weighted } from './choices'
 import type { Geometry } from './geometry'
-import * as mixture from './mixture'
+import type { Profile } from './mixture'
+import * as mixture from './mixture_events'
 
 /** What is decided once for all operations of a world. */
 interface Habits {
@@ -18,7 +19,7 @@ interface Habits {
   readonly thinkMaxNs: number
 }
 
-export function drawGuest(choices: Choices, geometry: Geometry, profile: mixture.Profile): GuestOperation[] {
+export function drawGuest(choices: Choices, geometry: Geometry, profile: Profile): GuestOperation[] {
   const [fewest, most] = choices.pick(profile.guestOperations)
   const count = choices.between(fewest, most)
   const habits = drawHabits(choices, geometry)

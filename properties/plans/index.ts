@@ -33,10 +33,14 @@ export function planOfSeed(seed: string, profileName: ProfileName): Plan {
   const { device, source, destination } = geometry
   const images = part('images')
   source.initial = drawImage(images, geometry, images.pick(SOURCE_IMAGE), 's')
-  destination.initial = drawImage(images, geometry, images.pick(DESTINATION_IMAGE), 'd')
+  const { lengthBytes } = destination
+  const chunkCount = Math.ceil(lengthBytes / geometry.granularityBytes)
+  destination.initial = drawImage(images, { ...geometry, lengthBytes, chunkCount }, images.pick(DESTINATION_IMAGE), 'd')
   const mirror = drawMirror(part('mirror'), geometry)
   const guest = drawGuest(part('guest'), geometry, profile)
   const control = drawControl(part('control'), geometry, profile, guest)
+  // What was true of the destination before the first mirror is not true before the second.
+  if (control.filter(({ kind }) => kind === 'mirror-start').length > 1) mirror.targetIsZero = false
   const plan: Plan = {
     format: 'mirrorsim-plan',
     version: 2,

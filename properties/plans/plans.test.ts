@@ -60,8 +60,8 @@ test('complaints notice a plan that cannot run or cannot end', () => {
     ['c99 waits for nobody'],
   )
   assert.equal(
-    spoilt(({ destination }) => void Object.assign(destination, { lengthBytes: 2 * destination.lengthBytes })),
-    ['the disks differ in length'],
+    spoilt((copy) => void copy.control.shift()),
+    ['the mirror starts neither once nor twice'],
   )
 })
 

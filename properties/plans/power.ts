@@ -1,12 +1,13 @@
 /** Draws the moment at which the power goes off. Whatever would have come later in the plan never happens. */
 import type { ControlOperation, GuestOperation, Trigger } from '../../sim/plan'
 import type { Choices } from './choices'
-import * as mixture from './mixture'
+import type { Profile } from './mixture'
+import * as mixture from './mixture_events'
 
 /** Nothing, or one operation `p1`. */
 export function drawPowerCut(
   choices: Choices,
-  profile: mixture.Profile,
+  profile: Profile,
   guest: readonly GuestOperation[],
   control: readonly ControlOperation[],
 ): ControlOperation[] {

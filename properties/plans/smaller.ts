@@ -85,9 +85,10 @@ function withGuest(plan: Plan, guest: GuestOperation[]): Plan {
   return { ...plan, guest, control }
 }
 
-/** Without its start the plan is no mirror's; without its resume a paused job never ends. */
+/** Without its first start the plan is no mirror's; without its resume a paused job never ends. */
 function isDroppable(control: readonly ControlOperation[], operation: ControlOperation): boolean {
-  return operation.kind !== 'mirror-start' && pauseOf(control, operation) === null
+  const start = control.find(({ kind }) => kind === 'mirror-start')
+  return operation !== start && pauseOf(control, operation) === null
 }
 
 function pauseOf(control: readonly ControlOperation[], operation: ControlOperation): ControlOperation | null {
@@ -112,7 +113,10 @@ function controlWith(control: readonly ControlOperation[], kept: readonly Contro
 function* withShorterDisks(plan: Plan): Generator<Plan> {
   const chunkBytes = plan.mirror.granularityBytes === 0 ? 65_536 : plan.mirror.granularityBytes
   const { lengthBytes } = plan.source
-  if (lengthBytes !== plan.destination.lengthBytes) return
+  if (lengthBytes !== plan.destination.lengthBytes) {
+    if (lengthBytes < plan.destination.lengthBytes) yield withLength(plan, lengthBytes)
+    return
+  }
   const stepBytes = Math.max(chunkBytes, alignmentOf(plan))
   const guestEndBytes = plan.guest.reduce((end, operation) => Math.max(end, operation.offsetBytes + operation.lengthBytes), 1)
   for (let steps = Math.floor((lengthBytes - guestEndBytes) / stepBytes); steps >= 1; steps = Math.floor(steps / 2)) {
@@ -141,10 +145,14 @@ function withLength(plan: Plan, lengthBytes: number): Plan {
 function* withDullSettings(plan: Plan): Generator<Plan> {
   for (const device of duller(plan.device, DULL_DEVICE)) yield { ...plan, device }
   for (const mirror of duller(plan.mirror, DULL_MIRROR)) yield { ...plan, mirror }
+  const { replaces, ...mirror } = plan.mirror
+  if (replaces !== undefined) yield { ...plan, mirror }
   for (const name of ['source', 'destination'] as const) {
     const disk = plan[name]
     for (const dull of duller(disk, DULL_DISK)) yield { ...plan, [name]: dull }
     for (const node of duller(disk.node, DULL_NODE)) yield { ...plan, [name]: { ...disk, node } }
+    const { readOnly, ...node } = disk.node
+    if (readOnly === true) yield { ...plan, [name]: { ...disk, node } }
     for (const latency of duller(disk.latency, DULL_LATENCY)) yield { ...plan, [name]: { ...disk, latency } }
   }
 }

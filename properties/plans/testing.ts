@@ -8,7 +8,6 @@ export function complaints(plan: Plan): string[] {
   }
   const { lengthBytes } = plan.source
   check(lengthBytes > 0 && lengthBytes % plan.device.blockBytes === 0, 'the device cannot address the whole disk')
-  check(plan.destination.lengthBytes === lengthBytes, 'the disks differ in length')
   for (const disk of [plan.source, plan.destination]) found.push(...diskComplaints(disk))
   check(plan.device.queueSize >= plan.device.segmentsMax + 2, 'a request does not fit into the ring')
   if (plan.mirror.targetIsZero)
@@ -54,7 +53,9 @@ function controlComplaints(plan: Plan): string[] {
   const found: string[] = []
   const seen = new Set<string>()
   const paused = new Set<string>()
-  if (plan.control.filter(({ kind }) => kind === 'mirror-start').length !== 1) found.push('the mirror does not start once')
+  const [first, second, ...more] = plan.control.filter(({ kind }) => kind === 'mirror-start')
+  if (first === undefined || more.length > 0) found.push('the mirror starts neither once nor twice')
+  if (second !== undefined && plan.mirror.targetIsZero) found.push('the target is not zero the second time')
   for (const operation of plan.control) {
     const { on } = operation.when
     if (typeof on === 'object') {
