@@ -33,6 +33,11 @@ export class AllocationBound {
     this.allowExactly(start, end)
   }
 
+  /** Of each unit: 1 where it is allocated already. */
+  allowUnits(allocated: Uint8Array): void {
+    for (let unit = 0; unit < allocated.length; unit++) this.reasons[unit]! |= allocated[unit]!
+  }
+
   allowAll(): void {
     this.reasons.fill(1)
   }

@@ -42,8 +42,8 @@ export class Operator {
   private readonly watch: Watch
   /** Orders that wait, by the name of their moment. */
   private readonly waiting = new Map<string, ControlOperation[]>()
-  /** Named by its operations alone: most of them nobody waits for. */
-  private readonly waitsForOperations: boolean
+  /** Operations of the guest that an order waits for: most of them are none. */
+  private readonly awaited = new Set<string>()
   private readonly hasEnding: boolean
   private isCaredFor = false
   /** What the caretaker did last was refused: it knows no better. */
@@ -53,12 +53,13 @@ export class Operator {
     this.world = world
     this.watch = watch
     for (const operation of operations) {
-      const name = nameOf(operation.when.on)
+      const { on } = operation.when
+      const name = nameOf(on)
+      if (typeof on === 'object' && 'operationDone' in on) this.awaited.add(on.operationDone)
       const others = this.waiting.get(name)
       if (others === undefined) this.waiting.set(name, [operation])
       else others.push(operation)
     }
-    this.waitsForOperations = operations.some(({ when }) => typeof when.on === 'object' && 'operationDone' in when.on)
     this.hasEnding = operations.some(({ kind }) => kind === 'complete' || kind === 'cancel')
   }
 
@@ -68,7 +69,7 @@ export class Operator {
     if (moment === 'ready' || moment === 'guest-done') this.careForEnd()
   }
   operationDone(id: string): void {
-    if (this.waitsForOperations) this.release(`operation ${id}`)
+    if (this.awaited.has(id)) this.release(`operation ${id}`)
   }
 
   private release(name: string): void {

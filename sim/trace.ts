@@ -17,12 +17,16 @@ const SAMPLE_STEP_BYTES = 512
 /** Puts a line into words. */
 export type LineFormat = (line: Line) => string
 
+function formatNothing(): string {
+  return ''
+}
+
 /** A line before it is put into words; what the fields mean is up to its format. */
 export class Line {
   step = 0
   timeNs = 0
   lane = ''
-  format: LineFormat = () => ''
+  format: LineFormat = formatNothing
   subject = ''
   word = ''
   offsetBytes = 0

@@ -6,10 +6,12 @@
  * What may fail: a request without a medium gives ENOMEDIUM, one that leaves the medium EIO.
  */
 import { assert, type Co, EEXIST, ENOMEDIUM, type Errno, WaitQueue } from '../co'
+import type { Accounted, BlockAccounting } from './accounting'
 import type { PreallocationMode } from './driver'
 import { BlockError } from './error'
 import type { BlockGraph } from './graph'
 import type { BlockChild, BlockNode, BlockParent, RequestGate } from './node'
+import { Direction, type ThrottleMember } from './throttle'
 
 export interface BackendHooks {
   /** The owner must stop starting requests (a job pauses, a device leaves its rings alone). */
@@ -34,6 +36,10 @@ export class BlockBackend implements BlockParent, RequestGate {
   queuesWhileDrained = true
   /** Of the present owner; a device that takes the backend over puts its own in. */
   hooks: BackendHooks
+  /** Counts the requests; null: nobody wants to know. */
+  accounting: BlockAccounting | null = null
+  /** Holds requests back; null: nothing does. See `setThrottle`. */
+  private throttle: ThrottleMember | null = null
   private readonly waiting: WaitQueue
   private quiesceCount = 0
 
@@ -82,22 +88,53 @@ export class BlockBackend implements BlockParent, RequestGate {
     return this.root === null ? 0 : this.root.node.lengthBytes
   }
   pread(offsetBytes: number, buffer: Uint8Array, flags = 0): Co<Errno> {
-    return this.root === null ? noMedium() : this.root.pread(offsetBytes, buffer, flags)
+    const request = this.root === null ? noMedium() : this.root.pread(offsetBytes, buffer, flags)
+    return this.isPlain ? request : this.attended('read', buffer.length, request)
   }
   pwrite(offsetBytes: number, buffer: Uint8Array, flags = 0): Co<Errno> {
-    return this.root === null ? noMedium() : this.root.pwrite(offsetBytes, buffer, flags)
+    const request = this.root === null ? noMedium() : this.root.pwrite(offsetBytes, buffer, flags)
+    return this.isPlain ? request : this.attended('write', buffer.length, request)
   }
   pwriteZeroes(offsetBytes: number, lengthBytes: number, flags = 0): Co<Errno> {
-    return this.root === null ? noMedium() : this.root.pwriteZeroes(offsetBytes, lengthBytes, flags)
+    const request = this.root === null ? noMedium() : this.root.pwriteZeroes(offsetBytes, lengthBytes, flags)
+    return this.isPlain ? request : this.attended('write', lengthBytes, request)
   }
   pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
-    return this.root === null ? noMedium() : this.root.pdiscard(offsetBytes, lengthBytes)
+    const request = this.root === null ? noMedium() : this.root.pdiscard(offsetBytes, lengthBytes)
+    return this.isPlain ? request : this.attended('unmap', lengthBytes, request)
   }
   flush(): Co<Errno> {
-    return this.root === null ? noMedium() : this.root.flush()
+    const request = this.root === null ? noMedium() : this.root.flush()
+    return this.isPlain ? request : this.attended('flush', 0, request)
   }
   truncate(lengthBytes: number, exact: boolean, preallocation: PreallocationMode): Co<Errno> {
     return this.root === null ? noMedium() : this.root.truncate(lengthBytes, exact, preallocation)
+  }
+
+  private get isPlain(): boolean {
+    return this.accounting === null && this.throttle === null
+  }
+  /** A request that is counted or held back. It has not begun: bodies of coroutines run when they are asked to. */
+  private attended(operation: Accounted, bytes: number, request: Co<Errno>): Co<Errno> {
+    const isThrottled = this.throttle !== null && operation !== 'flush'
+    const held = isThrottled ? this.throttled(operation === 'read' ? Direction.Read : Direction.Write, bytes, request) : request
+    return this.accounting === null ? held : this.accounting.watch(operation, bytes, held)
+  }
+  private *throttled(direction: Direction, bytes: number, request: Co<Errno>): Co<Errno> {
+    // It may have been given up between the request and its first step.
+    if (this.throttle !== null) yield* this.throttle.admit(direction, bytes)
+    return yield* request
+  }
+
+  /** Requests obey the limits of the member's group from now on, or none. Gives back what they obeyed; nobody waits there. */
+  setThrottle(member: ThrottleMember | null): ThrottleMember | null {
+    const former = this.throttle
+    assert(member === null || member !== former, 'throttle-changes', () => this.name)
+    this.throttle = member
+    if (this.quiesceCount > 0) member?.unlimit()
+    // Who waits there goes at once, and is paid for by the old group.
+    else former?.unlimit()
+    return former
   }
 
   isShut(): boolean {
@@ -114,12 +151,15 @@ export class BlockBackend implements BlockParent, RequestGate {
 
   drainBegin(): void {
     this.quiesceCount++
-    if (this.quiesceCount === 1) this.hooks.drainBegin?.()
+    if (this.quiesceCount > 1) return
+    this.throttle?.unlimit()
+    this.hooks.drainBegin?.()
   }
   drainEnd(): void {
     assert(this.quiesceCount > 0, 'quiesce-count', () => this.name)
     this.quiesceCount--
     if (this.quiesceCount > 0) return
+    this.throttle?.limit()
     this.hooks.drainEnd?.()
     this.waiting.wakeAll()
   }

@@ -1,45 +1,15 @@
 /**
- * For tests only: virtual time in a sorted list, and a driver over an array with limits, latency and errors that a test
+ * For tests only: a bench in virtual time, and a driver over an array with limits, latency and errors that a test
  * sets. Small and obvious rather than fast; the world has its own.
  */
 
-import { type Clockwork, type Co, type Coroutine, ENOTSUP, type Errno, Kernel, makeLabel, OK } from '../co'
+import { type Co, ENOTSUP, type Errno, Kernel, makeLabel, OK } from '../co'
+import { VirtualClock } from '../co/testing'
 import { BlockBackend } from './backend'
 import { BlockDriver, type BlockStatus, type DriverInfo, type PreallocationMode, type StatusMode, statusOf } from './driver'
 import { type BlockLimits, Permission, RequestFlag, StatusFlag } from './flags'
 import { BlockGraph } from './graph'
 import type { BlockNode, NodeOptions } from './node'
-
-/** Events in order of time, first come first served at one instant. */
-export class VirtualClock implements Clockwork {
-  private timeNs = 0
-  private readonly queue: Array<{ coroutine: Coroutine; parkSerial: number; atNs: number }> = []
-  kernel!: Kernel
-
-  nowNs(): number {
-    return this.timeNs
-  }
-  schedule(coroutine: Coroutine, parkSerial: number, atNs: number): void {
-    let at = this.queue.length
-    while (at > 0 && this.queue[at - 1]!.atNs > atNs) at--
-    this.queue.splice(at, 0, { coroutine, parkSerial, atNs })
-  }
-  /** Runs until nothing is queued, or `untilNs`; throws what a coroutine threw. Returns the number of events. */
-  run(untilNs = Number.MAX_SAFE_INTEGER, eventsMax = 1_000_000): number {
-    let events = 0
-    while (this.queue.length > 0 && this.queue[0]!.atNs <= untilNs) {
-      const next = this.queue.shift()!
-      // A stale wake-up must not move the clock: nothing happens then.
-      if (next.coroutine.parkSerial !== next.parkSerial) continue
-      this.timeNs = next.atNs
-      if (this.kernel.resume(next.coroutine, next.parkSerial) && ++events > eventsMax)
-        throw new Error('the test world does not come to rest')
-      if (this.kernel.failure !== null) throw this.kernel.failure.error
-    }
-    if (untilNs !== Number.MAX_SAFE_INTEGER) this.timeNs = Math.max(this.timeNs, untilNs)
-    return events
-  }
-}
 
 export interface TestBench {
   clock: VirtualClock

@@ -10,7 +10,7 @@ import { type BlockBackend, BlockError, REQUEST_MAX_BYTES, RequestFlag } from '.
 import { assert, type Co, EACCES, type Errno, type Kernel, type Label, numberedLabel, OK } from '../co'
 import { BlkConfig, ConfigField } from './blk_config'
 import { BlkFeature, featuresOf, SECTOR_BYTES, settleOptions, type VirtioBlkOptions, type VirtioBlkSettings } from './blk_options'
-import { BlkRequest, HEADER_BYTES, RANGE_BYTES } from './blk_request'
+import { BlkRequest, HEADER_BYTES, RANGE_BYTES, wordAt } from './blk_request'
 import { DeviceStatus, InterruptCause, VirtioDevice } from './device'
 import type { GuestMemory } from './guest_memory'
 import { Popped, type Virtqueue } from './virtqueue'
@@ -122,7 +122,7 @@ export class VirtioBlk extends VirtioDevice {
 
   protected override serveQueue(queue: Virtqueue): void {
     while (!this.isHalted && this.inFlight < this.settings.inFlightMax) {
-      const request = this.freeRequests.pop() ?? new BlkRequest(this.memory)
+      const request = this.freeRequests.pop() ?? this.makeRequest()
       const head = queue.pop(request.chain, HEADER_BYTES, STATUS_BYTES)
       if (head < 0) {
         this.freeRequests.push(request)
@@ -137,6 +137,10 @@ export class VirtioBlk extends VirtioDevice {
     }
     queue.askNotifications(false)
     this.isStarved = true
+  }
+
+  private makeRequest(): BlkRequest {
+    return new BlkRequest(this.memory, (bytes) => this.backend.graph.allocateBuffer(bytes))
   }
 
   private *serve(request: BlkRequest): Co<void> {
@@ -223,17 +227,16 @@ export class VirtioBlk extends VirtioDevice {
     const { outBytes } = request
     if (settings.readOnly || outBytes === 0 || outBytes % RANGE_BYTES !== 0) return BlkStatus.IoError
     if (outBytes > countMax * RANGE_BYTES) return BlkStatus.Unsupported
-    const data = request.fetch()
-    const ranges = new DataView(data.buffer, data.byteOffset, data.length)
+    const ranges = request.fetch()
     const refused = this.checkRanges(ranges, isDiscard)
     if (refused !== BlkStatus.Ok) return refused
 
     const durable = this.isWritethrough ? RequestFlag.Fua : RequestFlag.None
-    for (let at = 0; at < ranges.byteLength; at += RANGE_BYTES) {
+    for (let at = 0; at < ranges.length; at += RANGE_BYTES) {
       const offsetBytes = rangeOffsetBytes(ranges, at)
-      const lengthBytes = ranges.getUint32(at + 8, true) * SECTOR_BYTES
+      const lengthBytes = wordAt(ranges, at + 8) * SECTOR_BYTES
       assert(lengthBytes <= REQUEST_MAX_BYTES, 'range-bounded')
-      const unmap = (ranges.getUint32(at + 12, true) & RANGE_FLAG_UNMAP) !== 0 ? RequestFlag.MayUnmap : RequestFlag.None
+      const unmap = (wordAt(ranges, at + 12) & RANGE_FLAG_UNMAP) !== 0 ? RequestFlag.MayUnmap : RequestFlag.None
       const errno = isDiscard
         ? yield* this.backend.pdiscard(offsetBytes, lengthBytes)
         : yield* this.backend.pwriteZeroes(offsetBytes, lengthBytes, unmap | durable)
@@ -243,14 +246,14 @@ export class VirtioBlk extends VirtioDevice {
   }
 
   /** Flags first: an unknown one makes the request unsupported whatever else is wrong with it (5.2.6.2). */
-  private checkRanges(ranges: DataView, isDiscard: boolean): BlkStatus {
+  private checkRanges(ranges: Uint8Array, isDiscard: boolean): BlkStatus {
     const knownFlags = isDiscard ? 0 : RANGE_FLAG_UNMAP
     const sectorsMax = isDiscard ? this.settings.discardMaxSectors : this.settings.writeZeroesMaxSectors
-    for (let at = 0; at < ranges.byteLength; at += RANGE_BYTES) {
-      if ((ranges.getUint32(at + 12, true) & ~knownFlags) !== 0) return BlkStatus.Unsupported
+    for (let at = 0; at < ranges.length; at += RANGE_BYTES) {
+      if ((wordAt(ranges, at + 12) & ~knownFlags) !== 0) return BlkStatus.Unsupported
     }
-    for (let at = 0; at < ranges.byteLength; at += RANGE_BYTES) {
-      const sectors = ranges.getUint32(at + 8, true)
+    for (let at = 0; at < ranges.length; at += RANGE_BYTES) {
+      const sectors = wordAt(ranges, at + 8)
       if (sectors > sectorsMax || !this.isInside(rangeOffsetBytes(ranges, at), sectors * SECTOR_BYTES)) return BlkStatus.IoError
     }
     return BlkStatus.Ok
@@ -261,6 +264,6 @@ function statusOf(errno: Errno): BlkStatus {
   return errno === OK ? BlkStatus.Ok : BlkStatus.IoError
 }
 
-function rangeOffsetBytes(ranges: DataView, at: number): number {
-  return (ranges.getUint32(at, true) + ranges.getUint32(at + 4, true) * 2 ** 32) * SECTOR_BYTES
+function rangeOffsetBytes(ranges: Uint8Array, at: number): number {
+  return (wordAt(ranges, at) + wordAt(ranges, at + 4) * 2 ** 32) * SECTOR_BYTES
 }

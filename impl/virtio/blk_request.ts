@@ -19,20 +19,38 @@ export const RANGE_BYTES = 16
 const KEPT_MAX_BYTES = 1 << 20
 const KEPT_MIN_BYTES = 4096
 
+const NOTHING = new Uint8Array(0)
+
+/** Below this, a view to copy from costs more than the copy. */
+const VIEWED_MIN_BYTES = 48
+
+function copyBytes(from: Uint8Array, fromOffset: number, to: Uint8Array, toOffset: number, lengthBytes: number): void {
+  if (lengthBytes < VIEWED_MIN_BYTES) {
+    for (let index = 0; index < lengthBytes; index++) to[toOffset + index] = from[fromOffset + index]!
+  } else if (lengthBytes === from.length) to.set(from, toOffset)
+  else to.set(from.subarray(fromOffset, fromOffset + lengthBytes), toOffset)
+}
+
+/** Four bytes, little-endian, as an unsigned integer. */
+export function wordAt(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0
+}
+
 export class BlkRequest {
   readonly chain = new DescriptorChain()
   private readonly memory: GuestMemory
-  private readonly header = new DataView(new ArrayBuffer(HEADER_BYTES))
-  private readonly headerBytes = new Uint8Array(this.header.buffer)
-  private storage = new Uint8Array(KEPT_MIN_BYTES)
+  private readonly allocate: (bytes: number) => Uint8Array
+  private readonly header = new Uint8Array(HEADER_BYTES)
+  private storage: Uint8Array = NOTHING
   private queue: Virtqueue | null = null
   private epoch = 0
   head = 0
   /** The data of the request: a part of `storage`. */
   data: Uint8Array = this.storage
 
-  constructor(memory: GuestMemory) {
+  constructor(memory: GuestMemory, allocate: (bytes: number) => Uint8Array) {
     this.memory = memory
+    this.allocate = allocate
   }
 
   /** The chain has just been popped as `head` of `queue`. */
@@ -41,7 +59,7 @@ export class BlkRequest {
     this.queue = queue
     this.epoch = queue.epoch
     this.head = head
-    this.gather(0, this.headerBytes)
+    this.gather(0, this.header)
   }
 
   /** Gives the queue back if it is still the one that the request came from; null otherwise. */
@@ -49,7 +67,7 @@ export class BlkRequest {
     assert(this.queue !== null, 'request-taken')
     const queue = this.isCurrent ? this.queue : null
     this.queue = null
-    if (this.storage.length > KEPT_MAX_BYTES) this.data = this.storage = new Uint8Array(KEPT_MIN_BYTES)
+    if (this.storage.length > KEPT_MAX_BYTES) this.data = this.storage = NOTHING
     return queue
   }
 
@@ -58,11 +76,11 @@ export class BlkRequest {
     return this.queue?.epoch === this.epoch
   }
   get type(): number {
-    return this.header.getUint32(0, true)
+    return wordAt(this.header, 0)
   }
   /** Where the request begins; so rough above 2^53 that it lies outside any disk. */
   get offsetBytes(): number {
-    return (this.header.getUint32(8, true) + this.header.getUint32(12, true) * 2 ** 32) * SECTOR_BYTES
+    return (wordAt(this.header, 8) + wordAt(this.header, 12) * 2 ** 32) * SECTOR_BYTES
   }
   /** Bytes from the driver beyond the header. */
   get outBytes(): number {
@@ -77,7 +95,9 @@ export class BlkRequest {
   reserve(lengthBytes: number): Uint8Array {
     assert(lengthBytes >= 0, 'reserve-length')
     if (this.data.length === lengthBytes) return this.data
-    if (this.storage.length < lengthBytes) this.storage = new Uint8Array(2 ** (32 - Math.clz32(lengthBytes - 1)))
+    if (this.storage.length < lengthBytes) {
+      this.storage = this.allocate(Math.max(KEPT_MIN_BYTES, 2 ** (32 - Math.clz32(lengthBytes - 1))))
+    }
     this.data = this.storage.length === lengthBytes ? this.storage : this.storage.subarray(0, lengthBytes)
     return this.data
   }
@@ -104,7 +124,7 @@ export class BlkRequest {
       }
       const take = Math.min(lengthBytes - skip, target.length - filled)
       const from = chain.offsets[index]! + skip
-      target.set(bytes.subarray(from, from + take), filled)
+      copyBytes(bytes, from, target, filled, take)
       filled += take
       skip = 0
     }
@@ -125,7 +145,7 @@ export class BlkRequest {
       const to = chain.offsets[index]!
       const lengthBytes = chain.lengths[index]!
       const take = Math.min(lengthBytes, dataBytes - copied)
-      if (take > 0) bytes.set(take === data.length ? data : data.subarray(copied, copied + take), to)
+      if (take > 0) copyBytes(data, copied, bytes, to, take)
       if (take < lengthBytes) bytes.fill(0, to + take, to + lengthBytes)
       copied += take
     }

@@ -47,7 +47,10 @@ class SparsenessChecker implements Checker {
     const { allocated, allocationUnitBytes: unitBytes } = this.world.source
     const last = Math.min(Math.ceil(endBytes / unitBytes), allocated.length)
     for (let unit = Math.floor(offsetBytes / unitBytes); unit < last; unit++) {
-      if (allocated[unit] === 1) this.bound.allow(unit * unitBytes, (unit + 1) * unitBytes)
+      if (allocated[unit] === 0) continue
+      const first = unit
+      while (unit < last && allocated[unit] === 1) unit++
+      this.bound.allow(first * unitBytes, unit * unitBytes)
     }
   }
 
@@ -82,10 +85,7 @@ class SparsenessChecker implements Checker {
     const readsZero = isZeroRange(bytes, 0, bytes.length)
     this.initial = readsZero && !punches ? destination.allocated.slice() : null
     // What the destination holds already it need not give back.
-    for (let unit = 0; unit < destination.allocated.length; unit++) {
-      const at = unit * destination.allocationUnitBytes
-      if (destination.allocated[unit] === 1) this.bound.allowExactly(at, at + destination.allocationUnitBytes)
-    }
+    this.bound.allowUnits(destination.allocated)
     if (plan.mirror.sync === 'none') return
     const { reportsHoles, holesReadZero } = plan.destination
     const isUnknown = plan.destination.format?.backing !== undefined

@@ -56,7 +56,7 @@ test('styles are mixed as the table says', () => {
 })
 
 test('disks are small, and most of them end inside a chunk', () => {
-  within('mean length in KiB', average(plans.map(({ source }) => source.lengthBytes / KiB)), [120, 260])
+  within('mean length in KiB', average(plans.map(({ source }) => source.lengthBytes / KiB)), [80, 150])
   within(
     'shorter than 32 KiB',
     share(plans, ({ source }) => source.lengthBytes < 32 * KiB),

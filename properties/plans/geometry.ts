@@ -48,7 +48,8 @@ export function drawGeometry(choices: Choices, profile: mixture.Profile): Geomet
 
 /** A multiple of `unitBytes`, which every disk and the device can address; often not one of the granularity. */
 function drawLength(choices: Choices, profile: mixture.Profile, granularityBytes: number, unitBytes: number): number {
-  const { least, most } = profile.diskBytes
+  const { least } = profile.diskBytes
+  const most = Math.min(profile.diskBytes.most, choices.pick(mixture.DISK_BYTES_MOST))
   const [fewest, manyest] = choices.pick(profile.chunks)
   const whole = clamp(choices.between(fewest, manyest) * granularityBytes, least, most)
   const tailUnits = Math.floor(granularityBytes / unitBytes)

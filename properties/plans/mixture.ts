@@ -152,6 +152,13 @@ export type ProfileName = keyof typeof PROFILES
 
 // ---------------------------------------------------------------------------------------------------------------- disks
 
+/** What a disk is cut to where the profile would let it be longer: every world looks at all of its disks several times. */
+export const DISK_BYTES_MOST: Table<number> = [
+  [256 * KiB, 60, 40],
+  [512 * KiB, 32, 40],
+  [1 * MiB, 8, 20],
+]
+
 /**
  * Worlds whose last chunk is short, in percent of those where alignments allow it (half of them): rounding at the end of
  * an image is where bits get lost.

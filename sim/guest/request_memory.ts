@@ -46,9 +46,12 @@ export class RequestMemory {
   readonly ram: Uint8Array
   readonly view: DataView
   private readonly words: Int32Array
+  /** The same memory, for comparisons by the byte engine. */
+  private readonly buffer: Buffer
 
   constructor(ram: Uint8Array) {
     this.ram = ram
+    this.buffer = Buffer.from(ram.buffer, ram.byteOffset, ram.byteLength)
     this.view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength)
     this.words = new Int32Array(ram.buffer, ram.byteOffset, ram.byteLength >> 2)
   }
@@ -151,8 +154,7 @@ export class RequestMemory {
       const at = this.segmentOffset(block, shape, index)
       const from = index * shape.pieceBytes
       const lengthBytes = this.segmentBytes(shape, index)
-      const expected = shape.segmentCount === 1 ? bytes : bytes.subarray(from, from + lengthBytes)
-      if (Buffer.compare(this.ram.subarray(at, at + lengthBytes), expected) !== 0) return false
+      if (this.buffer.compare(bytes, from, from + lengthBytes, at, at + lengthBytes) !== 0) return false
     }
     return true
   }

@@ -120,16 +120,19 @@ export class LogWritesDriver extends FilterDriver {
   }
 
   override *pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    assert(offsetBytes >= 0 && buffer.length > 0, 'blklogwrites-range')
     const errno = yield* super.pwrite(offsetBytes, buffer, flags)
     const kind = (flags & RequestFlag.Fua) !== 0 ? EntryFlag.Fua : EntryFlag.None
     return errno === OK ? yield* this.append(kind, offsetBytes, buffer.length, buffer) : errno
   }
   override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    assert(offsetBytes >= 0 && lengthBytes > 0, 'blklogwrites-range')
     const errno = yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags)
     const kind = (flags & RequestFlag.Fua) !== 0 ? EntryFlag.Fua : EntryFlag.None
     return errno === OK ? yield* this.append(kind, offsetBytes, lengthBytes, null) : errno
   }
   override *pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    assert(offsetBytes >= 0 && lengthBytes > 0, 'blklogwrites-range')
     const errno = yield* super.pdiscard(offsetBytes, lengthBytes)
     return errno === OK ? yield* this.append(EntryFlag.Discard, offsetBytes, lengthBytes, null) : errno
   }

@@ -50,6 +50,7 @@ export class BlkverifyDriver extends FilterDriver {
   }
 
   override *pread(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    assert(offsetBytes >= 0 && buffer.length > 0, 'blkverify-range')
     const requests = this.requests!
     const request = requests.begin(offsetBytes, buffer.length)
     if (requests.hasSerialising) yield* requests.waitForConflicts(request)

@@ -118,10 +118,12 @@ export class PreallocateDriver extends FilterDriver {
   }
 
   override *pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    assert(offsetBytes >= 0 && buffer.length > 0, 'preallocate-range')
     yield* this.prepare(offsetBytes, buffer.length, false)
     return yield* super.pwrite(offsetBytes, buffer, flags)
   }
   override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    assert(offsetBytes >= 0 && lengthBytes > 0, 'preallocate-range')
     const isPlain = (flags & ~(RequestFlag.NoFallback | RequestFlag.WriteUnchanged)) === 0
     const isZeroed = yield* this.prepare(offsetBytes, lengthBytes, isPlain)
     return isZeroed ? OK : yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags)

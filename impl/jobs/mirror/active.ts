@@ -14,14 +14,17 @@ import type { MirrorState } from './state'
 import { writeTarget, zeroTarget } from './target_writes'
 
 export function* activeWrite(state: MirrorState, offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
-  // The guest may change its memory meanwhile: both sides must get the same bytes. (`slice` of a Buffer copies nothing.)
-  const data = new Uint8Array(buffer)
+  // The guest may change its memory meanwhile: both sides must get the same bytes.
+  const storage = state.activeBuffers.take(buffer.length)
+  const data = storage.length === buffer.length ? storage : storage.subarray(0, buffer.length)
+  data.set(buffer)
   const operation = begin(state, 'active-write', offsetBytes, data.length)
   if (!state.operationsInFlight.tryClaim(operation)) yield* state.operationsInFlight.waitForClaim(operation)
   const errno = yield* state.sourceChild.pwrite(offsetBytes, data, flags)
   if (errno === OK && state.detectsZeroes && isZero(data)) yield* follow(state, operation, null, state.detectedZeroFlags)
   else if (errno === OK) yield* follow(state, operation, data, 0)
   else state.markDirty(offsetBytes, data.length)
+  state.activeBuffers.giveBack(storage)
   end(state, operation)
   return errno
 }
@@ -127,7 +130,7 @@ function* follow(state: MirrorState, operation: MirrorOperation, data: Uint8Arra
   const lengthBytes = stopBytes - startBytes
   control.progress.begin(lengthBytes)
   const from = startBytes - operation.offsetBytes
-  const part = data === null ? null : data.subarray(from, from + lengthBytes)
+  const part = data === null || data.length === lengthBytes ? data : data.subarray(from, from + lengthBytes)
   const errno = yield* state.filledBytes > 1
     ? followPart(state, operation, startBytes, stopBytes, part, zeroFlags)
     : part === null

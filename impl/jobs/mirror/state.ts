@@ -7,6 +7,7 @@ import { copiesRanges } from '../../block/io_copy'
 import { assert, type Errno, type Kernel, OK } from '../../co'
 import type { Progress } from '../progress'
 import type { RateLimit } from '../rate_limit'
+import { BufferStock } from './buffer_stock'
 import type { FilterRequestView, MirrorPhase, MirrorView } from './inspect'
 import { MirrorOperations } from './operations'
 import type { CopyMode, MirrorOptions } from './options'
@@ -88,6 +89,8 @@ export class MirrorState implements MirrorView {
   backgroundCount = 0
   activeCount = 0
   freeBufferBytes: number
+  /** Of copies that guests wait for. */
+  readonly activeBuffers: BufferStock
   /** After an ignored error: no new attempt before that. */
   retryAtNs = 0
   /** Requests of guests that will mark their chunks dirty. */
@@ -106,6 +109,7 @@ export class MirrorState implements MirrorView {
     this.target = target
     this.sourceChild = sourceChild
     this.targetBackend = targetBackend
+    this.activeBuffers = new BufferStock((bytes) => source.graph.allocateBuffer(bytes))
     this.copyMode = options.copyMode
     this.lengthBytes = source.lengthBytes
     this.granularityBytes = chooseGranularity(options)
