@@ -20,10 +20,15 @@ module.exports = {
     ),
     only('^impl/jobs/', ['^impl/(jobs|block|co)/'], 'jobs see the graph, never the machine'),
     only('^impl/virtio/', ['^impl/(virtio|block|co)/'], 'a device sees guest memory and a backend'),
-    only('^impl/monitor/', ['^impl/(monitor|jobs|virtio|block|co)/'], 'a monitor sees text and the graph, never sockets'),
+    only('^impl/nbd/', ['^impl/(nbd|block|co)/'], 'NBD sees byte streams and the graph, never sockets'),
+    only('^impl/monitor/', ['^impl/(monitor|jobs|virtio|nbd|block|co)/'], 'a monitor sees text and the graph, never sockets'),
     only(
       '^impl/host/',
-      ['^impl/(host|block|co)/', '^(node:)?(fs|os|path|tty|events|worker_threads|zlib)$', ...npm('koffi', '@bokuweb/zstd-wasm')],
+      [
+        '^impl/(host|block|co)/',
+        '^(node:)?(fs|os|path|tty|events|net|tls|dns|worker_threads|zlib)$',
+        ...npm('koffi', '@bokuweb/zstd-wasm'),
+      ],
       'the only room that touches the machine',
     ),
     only(
@@ -34,7 +39,7 @@ module.exports = {
     only('^model/', ['^model/'], 'the model shares no code with what it judges'),
     only(
       '^sim/',
-      ['^sim/', '^model/', '^impl/(co|block|jobs|virtio)/', ...npm('seedrandom')],
+      ['^sim/', '^model/', '^impl/(co|block|jobs|virtio|nbd)/', ...npm('seedrandom')],
       'worlds run the real code, but never on the real machine',
     ),
     only(

@@ -6,7 +6,7 @@ export const FILE_LINES_MAX = 600
 export const FUNCTION_LINES_MAX = 70
 
 /** Rooms that run inside worlds: they may not see the real clock, real randomness or the engine's own queues. */
-const DETERMINISTIC = /^(impl\/(co|block|jobs|virtio)|model|sim)\//
+const DETERMINISTIC = /^(impl\/(co|block|jobs|nbd|virtio)|model|sim)\//
 const BANNED = new Map([
   ['Date', 'use the kernel’s clock'],
   ['performance', 'use the kernel’s clock'],

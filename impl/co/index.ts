@@ -48,4 +48,13 @@ export {
 export { type Clockwork, type Co, Coroutine, CoroutineState, describeWait, Kernel, type WaitReason } from './kernel'
 export { hashText, type Label, makeLabel, mix32, numberedLabel } from './label'
 export { Mutex, WaitQueue } from './queue'
+export {
+  type ByteStream,
+  describeAddress,
+  type SocketAddress,
+  type StreamHost,
+  type StreamListener,
+  type TlsCredentials,
+} from './stream'
+export { type LinkOptions, type StreamPair, streamPair } from './stream_pair'
 export { findWaitCycle } from './waits'

@@ -29,6 +29,16 @@ export class WaitQueue {
     yield
   }
 
+  /** As `wait`, but not beyond `untilNs`: whoever is resumed looks whether that has come. */
+  *waitUntil(untilNs: number, reason: WaitReason): Co<void> {
+    const self = this.kernel.willPark(reason)
+    this.waiting.push(self)
+    this.kernel.wakeAt(self, untilNs)
+    yield
+    const index = this.waiting.indexOf(self)
+    if (index >= 0) this.waiting.splice(index, 1)
+  }
+
   /** Wakes the one that waits longest; returns whether there was one. */
   wakeOne(): boolean {
     const first = this.waiting.shift()
