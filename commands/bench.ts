@@ -9,6 +9,7 @@ import { Command, Option } from 'commander'
 import { Chunk } from '../properties/campaign'
 import { grouped } from '../reports/text'
 import { benchCopy, type CopyResult } from './bench_copy'
+import { Qcow2Bench, type Qcow2Cell, qcow2CellText, qcow2Text } from './bench_qcow2'
 import { EXIT_OK, parseOrExitCode, runProgram, type Streams, seconds, wholeNumber } from './cli'
 import { subjectOf } from './subject'
 
@@ -83,44 +84,76 @@ function copyText({ lengthBytes, ours, peer, ratio }: CopyResult): string {
   ].join('\n')
 }
 
-async function copyInTemporaryFolder(parent: string, lengthBytes: number, rounds: number): Promise<CopyResult> {
+async function inTemporaryFolder<T>(parent: string, body: (folder: string) => Promise<T>): Promise<T> {
   const folder = fs.mkdtempSync(path.join(parent, 'mirrorsim-bench-'))
   try {
-    return await benchCopy(path.join(root, 'bin/mirrorsim.cjs'), folder, lengthBytes, rounds)
+    return await body(folder)
   } finally {
     fs.rmSync(folder, { recursive: true, force: true })
   }
 }
 
+/** Memory, where the machine has a file system there: what a disk does in the background would count otherwise. */
+function qcow2Folder(): string {
+  try {
+    fs.accessSync('/dev/shm', fs.constants.W_OK)
+    return '/dev/shm'
+  } catch {
+    return os.tmpdir()
+  }
+}
+
+async function benchQcow2(options: Options, streams: Streams): Promise<Qcow2Cell[]> {
+  const { rounds, rows, directory = qcow2Folder() } = options
+  return await inTemporaryFolder(directory, async (folder) => {
+    const bench = await Qcow2Bench.open(root, folder)
+    const isShown = (streams.err as { isTTY?: boolean }).isTTY === true
+    return await bench.run(rounds, rows, (cell) => {
+      if (isShown) streams.err.write(`${qcow2CellText(cell).padEnd(78)}\r`)
+    })
+  })
+}
+
+type Part = 'worlds' | 'copy' | 'qcow2'
+
 interface Options {
-  only?: 'worlds' | 'copy'
+  only?: Part
   seconds: number
   size: number
   rounds: number
-  directory: string
+  rows: string
+  directory?: string
   json?: boolean
 }
 
 export async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = new Command('bench')
-    .description('Measures worlds per second, and a real copy against qemu-img.')
-    .addOption(new Option('--only <part>', 'one part alone').choices(['worlds', 'copy']))
+    .description('Measures worlds per second, a real copy against qemu-img, and qcow2 images against qemu-utils.')
+    .addOption(new Option('--only <part>', 'one part alone').choices(['worlds', 'copy', 'qcow2']))
     .option('--seconds <seconds>', 'CPU time for the worlds', seconds, 5)
     .option('--size <MiB>', 'length of the file to copy', wholeNumber(4, 1 << 20), 4096)
-    .option('--rounds <count>', 'copies of each program; the median counts', wholeNumber(1, 99), 3)
-    .option('--directory <folder>', 'where to make the files', os.tmpdir())
+    .option('--rounds <count>', 'runs of each program; the median counts', wholeNumber(1, 99), 3)
+    .option('--rows <text>', 'only the rows of the qcow2 table whose name has this in it', '')
+    .option('--directory <folder>', 'where to make the files')
     .option('--json', 'print the result as one JSON object')
     .allowExcessArguments(false)
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const options = command.opts<Options>()
   const print = (text: string): unknown => options.json === true || streams.out.write(`${text}\n`)
-  const worlds = options.only === 'copy' ? null : benchWorlds(options.seconds)
+  const has = (part: Part): boolean => (options.only ?? part) === part
+  const worlds = has('worlds') ? benchWorlds(options.seconds) : null
   if (worlds !== null) print(worldsText(worlds))
-  const copy =
-    options.only === 'worlds' ? null : await copyInTemporaryFolder(options.directory, options.size * MIB, options.rounds)
+  const program = path.join(root, 'bin/mirrorsim.cjs')
+  const copy = has('copy')
+    ? await inTemporaryFolder(options.directory ?? os.tmpdir(), (folder) =>
+        benchCopy(program, folder, options.size * MIB, options.rounds),
+      )
+    : null
   if (copy !== null) print(copyText(copy))
-  if (options.json === true) streams.out.write(`${JSON.stringify({ worlds, copy })}\n`)
+  const qcow2 = has('qcow2') ? await benchQcow2(options, streams) : null
+  if (qcow2 !== null) print(qcow2Text(qcow2))
+  if (options.json === true) streams.out.write(`${JSON.stringify({ worlds, copy, qcow2 })}\n`)
   return EXIT_OK
 }
 

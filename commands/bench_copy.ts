@@ -9,6 +9,8 @@ import * as path from 'node:path'
 const DATA_BYTES = 1024 * 1024
 const PERIOD_BYTES = 4 * DATA_BYTES
 const POLL_MS = 20
+/** Its `times` tells milliseconds, those of other shells only hundredths of a second. */
+const SHELL = fs.existsSync('/bin/bash') ? '/bin/bash' : 'sh'
 
 export interface ChildUsage {
   cpuSeconds: number
@@ -31,12 +33,12 @@ export function createSparseFile(file: string, lengthBytes: number): void {
   }
 }
 
-/** Runs a program to its end. Rejects, with what it printed, if it fails. */
-export function measureChild(program: string, args: readonly string[]): Promise<ChildUsage> {
-  const script = '"$@" >&2 & echo $!; wait $!; code=$?; times; exit $code'
+/** Runs a program to its end, with a file as its input. Rejects, with what it printed, if it fails. */
+export function measureChild(program: string, args: readonly string[], input = '/dev/null'): Promise<ChildUsage> {
+  const script = 'input=$1; shift; "$@" <"$input" >&2 & echo $!; wait $!; code=$?; times; exit $code'
   const startMs = performance.now()
   return new Promise((resolve, reject) => {
-    const shell = spawn('sh', ['-c', script, 'sh', program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const shell = spawn(SHELL, ['-c', script, 'sh', input, program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
     let output = ''
     let complaint = ''
     let peakBytes = 0
