@@ -26,7 +26,7 @@ module.exports = {
       '^impl/host/',
       [
         '^impl/(host|block|co)/',
-        '^(node:)?(fs|os|path|tty|events|net|tls|dns|worker_threads|zlib)$',
+        '^(node:)?(fs|os|path|tty|events|net|tls|stream|worker_threads|zlib)$',
         ...npm('koffi', '@bokuweb/zstd-wasm'),
       ],
       'the only room that touches the machine',

@@ -37,7 +37,13 @@ export const EOPNOTSUPP = 95
 export const ENOTSUP = EOPNOTSUPP
 export const ETIMEDOUT = 110
 export const ECONNREFUSED = 111
+export const EADDRINUSE = 98
+export const EADDRNOTAVAIL = 99
+export const ENETUNREACH = 101
+export const ECONNABORTED = 103
 export const ECONNRESET = 104
+export const ENOTCONN = 107
+export const EHOSTUNREACH = 113
 export const ESHUTDOWN = 108
 export const EPIPE = 32
 export const EDQUOT = 122
@@ -72,6 +78,12 @@ const TEXT = new Map<number, readonly [name: string, text: string]>([
   [ELOOP, ['ELOOP', 'Too many levels of symbolic links']],
   [EOVERFLOW, ['EOVERFLOW', 'Value too large for defined data type']],
   [EOPNOTSUPP, ['EOPNOTSUPP', 'Operation not supported']],
+  [EADDRINUSE, ['EADDRINUSE', 'Address already in use']],
+  [EADDRNOTAVAIL, ['EADDRNOTAVAIL', 'Cannot assign requested address']],
+  [ENETUNREACH, ['ENETUNREACH', 'Network is unreachable']],
+  [ECONNABORTED, ['ECONNABORTED', 'Software caused connection abort']],
+  [ENOTCONN, ['ENOTCONN', 'Transport endpoint is not connected']],
+  [EHOSTUNREACH, ['EHOSTUNREACH', 'No route to host']],
   [ECONNRESET, ['ECONNRESET', 'Connection reset by peer']],
   [ESHUTDOWN, ['ESHUTDOWN', 'Cannot send after transport endpoint shutdown']],
   [ETIMEDOUT, ['ETIMEDOUT', 'Connection timed out']],

@@ -114,6 +114,13 @@ export class HostLoop implements Clockwork {
     this.kernel.wake(coroutine)
   }
 
+  /** `coroutine`, which waits for the machine, is to wait no more; called by another one, and no callback will come. */
+  abandonIo(coroutine: Coroutine): void {
+    assert(this.ioInFlight > 0, 'io-in-flight')
+    this.ioInFlight--
+    this.kernel.wake(coroutine)
+  }
+
   private readonly turn = (): void => {
     this.disarm()
     this.isTurning = true
