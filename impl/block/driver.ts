@@ -153,6 +153,12 @@ export abstract class BlockDriver {
     return null
   }
 
+  /**
+   * The node is about to be read-only, which is the last moment to write what is in memory, or has become writable.
+   * Throws BlockError.
+   */
+  *setReadOnly(_isReadOnly: boolean): Co<void> {}
+
   /** Stop, respectively restart, I/O that the driver starts by itself. */
   drainBegin(): void {}
   drainEnd(): void {}

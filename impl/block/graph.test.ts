@@ -137,6 +137,38 @@ test('a read-only node has no writers, above it neither', () => {
   assert.throws(() => device(graph, 'e', raw(graph, 'fmt', node)), /Block node is read-only/)
 })
 
+test('a node that becomes read-only writes what it has in memory first, and keeps its writers out afterwards', () => {
+  const { graph, run } = testBench()
+  const heard: string[] = []
+  class LazyDriver extends MemoryDriver {
+    override *setReadOnly(isReadOnly: boolean): Co<void> {
+      heard.push(`${isReadOnly ? 'read-only' : 'writable'}, may write: ${!this.node.options.readOnly}`)
+    }
+  }
+  const node = graph.addNode({ name: 'lazy', driver: new LazyDriver(8192) })
+  const writer = device(graph, 'd', node)
+  run(graph.drainedBegin(node))
+  function* refused(): Co<boolean> {
+    try {
+      yield* graph.setReadOnly(node, true)
+      return false
+    } catch (error) {
+      return error instanceof BlockError && error.message === 'Block node is read-only'
+    }
+  }
+  assert.is(run(refused()), true)
+  assert.is(node.options.readOnly, false)
+  writer.detach()
+  heard.length = 0
+  run(graph.setReadOnly(node, true))
+  assert.throws(() => writer.attach(node, READ_WRITE, Permission.All), /Block node is read-only/)
+  run(graph.setReadOnly(node, true))
+  run(graph.setReadOnly(node, false))
+  graph.drainedEnd(node)
+  writer.attach(node, READ_WRITE, Permission.All)
+  assert.equal(heard, ['read-only, may write: true', 'writable, may write: true'])
+})
+
 test('a node whose length is no multiple of its blocks takes writers only if they may resize it', () => {
   const { graph } = testBench()
   const driver = new MemoryDriver(8192 - 512)

@@ -139,6 +139,25 @@ export class BlockGraph {
     this.drainedEnd(node)
   }
 
+  /**
+   * Reopens a node: forbids its users to write to it, or allows that. Call drained. Throws BlockError, and changes nothing,
+   * if somebody does write or the driver cannot.
+   */
+  *setReadOnly(node: BlockNode, isReadOnly: boolean): Co<void> {
+    assert(node.quiesceCount > 0 && node.inFlight === 0, 'reopen-drained', () => node.name)
+    const { options } = node
+    if (options.readOnly === isReadOnly) return
+    // What the driver has in memory is written while it may.
+    if (isReadOnly) yield* node.driver.setReadOnly(true)
+    const journal = new Journal()
+    options.readOnly = isReadOnly
+    journal.did(() => {
+      options.readOnly = !isReadOnly
+    })
+    this.commit(journal, [node])
+    if (!isReadOnly) yield* node.driver.setReadOnly(false)
+  }
+
   private cutChildren(node: BlockNode): void {
     for (const edge of node.children.values()) {
       edge.isAttached = false

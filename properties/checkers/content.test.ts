@@ -140,6 +140,19 @@ test('after the switch without a first copy the guest lives with what is there',
   assert.is(made.atEnd(true), null)
 })
 
+test('without a first copy, what was in flight when the mirror started may be left behind', () => {
+  const made = world({ mirror: { sync: 'none' } })
+  made.begin(W1)
+  made.start()
+  made.source.write('g1', 0, 1024)
+  made.guestDisk = 'destination'
+  made.event('BLOCK_JOB_COMPLETED')
+  made.end(W1)
+  assert.is(made.atEnd(true), null)
+  write(made, W2)
+  assert.is(keyOf(made.atEnd(true)), 'content/guest-disk-at-end')
+})
+
 test('an image that reads otherwise when it is opened afresh has lost something', () => {
   const made = world()
   const reopened = { source: made.source.bytes.slice(), destination: made.destination.bytes.slice() }

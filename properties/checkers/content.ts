@@ -24,6 +24,9 @@ class ContentChecker implements Checker {
   private readonly scope: MirrorScope
   private readonly changes = new Map<string, Change>()
   private readonly reads = new Map<string, Read>()
+  /** Changes in flight when the mirror started; and those of them that the source may have had before, and only the source. */
+  private early: readonly string[] = []
+  private left: ReadonlySet<string> = new Set()
   /** What a discard may do, by the disk that the guest uses when it submits it: it may end on the other one. */
   private readonly effects: ReturnType<typeof discardEffects>
 
@@ -63,7 +66,7 @@ class ContentChecker implements Checker {
     if (change !== undefined) {
       this.changes.delete(id)
       // A discard is advice: nobody promises what the range reads then.
-      this.model.end(change, status === STATUS_OK && kind !== 'discard')
+      this.model.end(change, status === STATUS_OK && kind !== 'discard' && !this.left.has(id))
     }
     return this.endRead(id, status === STATUS_OK ? data : null)
   }
@@ -102,13 +105,22 @@ class ContentChecker implements Checker {
   jobEvent(event: JobEventView): Finding | null {
     if (event.event === 'BLOCK_JOB_COMPLETED' && this.world.guestDisk === 'destination') this.moveGuest()
     if (event.event !== 'JOB_STATUS_CHANGE') return null
-    if (event.data['status'] === 'created') this.scope.start()
+    if (event.data['status'] === 'created') this.mirrorStarts()
     return event.data['status'] === 'pending' ? this.compareDisks() : null
   }
 
-  /** A mirror without a first copy leaves the guest on a disk that holds only what was written meanwhile. */
+  private mirrorStarts(): void {
+    this.scope.start()
+    this.early = [...this.changes.keys()]
+  }
+
+  /**
+   * A mirror without a first copy leaves the guest on a disk that holds only what was written meanwhile. What the source
+   * had before is not copied, even if the guest hears of its end when it is on the other disk already.
+   */
   private moveGuest(): void {
     if (this.world.plan.mirror.sync !== 'none') return
+    this.left = new Set(this.early.filter((id) => this.changes.has(id)))
     this.model.moveTo(this.world.destination.bytes)
     this.reads.clear()
   }

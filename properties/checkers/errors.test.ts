@@ -81,6 +81,16 @@ test('a job fails for a reason that a disk gave', () => {
   assert.is(failJob(made, 'No space left on device'), 'errors/failure-without-reason')
 })
 
+test('what fails while a job is broken off concerns no job that comes after it', () => {
+  const made = world()
+  fail(made, EIO)
+  made.event('BLOCK_JOB_CANCELLED')
+  made.event('JOB_STATUS_CHANGE', { id: 'mirror', status: 'created' })
+  assert.is(succeed(made), null)
+  fail(made, EIO)
+  assert.is(succeed(made), 'errors/hidden')
+})
+
 test('the first looks at the disks may end a job without an event of their own', () => {
   const made = world()
   made.send('source', 'status', [0, 512], 'job-mirror', { errno: EIO })

@@ -25,13 +25,17 @@ interface Side {
   lastErrno: number
 }
 
+function newSide(): Side {
+  return { failed: 0, told: 0, optional: 0, lastErrno: OK }
+}
+
 class ErrorChecker implements Checker {
   readonly name = 'errors'
   readonly idle: readonly CheckerHook[]
   private readonly world: WorldView
   private readonly guests: ReadonlySet<string>
-  private readonly read: Side = { failed: 0, told: 0, optional: 0, lastErrno: OK }
-  private readonly write: Side = { failed: 0, told: 0, optional: 0, lastErrno: OK }
+  private read = newSide()
+  private write = newSide()
   /** Texts with which the job may fail. */
   private readonly reasons = new Set<string>()
   private wasReported = false
@@ -70,8 +74,7 @@ class ErrorChecker implements Checker {
   jobEvent({ event, data }: JobEventView): Finding | null {
     switch (event) {
       case 'JOB_STATUS_CHANGE':
-        // What the mirror before this one was told is not this one's concern.
-        if (data['status'] === 'created') this.wasReported = false
+        if (data['status'] === 'created') this.forget()
         return null
       case 'BLOCK_JOB_ERROR':
         return this.errorTold(String(data['operation']), String(data['action']))
@@ -80,6 +83,16 @@ class ErrorChecker implements Checker {
       default:
         return null
     }
+  }
+
+  /**
+   * What the mirror before this one met and told is not this one's concern: one that is cancelled by force tells nothing of
+   * what fails while it ends.
+   */
+  private forget(): void {
+    this.read = newSide()
+    this.write = newSide()
+    this.wasReported = false
   }
 
   private errorTold(operation: string, action: string): Finding | null {

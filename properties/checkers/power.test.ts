@@ -4,7 +4,7 @@ import type { SurvivingImages } from '../../sim/observer'
 import type { ControlOperation } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
 import { makePowerChecker } from './power'
-import { FakeWorld, keyOf, op } from './testing'
+import { FakeWorld, keyOf, op, type PlanParts } from './testing'
 
 const CUT: ControlOperation[] = [
   { id: 'c1', when: { on: 'start', afterNs: 0 }, kind: 'mirror-start' },
@@ -17,13 +17,13 @@ interface Scene {
   cut(change?: (images: { source: Uint8Array; destination: Uint8Array }) => void): Finding | null
 }
 
-function scene(writeCache = true): Scene {
+function scene(writeCache = true, parts: PlanParts = {}): Scene {
   let checker: ReturnType<typeof makePowerChecker> | null = null
   const world = new FakeWorld((view) => {
     Object.assign(view.plan, { control: CUT, device: { ...view.plan.device, writeCache } })
     checker = makePowerChecker(view)
     return checker
-  })
+  }, parts)
   const cut: Scene['cut'] = (change) => {
     const files = { source: null, destination: null }
     const images: SurvivingImages = { source: world.source.bytes.slice(), destination: world.destination.bytes.slice(), files }
@@ -94,6 +94,20 @@ test('when the guest has moved, all that it knew of is on its new disk', () => {
   const found = cut((images) => images.destination.fill(0, 0, 512))
   assert.is(keyOf(found), 'power/lost')
   assert.is(found?.disk, 'destination')
+})
+
+test('without a first copy, what was in flight when the mirror started may be left behind, flushed or not', () => {
+  const { world, cut } = scene(true, { mirror: { sync: 'none' } })
+  const operation = op('g1', 'write', 0, 512)
+  world.begin(operation)
+  world.start()
+  world.source.write('g1', 0, 512)
+  world.status('pending')
+  world.guestDisk = 'destination'
+  world.event('BLOCK_JOB_COMPLETED')
+  world.end(operation)
+  flushed(world)
+  assert.is(cut(), null)
 })
 
 test('a copy that is said to be done is there to the last byte', () => {

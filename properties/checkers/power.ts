@@ -24,6 +24,9 @@ class PowerChecker implements Checker {
   private readonly effects: ReturnType<typeof discardEffects>
   private readonly changes = new Map<string, Change>()
   private readonly flushes = new Map<string, Moment>()
+  /** Changes in flight when the mirror started; and those of them that the source may have had before, and only the source. */
+  private early: readonly string[] = []
+  private left: ReadonlySet<string> = new Set()
   /** When the job had done its work, and what the destination held then. */
   private doneAt: Moment = 0
   private copy: Uint8Array | null = null
@@ -62,7 +65,7 @@ class PowerChecker implements Checker {
     const began = this.flushes.get(id)
     if (began !== undefined && isDone) this.model.flushed(began)
     // A discard is advice: nobody promises what the range reads then.
-    this.end(id, isDone && kind !== 'discard')
+    this.end(id, isDone && kind !== 'discard' && !this.left.has(id))
     return null
   }
 
@@ -80,7 +83,10 @@ class PowerChecker implements Checker {
 
   jobEvent({ event, data }: JobEventView): Finding | null {
     // A new mirror makes the copy of the one before it into something else.
-    if (event === 'JOB_STATUS_CHANGE' && data['status'] === 'created') this.isCopyPromised = false
+    if (event === 'JOB_STATUS_CHANGE' && data['status'] === 'created') {
+      this.isCopyPromised = false
+      this.early = [...this.changes.keys()]
+    }
     if (event === 'JOB_STATUS_CHANGE' && data['status'] === 'pending') {
       this.doneAt = this.model.moment()
       this.copy = this.world.destination.bytes.slice()
@@ -97,7 +103,10 @@ class PowerChecker implements Checker {
     const { sync, targetIsZero } = this.world.plan.mirror
     if (sync === 'full' && !targetIsZero) this.model.flushed(this.doneAt)
     // Nobody has promised that these are equal; whatever is there has been flushed.
-    else this.model.moveTo(copy, this.doneAt)
+    else {
+      this.left = new Set(this.early.filter((id) => this.changes.has(id)))
+      this.model.moveTo(copy, this.doneAt)
+    }
   }
 
   powerCut(images: SurvivingImages): Finding | null {

@@ -34,7 +34,7 @@ export function* leaveGraph(state: MirrorState, places: MirrorPlaces, switchesOv
   state.targetBackend.detach()
   source.blockers.delete(blocker)
   target.blockers.delete(blocker)
-  const errno = switchesOver ? switchOver(state, replaced) : OK
+  const errno = switchesOver ? yield* switchOver(state, replaced) : OK
   jobBackend.detach()
   graph.removeFilter(filter)
   yield* graph.removeNode(filter)
@@ -44,19 +44,21 @@ export function* leaveGraph(state: MirrorState, places: MirrorPlaces, switchesOv
   return errno
 }
 
-function switchOver(state: MirrorState, replaced: BlockNode): Errno {
+function* switchOver(state: MirrorState, replaced: BlockNode): Co<Errno> {
   const { source, target } = state
+  const { graph } = source
+  assert(target.quiesceCount > 0 && replaced.quiesceCount > 0, 'switch-over-drained')
   const wasReadOnly = target.options.readOnly
   try {
-    if (source.graph.nodes.get(replaced.name) !== replaced) return EPERM
+    if (graph.nodes.get(replaced.name) !== replaced) return EPERM
     checkReplaceable(source, replaced)
     // Guests of a read-only disk keep a read-only one.
-    target.options.readOnly = replaced.options.readOnly
-    source.graph.replaceNode(replaced, target)
+    yield* graph.setReadOnly(target, replaced.options.readOnly)
+    graph.replaceNode(replaced, target)
     return OK
   } catch (error) {
     assert(error instanceof BlockError, 'graph-refuses-in-words', () => String(error))
-    target.options.readOnly = wasReadOnly
+    yield* graph.setReadOnly(target, wasReadOnly)
     return EPERM
   }
 }

@@ -157,7 +157,7 @@ export class Qcow2Driver extends BlockDriver {
   }
 
   /** Another answer to whether the image may be written to, for a node that is reopened. Throws BlockError. */
-  *setReadOnly(isReadOnly: boolean, repair: Repair | null): Co<void> {
+  override *setReadOnly(isReadOnly: boolean, repair: Repair | null = null): Co<void> {
     const { settings } = this.image
     if (settings.isReadOnly === isReadOnly) return
     if (isReadOnly) demand(yield* this.close(), 'Could not write what is in memory')
