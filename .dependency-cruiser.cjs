@@ -21,7 +21,17 @@ module.exports = {
     only('^impl/jobs/', ['^impl/(jobs|block|co)/'], 'jobs see the graph, never the machine'),
     only('^impl/virtio/', ['^impl/(virtio|block|co)/'], 'a device sees guest memory and a backend'),
     only('^impl/nbd/', ['^impl/(nbd|block|co)/'], 'NBD sees byte streams and the graph, never sockets'),
-    only('^impl/monitor/', ['^impl/(monitor|jobs|virtio|nbd|block|co)/'], 'a monitor sees text and the graph, never sockets'),
+    only('^impl/json/', ['^impl/(json|co)/'], 'text and values'),
+    only(
+      '^impl/blockdev/',
+      ['^impl/(blockdev|json|nbd|jobs|block|co)/'],
+      'from descriptions to nodes; files come in as an interface',
+    ),
+    only(
+      '^impl/monitor/',
+      ['^impl/(monitor|json|blockdev|nbd|jobs|virtio|block|co)/'],
+      'a monitor sees text and the graph, never sockets',
+    ),
     only(
       '^impl/host/',
       [

@@ -70,4 +70,6 @@ export interface HostFiles {
   open(path: string, options: OpenFileOptions): Co<HostFile>
   /** Creates or truncates a file. Throws BlockError. */
   create(path: string, lengthBytes: number): Co<HostFile>
+  /** Whether the path names a block device; false where there is nothing. Absent: there are no devices. */
+  isDevice?(path: string): boolean
 }

@@ -38,6 +38,14 @@ export class RealFiles implements HostFiles {
     return this.native !== null
   }
 
+  isDevice(path: string): boolean {
+    try {
+      return fs.statSync(path, { throwIfNoEntry: false })?.isBlockDevice() === true
+    } catch {
+      return false
+    }
+  }
+
   *open(path: string, options: OpenFileOptions): Co<HostFile> {
     return this.openNow(path, options.readOnly ? fs.constants.O_RDONLY : fs.constants.O_RDWR, options)
   }

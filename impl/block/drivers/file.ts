@@ -32,6 +32,8 @@ export interface FileOptions {
   autoReadOnly?: boolean
   /** auto: if the host has locks. */
   locking?: 'auto' | 'on' | 'off'
+  /** As users see it; `file` if absent. */
+  driverName?: 'file' | 'host_device'
 }
 
 /** Opens an image file. Throws BlockError with QEMU's texts. */
@@ -48,7 +50,7 @@ export function* openFile(files: HostFiles, options: FileOptions): Co<FileDriver
     yield* file.close()
     throw new BlockError('File locks are not supported: use locking=auto or locking=off')
   }
-  return new FileDriver(file, noFlush, hasLocks ? new ImageLock(file) : null)
+  return new FileDriver(file, noFlush, hasLocks ? new ImageLock(file) : null, options.driverName)
 }
 
 function* openPermitted(files: HostFiles, { filename, autoReadOnly }: FileOptions, how: OpenFileOptions): Co<HostFile> {
@@ -100,7 +102,7 @@ function* resize(
 }
 
 export class FileDriver extends BlockDriver {
-  readonly name = 'file'
+  readonly name: string
   override readonly isProtocol = true
   readonly file: HostFile
   /** As the file was when it was opened; its length is `lengthBytes()`. */
@@ -123,8 +125,9 @@ export class FileDriver extends BlockDriver {
   private removals = 0
   private flushErrno: Errno = OK
 
-  constructor(file: HostFile, noFlush = false, lock: ImageLock | null = null) {
+  constructor(file: HostFile, noFlush = false, lock: ImageLock | null = null, name = 'file') {
     super()
+    this.name = name
     this.file = file
     this.traits = file.traits()
     this.noFlush = noFlush

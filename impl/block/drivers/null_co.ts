@@ -18,15 +18,16 @@ export interface NullOptions {
 }
 
 export class NullDriver extends BlockDriver {
-  readonly name = 'null-co'
+  readonly name: string
   override readonly isProtocol = true
   private readonly sizeBytes: number
   private readonly latencyNs: number
   private readonly readZeroes: boolean
 
   /** Throws BlockError for a negative size or latency. */
-  constructor(options: NullOptions = {}) {
+  constructor(options: NullOptions = {}, name = 'null-co') {
     super()
+    this.name = name
     this.sizeBytes = options.sizeBytes ?? DEFAULT_SIZE_BYTES
     this.latencyNs = options.latencyNs ?? 0
     this.readZeroes = options.readZeroes ?? false

@@ -3,9 +3,9 @@
  * child as it is, without a frame of its own.
  *
  * What may fail: a window that does not fit its file (BlockError with QEMU's texts), a change of length of a window of
- * fixed size (ENOTSUP).
+ * fixed size (ENOTSUP), a beginning that is not allowed (EPERM).
  */
-import { assert, type Co, EINVAL, ENOTSUP, type Errno } from '../../co'
+import { assert, type Co, EINVAL, ENOTSUP, EPERM, type Errno } from '../../co'
 import { BlockDriver, type BlockStatus, type DriverInfo, type PreallocationMode, type StatusMode } from '../driver'
 import { BlockError } from '../error'
 import { type BlockLimits, RequestFlag } from '../flags'
@@ -18,12 +18,18 @@ export interface RawOptions {
   offsetBytes?: number
   /** Length of the image; absent: all that follows the offset, whatever the file's length becomes. */
   sizeBytes?: number
+  /**
+   * For an image that is raw only because nobody said what it is: whether these may become its first bytes. A guest that
+   * writes the header of a format there would have the image opened as one the next time.
+   */
+  mayBegin?: (head: Uint8Array) => boolean
 }
 
 export class RawDriver extends BlockDriver {
   readonly name = 'raw'
   readonly offsetBytes: number
   readonly sizeBytes: number | null
+  private readonly mayBegin: ((head: Uint8Array) => boolean) | null
   private file!: BlockChild
 
   /** `fileBytes` is the length of the file at present. Throws BlockError if the window does not fit. */
@@ -45,6 +51,7 @@ export class RawDriver extends BlockDriver {
       throw new BlockError(`Specified size is not multiple of ${SECTOR_BYTES}`)
     }
     this.offsetBytes = offsetBytes
+    this.mayBegin = options.mayBegin ?? null
     this.sizeBytes = sizeBytes ?? null
   }
 
@@ -60,6 +67,7 @@ export class RawDriver extends BlockDriver {
     while (this.offsetBytes % limits.requestAlignmentBytes !== 0) limits.requestAlignmentBytes /= 2
     if (this.offsetBytes % (limits.pwriteZeroesAlignmentBytes || 1) !== 0) limits.pwriteZeroesAlignmentBytes = 0
     if (this.offsetBytes % (limits.pdiscardAlignmentBytes || 1) !== 0) limits.pdiscardAlignmentBytes = 0
+    if (this.mayBegin !== null) limits.requestAlignmentBytes = Math.max(limits.requestAlignmentBytes, SECTOR_BYTES)
     const below = file.node.driver
     this.supportedWriteFlags = RequestFlag.WriteUnchanged | (RequestFlag.Fua & below.supportedWriteFlags)
     const handedOn = RequestFlag.Fua | RequestFlag.MayUnmap
@@ -80,6 +88,7 @@ export class RawDriver extends BlockDriver {
     return this.file.node.hearsEvents ? this.announced('read_aio', read) : read
   }
   pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    if (offsetBytes === 0 && this.mayBegin?.(buffer.subarray(0, SECTOR_BYTES)) === false) return refused()
     const write = this.file.pwrite(this.offsetBytes + offsetBytes, buffer, flags)
     return this.file.node.hearsEvents ? this.announced('write_aio', write) : write
   }
@@ -104,4 +113,8 @@ export class RawDriver extends BlockDriver {
     if (lengthBytes > Number.MAX_SAFE_INTEGER - this.offsetBytes) return EINVAL
     return yield* this.file.truncate(lengthBytes + this.offsetBytes, exact, preallocation)
   }
+}
+
+function* refused(): Co<Errno> {
+  return EPERM
 }

@@ -1,0 +1,64 @@
+/**
+ * What all nodes of one graph share while they are opened and closed: the host's files, the throttle groups, what is known
+ * about each node beyond the graph, and who owns nodes that nothing stands on.
+ */
+import type { BlockGraph, BlockNode, HostFiles } from '../block'
+import type { Codecs } from '../block/codec'
+import type { Repair } from '../block/drivers/qcow2'
+import { ThrottleGroups } from '../block/throttle'
+import type { BlockdevDriver } from './driver'
+import type { Options } from './options'
+import { formatOf } from './probe'
+
+/** How a node was opened: for whoever shows or reopens it. */
+export interface NodeOrigin {
+  driver: BlockdevDriver
+  /** As the node was named by its user, or '' where options say everything. */
+  filename: string
+  /** What the user has said, and nothing else. */
+  explicit: Options
+  /** With what was inherited and filled in. */
+  options: Options
+  /** The children that the user has described; others come from headers. */
+  isBackingExplicit: boolean
+  /** From the header of the image; '' if there is none. */
+  backingName: string
+  backingFormat: string
+}
+
+export interface BlockdevContextOptions {
+  graph: BlockGraph
+  files: HostFiles
+  codecs: Codecs
+  repair?: Repair
+  /** Warnings that go to the terminal, without the program's name in front. */
+  warn?(text: string): void
+  /** What drivers tell whoever sits at the program (blkdebug: that a request waits). */
+  say?(line: string): void
+}
+
+export class BlockdevContext {
+  readonly graph: BlockGraph
+  readonly files: HostFiles
+  readonly codecs: Codecs
+  readonly repair: Repair | null
+  readonly throttleGroups: ThrottleGroups
+  /** Whether an image that begins like this is of no format that there is. */
+  readonly isRaw: (head: Uint8Array) => boolean
+  readonly warn: (text: string) => void
+  readonly say: (line: string) => void
+  /** Nodes that the monitor owns: they stay although nothing stands on them. In order of their making. */
+  readonly owned = new Set<BlockNode>()
+  readonly origins = new WeakMap<BlockNode, NodeOrigin>()
+
+  constructor(options: BlockdevContextOptions) {
+    this.isRaw = (head) => formatOf(head).name === 'raw'
+    this.graph = options.graph
+    this.files = options.files
+    this.codecs = options.codecs
+    this.repair = options.repair ?? null
+    this.throttleGroups = new ThrottleGroups(options.graph.kernel)
+    this.warn = options.warn ?? (() => {})
+    this.say = options.say ?? (() => {})
+  }
+}

@@ -1,0 +1,41 @@
+/** All drivers by name, in the order in which programs list them. */
+import type { BlockdevDriver } from './driver'
+import { BLKDEBUG } from './drivers/blkdebug'
+import { BLKLOGWRITES } from './drivers/blklogwrites'
+import { BLKVERIFY } from './drivers/blkverify'
+import { COMPRESS } from './drivers/compress'
+import { COPY_ON_READ } from './drivers/copy_on_read'
+import { FILE, HOST_DEVICE } from './drivers/file'
+import { NULL_AIO, NULL_CO } from './drivers/null'
+import { PREALLOCATE } from './drivers/preallocate'
+import { QCOW2 } from './drivers/qcow2'
+import { RAW } from './drivers/raw'
+import { THROTTLE } from './drivers/throttle'
+
+export const DRIVERS: readonly BlockdevDriver[] = [
+  BLKDEBUG,
+  BLKLOGWRITES,
+  BLKVERIFY,
+  COMPRESS,
+  COPY_ON_READ,
+  FILE,
+  HOST_DEVICE,
+  NULL_AIO,
+  NULL_CO,
+  PREALLOCATE,
+  QCOW2,
+  RAW,
+  THROTTLE,
+]
+
+const byName = new Map(DRIVERS.map((driver) => [driver.name, driver]))
+const byProtocol = new Map(DRIVERS.flatMap((driver) => (driver.protocol === null ? [] : [[driver.protocol, driver] as const])))
+
+export function findDriver(name: string): BlockdevDriver | null {
+  return byName.get(name) ?? null
+}
+
+/** The driver whose file names begin with `protocol` and a colon. */
+export function findProtocol(protocol: string): BlockdevDriver | null {
+  return byProtocol.get(protocol) ?? null
+}
