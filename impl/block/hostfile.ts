@@ -72,4 +72,6 @@ export interface HostFiles {
   create(path: string, lengthBytes: number): Co<HostFile>
   /** Whether the path names a block device; false where there is nothing. Absent: there are no devices. */
   isDevice?(path: string): boolean
+  /** Removes what `create` has made. Absent, or without effect: it stays. */
+  remove?(path: string): void
 }

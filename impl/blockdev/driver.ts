@@ -6,6 +6,7 @@
 import type { BlockDriver, BlockNode, ChildRole, HostFiles, NodeOptions } from '../block'
 import type { Co } from '../co'
 import type { BlockdevContext } from './context'
+import type { CreateOption, CreateOptions } from './create_options'
 import type { Options } from './options'
 
 /** What opening knows about where it is. */
@@ -26,7 +27,7 @@ export interface WantedChild {
   role: ChildRole
   /** Images of their own are probed for a format where the user names none; the file below a format is not. */
   isProbed: boolean
-  /** A file name that stands elsewhere than in the options: in an image's header. */
+  /** A file name that stands elsewhere than in the options: in an image's header. As seen from the current folder. */
   filename?: string
 }
 
@@ -68,6 +69,17 @@ export interface Opened {
   abandon?(): Co<unknown>
 }
 
+/** An image that is being made, as its format sees it. All of it throws BlockError. */
+export interface Creating {
+  readonly context: BlockdevContext
+  readonly filename: string
+  readonly options: CreateOptions
+  /** Makes a file by the protocol of its name. */
+  makeFile(filename: string, sizeBytes: number): Co<void>
+  /** Opens such a file for writing; it is released when the image has been made. */
+  openFile(filename: string): Co<BlockNode>
+}
+
 export interface BlockdevDriver {
   readonly name: string
   /** The prefix of its file names, for protocols. Nodes of other drivers have a child `file` that is opened first. */
@@ -83,6 +95,14 @@ export interface BlockdevDriver {
   /** How sure it is that a file beginning with `head` is one of its images: 0 to 100. */
   probe?(head: Uint8Array): number
   open(opening: Opening): Co<Opened>
+  /** What can be said about a new image, in the order in which it is printed. Absent: images are not made. */
+  readonly createOptions?: readonly CreateOption[]
+  /** Makes an image of this format under a name. Throws BlockError. */
+  create?(creating: Creating): Co<void>
+  /** Makes the file that an image lies in. Throws BlockError. */
+  createFile?(context: BlockdevContext, filename: string, sizeBytes: number, options: CreateOptions): Co<void>
+  /** Nothing can be made there, but what is there can be used as if it were new. */
+  readonly opensForCreation?: boolean
 }
 
 /** Whether a path names a device of the host. */

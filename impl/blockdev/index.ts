@@ -1,6 +1,8 @@
 export { backingNameOf } from './backing'
 export { closeAll, deleteBlockdev, releaseNode } from './close'
 export { BlockdevContext, type BlockdevContextOptions, type NodeOrigin } from './context'
+export { type CreateRequest, createBy, createImage, creatorsOf, HintedError, protocolCreateOptions, protocolFor } from './create'
+export { type CreateOption, CreateOptions, createOptionLines } from './create_options'
 export type { BlockdevDriver } from './driver'
 export { combinePaths, hasProtocol, isFullName, protocolOf } from './filename'
 export { parseJsonOrKeyval, parseKeyval, parseQemuOpts } from './keyval'

@@ -8,7 +8,7 @@
 import { BlockError, type BlockNode } from '../block'
 import { assert, type Co, EINVAL } from '../co'
 import { JsonError, type JsonObject, parseJson } from '../json'
-import { backingNameOf, openBacking } from './backing'
+import { openBacking } from './backing'
 import { releaseNode } from './close'
 import { AUTO_READ_ONLY, CACHE_DIRECT, CACHE_NO_FLUSH, inheritOptions, READ_ONLY, takeCommonOptions } from './common_options'
 import type { BlockdevContext } from './context'
@@ -281,15 +281,9 @@ class NodeBuilder {
     if (wanted.name === 'file' && file !== null) return file
     const isDescribed = options.has(wanted.name) || options.hasBelow(`${wanted.name}.`)
     if (!isDescribed && wanted.filename === undefined) return null
-    const filename = wanted.filename ?? null
-    const full = filename === null || isDescribed || wanted.name !== 'data-file' ? filename : this.fullName(filename, file)
-    return yield* this.openChild(wanted, isDescribed && wanted.name === 'data-file' ? null : full)
-  }
-
-  /** A name in a header is relative to the image. */
-  private fullName(name: string, file: BlockNode | null): string {
-    const base = file ?? this.children[0]
-    return base === undefined ? name : backingNameOf(this.context, base, name)
+    // What the user says of a data file takes the place of its name in the header.
+    const filename = isDescribed && wanted.name === 'data-file' ? null : (wanted.filename ?? null)
+    return yield* this.openChild(wanted, filename)
   }
 
   private *openChild(wanted: WantedChild, filename: string | null): Co<BlockNode> {

@@ -94,6 +94,9 @@ export class MemoryFiles implements HostFiles {
   isDevice(path: string): boolean {
     return this.devices.has(path)
   }
+  remove(path: string): void {
+    this.contents.delete(path)
+  }
 }
 
 export interface BlockdevBench extends TestBench {

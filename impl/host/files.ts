@@ -38,6 +38,10 @@ export class RealFiles implements HostFiles {
     return this.native !== null
   }
 
+  remove(path: string): void {
+    fs.rmSync(path, { force: true })
+  }
+
   isDevice(path: string): boolean {
     try {
       return fs.statSync(path, { throwIfNoEntry: false })?.isBlockDevice() === true
@@ -52,7 +56,7 @@ export class RealFiles implements HostFiles {
 
   *create(path: string, lengthBytes: number): Co<HostFile> {
     const { O_RDWR, O_CREAT } = fs.constants
-    const file = this.openNow(path, O_RDWR | O_CREAT, { direct: false })
+    const file = this.openNow(path, O_RDWR | O_CREAT, { direct: false }, 'create')
     try {
       // Emptying a file that others use is what must not happen.
       if (canLock(file)) new ImageLock(file).set(Permission.Write | Permission.Resize, Permission.All & ~Permission.Resize)()
@@ -67,11 +71,16 @@ export class RealFiles implements HostFiles {
     throw new BlockError(`Could not resize file: ${strerror(errno)}`, { errno })
   }
 
-  private openNow(path: string, flags: number, { direct, aio }: Omit<OpenFileOptions, 'readOnly'>): RealFile {
+  private openNow(
+    path: string,
+    flags: number,
+    { direct, aio }: Omit<OpenFileOptions, 'readOnly'>,
+    verb: 'open' | 'create' = 'open',
+  ): RealFile {
     const loop = this.loop
     const native = this.native
     if (direct && native === null) throw cannotOpen(path, NO_DIRECT, EINVAL)
-    const descriptor = openDescriptor(path, flags, direct)
+    const descriptor = openDescriptor(path, flags, direct, verb)
     try {
       const stat = fs.fstatSync(descriptor)
       if (!Number.isSafeInteger(stat.size)) throw cannotOpen(path, strerror(EFBIG), EFBIG)
@@ -94,27 +103,27 @@ export class RealFiles implements HostFiles {
   }
 }
 
-function openDescriptor(path: string, flags: number, direct: boolean): number {
+function openDescriptor(path: string, flags: number, direct: boolean, verb: 'open' | 'create'): number {
   try {
     // Asking first: to open a pipe would mean to wait for whoever is at its other end.
-    refuseStrangers(path)
+    refuseStrangers(path, verb)
     return fs.openSync(path, flags | (direct ? fs.constants.O_DIRECT : 0), FILE_MODE)
   } catch (error) {
     if (error instanceof BlockError) throw error
     const errno = errnoOf(error)
-    throw cannotOpen(path, direct && errno === EINVAL ? NO_DIRECT : strerror(errno), errno)
+    throw cannotOpen(path, direct && errno === EINVAL ? NO_DIRECT : strerror(errno), errno, verb)
   }
 }
 
-function cannotOpen(path: string, reason: string, errno: Errno): BlockError {
-  return new BlockError(`Could not open '${path}': ${reason}`, { errno })
+function cannotOpen(path: string, reason: string, errno: Errno, verb: 'open' | 'create' = 'open'): BlockError {
+  return new BlockError(`Could not ${verb} '${path}': ${reason}`, { errno })
 }
 
-function refuseStrangers(path: string): void {
+function refuseStrangers(path: string, verb: 'open' | 'create'): void {
   const stat = fs.statSync(path, { throwIfNoEntry: false })
   if (stat === undefined || stat.isFile() || stat.isBlockDevice()) return
-  if (stat.isDirectory()) throw cannotOpen(path, strerror(EISDIR), EISDIR)
-  throw cannotOpen(path, 'neither a regular file nor a block device', EINVAL)
+  if (stat.isDirectory()) throw cannotOpen(path, strerror(EISDIR), EISDIR, verb)
+  throw cannotOpen(path, 'neither a regular file nor a block device', EINVAL, verb)
 }
 
 /** The least length that a direct read takes. An empty file tells nothing: the largest is right everywhere. */

@@ -1,7 +1,9 @@
 /** `file` and `host_device`: regular files and block devices of the host. */
 import { BlockError } from '../../block'
-import { openFile } from '../../block/drivers/file'
+import { createFile, openFile } from '../../block/drivers/file'
 import type { Co } from '../../co'
+import type { BlockdevContext } from '../context'
+import type { CreateOption, CreateOptions } from '../create_options'
 import type { BlockdevDriver, Opened, Opening } from '../driver'
 import { isDevice } from '../driver'
 import { stripPrefix } from '../filename'
@@ -25,8 +27,30 @@ function entry(name: 'file' | 'host_device'): BlockdevDriver {
   }
 }
 
-export const FILE = entry('file')
-export const HOST_DEVICE = entry('host_device')
+const CREATE_OPTIONS: readonly CreateOption[] = [
+  { name: 'size', type: 'size', help: 'Virtual disk size' },
+  { name: 'nocow', type: 'bool', help: 'Turn off copy-on-write (valid only on btrfs)' },
+  { name: 'preallocation', type: 'string', help: 'Preallocation mode (allowed values: off, falloc, full)' },
+  { name: 'extent_size_hint', type: 'size', help: 'Extent size hint for the image file, 0 to disable' },
+]
+
+export const FILE: BlockdevDriver = {
+  ...entry('file'),
+  createOptions: CREATE_OPTIONS,
+  create: ({ context, filename, options }) => create(context, filename, options.size('size') ?? 0, options),
+  createFile: create,
+}
+export const HOST_DEVICE: BlockdevDriver = { ...entry('host_device'), opensForCreation: true }
+
+/** Creation by copying on write and hints for extents are matters of file systems that this host does not steer. */
+function create({ graph, files }: BlockdevContext, name: string, sizeBytes: number, options: CreateOptions): Co<void> {
+  const preallocation = options.string('preallocation') ?? 'off'
+  const isKnown = preallocation === 'off' || preallocation === 'falloc' || preallocation === 'full'
+  if (!isKnown && preallocation !== 'metadata') throw new BlockError(`invalid parameter value: ${preallocation}`)
+  const filename = stripPrefix(name, 'file:')
+  if (!isKnown) throw new BlockError(`Could not resize file: Unsupported preallocation mode '${preallocation}'`)
+  return createFile(graph.kernel, files, { filename, sizeBytes, preallocation })
+}
 
 function* open(name: 'file' | 'host_device', opening: Opening): Co<Opened> {
   const { context, options, nodeOptions } = opening

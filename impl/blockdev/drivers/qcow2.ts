@@ -1,11 +1,51 @@
 /** `qcow2`: the format with snapshots, images below, and holes. */
-import { openQcow2, PLACE_NAMES, type Qcow2OpenOptions } from '../../block/drivers/qcow2'
+
+import { BlockError, type PreallocationMode } from '../../block'
+import { createQcow2, openQcow2, PLACE_NAMES, type Qcow2CreateOptions, type Qcow2OpenOptions } from '../../block/drivers/qcow2'
 import { assert, type Co } from '../../co'
-import type { BlockdevDriver, Opened, OpenedChild, Opening } from '../driver'
+import type { CreateOption, CreateOptions } from '../create_options'
+import type { BlockdevDriver, Creating, Opened, OpenedChild, Opening } from '../driver'
 import type { Options } from '../options'
 
 const MAGIC = 0x514649fb
 const MS_PER_S = 1000
+const SECTOR_BYTES = 512
+
+const CREATE_OPTIONS: readonly CreateOption[] = [
+  {
+    name: 'encryption',
+    type: 'bool',
+    help: "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)",
+  },
+  { name: 'encrypt.format', type: 'string', help: "Encrypt the image, format choices: 'aes', 'luks'" },
+  { name: 'encrypt.key-secret', type: 'string', help: 'ID of secret providing qcow AES key or LUKS passphrase' },
+  { name: 'encrypt.cipher-alg', type: 'string', help: 'Name of encryption cipher algorithm' },
+  { name: 'encrypt.cipher-mode', type: 'string', help: 'Name of encryption cipher mode' },
+  { name: 'encrypt.ivgen-alg', type: 'string', help: 'Name of IV generator algorithm' },
+  { name: 'encrypt.ivgen-hash-alg', type: 'string', help: 'Name of IV generator hash algorithm' },
+  { name: 'encrypt.hash-alg', type: 'string', help: 'Name of encryption hash algorithm' },
+  { name: 'encrypt.iter-time', type: 'number', help: 'Time to spend in PBKDF in milliseconds' },
+  { name: 'cluster_size', type: 'size', help: 'qcow2 cluster size', defaultText: '65536' },
+  { name: 'extended_l2', type: 'bool', help: 'Extended L2 tables', defaultText: 'off' },
+  { name: 'preallocation', type: 'string', help: 'Preallocation mode (allowed values: off, metadata, falloc, full)' },
+  {
+    name: 'compression_type',
+    type: 'string',
+    help: 'Compression method used for image cluster compression',
+    defaultText: 'zlib',
+  },
+  { name: 'size', type: 'size', help: 'Virtual disk size' },
+  { name: 'compat', type: 'string', help: 'Compatibility level (v2 [0.10] or v3 [1.1])' },
+  { name: 'backing_file', type: 'string', help: 'File name of a base image' },
+  { name: 'backing_fmt', type: 'string', help: 'Image format of the base image' },
+  { name: 'data_file', type: 'string', help: 'File name of an external data file' },
+  { name: 'data_file_raw', type: 'bool', help: 'The external data file must stay valid as a raw image' },
+  { name: 'lazy_refcounts', type: 'bool', help: 'Postpone refcount updates', defaultText: 'off' },
+  { name: 'refcount_bits', type: 'number', help: 'Width of a reference count entry in bits', defaultText: '16' },
+]
+
+const VERSIONS: Readonly<Record<string, 2 | 3>> = { '0.10': 2, v2: 2, '1.1': 3, v3: 3 }
+const PREALLOCATIONS: readonly PreallocationMode[] = ['off', 'metadata', 'falloc', 'full']
 
 export const QCOW2: BlockdevDriver = {
   name: 'qcow2',
@@ -19,6 +59,8 @@ export const QCOW2: BlockdevDriver = {
     return view.getUint32(0) === MAGIC && view.getUint32(4) >= 2 ? 100 : 0
   },
   open,
+  createOptions: CREATE_OPTIONS,
+  create,
 }
 
 function* open(opening: Opening): Co<Opened> {
@@ -76,4 +118,48 @@ function takeOptions(options: Options, discards: boolean): Omit<Qcow2OpenOptions
       cacheBytes?: number
     }),
   }
+}
+
+function* create({ filename, options, makeFile, openFile }: Creating): Co<void> {
+  refuseEncryption(options)
+  const backingName = options.string('backing_file')
+  const backingFormat = options.string('backing_fmt')
+  const given: Qcow2CreateOptions = {
+    // A disk that does not end at a sector has a whole one more.
+    sizeBytes: Math.ceil((options.size('size') ?? 0) / SECTOR_BYTES) * SECTOR_BYTES,
+    version: choice('version', options.string('compat') ?? 'v3', VERSIONS),
+    clusterBytes: options.size('cluster_size') ?? 65536,
+    extendedL2: options.flag('extended_l2') ?? false,
+    preallocation: choice('preallocation', options.string('preallocation') ?? 'off', modes(PREALLOCATIONS)),
+    compressionType: choice('compression-type', options.string('compression_type') ?? 'zlib', { zlib: 'zlib', zstd: 'zstd' }),
+    lazyRefcounts: options.flag('lazy_refcounts') ?? false,
+    refcountBits: options.number('refcount_bits') ?? 16,
+    dataFileRaw: options.flag('data_file_raw') ?? false,
+    ...(backingName === undefined ? {} : { backingName }),
+    ...(backingFormat === undefined ? {} : { backingFormat }),
+  }
+  yield* makeFile(filename, 0)
+  const file = yield* openFile(filename)
+  const dataFileName = options.string('data_file')
+  if (dataFileName === undefined) {
+    yield* createQcow2(file, given)
+    return
+  }
+  yield* makeFile(dataFileName, 0)
+  yield* createQcow2(file, { ...given, dataFile: yield* openFile(dataFileName), dataFileName })
+}
+
+function choice<T>(name: string, text: string, choices: Readonly<Record<string, T>>): T {
+  if (!Object.hasOwn(choices, text)) throw new BlockError(`Parameter '${name}' does not accept value '${text}'`)
+  return choices[text]!
+}
+function modes<T extends string>(names: readonly T[]): Record<string, T> {
+  return Object.fromEntries(names.map((name) => [name, name]))
+}
+
+function refuseEncryption(options: CreateOptions): void {
+  const format = options.flag('encryption') === true ? 'aes' : options.string('encrypt.format')
+  if (format === undefined) return
+  if (format !== 'aes' && format !== 'luks') throw new BlockError(`Parameter 'format' does not accept value '${format}'`)
+  throw new BlockError(`Encryption of qcow2 images (format '${format}') is not supported`)
 }

@@ -11,6 +11,8 @@ export const RAW: BlockdevDriver = {
   // What no format knows is raw, so it is never sure itself.
   probe: (head) => (head.length > 0 ? 1 : 0),
   open,
+  createOptions: [{ name: 'size', type: 'size', help: 'Virtual disk size' }],
+  create: (creating) => creating.makeFile(creating.filename, creating.options.size('size') ?? 0),
 }
 
 function* open(opening: Opening): Co<Opened> {
