@@ -63,6 +63,11 @@ export abstract class BlockDriver {
   /** The node this instance serves; set by the graph when the node is made. */
   node!: BlockNode
 
+  /** The name of the file that it reads, where a name alone says which. */
+  filename(): string | null {
+    return null
+  }
+
   /** Length in bytes now; a multiple of 1, the block layer rounds up to sectors where QEMU does. */
   abstract lengthBytes(): number
   abstract pread(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno>
@@ -99,6 +104,11 @@ export abstract class BlockDriver {
   /** See `judgesStatus`. An errno fails the query of the range. */
   *admitStatus(_offsetBytes: number, _lengthBytes: number): Co<Errno> {
     return OK
+  }
+
+  /** Writes into the image which backing file it has, and in which format; the child is not touched. */
+  *changeBackingFile(_name: string | null, _format: string | null): Co<Errno> {
+    return ENOTSUP
   }
 
   /** Changes the length. `exact`: fail rather than be longer. New area reads zero. A filter changes its child. */

@@ -5,7 +5,7 @@
  * What never may happen: a cycle; an edge whose parent does not know that its node is quiesced; requests in flight at a
  * node whose parents are being moved.
  */
-import { assert, type Co, EBUSY, EEXIST, ENOENT, type Kernel, WaitQueue } from '../co'
+import { assert, type Co, EBUSY, EEXIST, ENOENT, EPERM, type Kernel, WaitQueue } from '../co'
 import type { BlockBackend } from './backend'
 import { quiesce, settleEdge, unquiesce, waitDrained } from './drain'
 import type { BlockDriver } from './driver'
@@ -48,6 +48,8 @@ export class BlockGraph {
   readonly drainQueue: WaitQueue
   /** Memory for transfers. A host may give some that its system copies to and from faster. */
   allocateBuffer: (bytes: number) => Uint8Array = (bytes) => new Uint8Array(bytes)
+  /** How an image is called by those that name it as their backing file. Whoever opens nodes by options knows better. */
+  filenameOf: (node: BlockNode) => string = plainFilename
   private nextAutomaticName = 0
 
   constructor(kernel: Kernel) {
@@ -140,13 +142,30 @@ export class BlockGraph {
   }
 
   /**
-   * Reopens a node: forbids its users to write to it, or allows that. Call drained. Throws BlockError, and changes nothing,
-   * if somebody does write or the driver cannot.
+   * Reopens a node, and those below that were opened for it: forbids their users to write to them, or allows that. Call
+   * drained. Throws BlockError, and changes nothing, if somebody does write or a driver cannot.
    */
   *setReadOnly(node: BlockNode, isReadOnly: boolean): Co<void> {
+    const family = heirsOf(node)
+    // A file is writable before its format is, and as long as that one is.
+    if (!isReadOnly) family.reverse()
+    const changed: BlockNode[] = []
+    for (const member of family) if (member !== node) yield* this.drainedBegin(member)
+    try {
+      for (const member of family) if (yield* this.reopen(member, isReadOnly)) changed.push(member)
+    } catch (error) {
+      for (const member of changed.reverse()) yield* this.reopen(member, !isReadOnly)
+      throw error
+    } finally {
+      for (const member of family) if (member !== node) this.drainedEnd(member)
+    }
+  }
+
+  /** One node. True if that has changed anything. */
+  private *reopen(node: BlockNode, isReadOnly: boolean): Co<boolean> {
     assert(node.quiesceCount > 0 && node.inFlight === 0, 'reopen-drained', () => node.name)
     const { options } = node
-    if (options.readOnly === isReadOnly) return
+    if (options.readOnly === isReadOnly) return false
     // What the driver has in memory is written while it may.
     if (isReadOnly) yield* node.driver.setReadOnly(true)
     const journal = new Journal()
@@ -154,8 +173,19 @@ export class BlockGraph {
     journal.did(() => {
       options.readOnly = !isReadOnly
     })
-    this.commit(journal, [node])
-    if (!isReadOnly) yield* node.driver.setReadOnly(false)
+    try {
+      // A format that may be written to asks for more than one that may not, whoever stands on it.
+      this.commit(journal, [node])
+      if (!isReadOnly) yield* node.driver.setReadOnly(false)
+    } catch (error) {
+      if (options.readOnly === isReadOnly) {
+        options.readOnly = !isReadOnly
+        loosenPermissions(node)
+      }
+      if (isReadOnly) yield* node.driver.setReadOnly(false)
+      throw error
+    }
+    return true
   }
 
   private cutChildren(node: BlockNode): void {
@@ -241,6 +271,7 @@ export class BlockGraph {
     assert(from.quiesceCount > 0 && from.inFlight === 0, 'replace-drained', () => from.name)
     // An edge that starts at `to` or below it would close a cycle.
     const moved = [...from.parents].filter((edge) => edge.parent.node === null || !to.reaches(edge.parent.node))
+    for (const edge of moved) if (edge.isFrozen) throw new BlockError(`Cannot change '${edge.name}' link to '${from.name}'`)
     const journal = new Journal()
     for (const edge of moved) {
       from.parents.delete(edge)
@@ -261,6 +292,67 @@ export class BlockGraph {
     for (const edge of moved) {
       settleEdge(edge)
       if (edge.parent.node !== null) this.refreshLimits(edge.parent.node)
+    }
+  }
+
+  /**
+   * Links `node` to another backing image, or to none. Call drained, and with the new image drained too. Throws BlockError
+   * and changes nothing.
+   */
+  setBacking(node: BlockNode, backing: BlockNode | null): void {
+    assert(node.quiesceCount > 0 && node.inFlight === 0, 'backing-changes-drained', () => node.name)
+    const old = node.backing
+    if (old?.isFrozen === true) throw frozenLink(old)
+    if (old?.node === backing || (old === null && backing === null)) return
+    if (backing?.reaches(node) === true) {
+      throw new BlockError(`Making '${backing.name}' a backing child of '${node.name}' would create a cycle`)
+    }
+    if (backing !== null && !node.driver.supportsBacking) {
+      throw new BlockError(`Driver '${node.driver.name}' of node '${node.name}' does not support backing files`)
+    }
+    const edge = backing === null ? null : new BlockChild('backing', 'cow', node, backing, Permission.None, Permission.All)
+    const journal = new Journal()
+    if (old !== null) {
+      node.children.delete('backing')
+      old.node.parents.delete(old)
+      journal.did(() => {
+        node.children.set('backing', old)
+        old.node.parents.add(old)
+      })
+    }
+    if (edge !== null) {
+      node.children.set('backing', edge)
+      edge.node.parents.add(edge)
+      journal.did(() => {
+        node.children.delete('backing')
+        edge.node.parents.delete(edge)
+      })
+    }
+    this.commit(journal, [node, ...(old === null ? [] : [old.node])])
+    if (edge !== null) {
+      edge.isAttached = true
+      settleEdge(edge)
+    }
+    if (old !== null) {
+      old.isAttached = false
+      settleEdge(old)
+    }
+    this.refreshLimits(node)
+  }
+
+  /** Nobody changes the links from `top` down to `base` until `thawChain`. Throws BlockError if somebody counts on one. */
+  freezeChain(top: BlockNode, base: BlockNode | null): void {
+    const links = linksAbove(top, base)
+    for (const edge of links) if (edge.isFrozen) throw frozenLink(edge)
+    for (const edge of links) {
+      if (edge.node.neverFrozen) throw new BlockError(`Cannot freeze '${edge.name}' link to '${edge.node.name}'`)
+    }
+    for (const edge of links) edge.isFrozen = true
+  }
+  thawChain(top: BlockNode, base: BlockNode | null): void {
+    for (const edge of linksAbove(top, base)) {
+      assert(edge.isFrozen, 'thaw-frozen', () => edge.node.name)
+      edge.isFrozen = false
     }
   }
 
@@ -291,4 +383,41 @@ export class BlockGraph {
   drainProgress(): void {
     if (!this.drainQueue.isEmpty()) this.drainQueue.wakeAll()
   }
+}
+
+/** `node`, and the nodes below it that were opened for it, from top to bottom. */
+function heirsOf(node: BlockNode): BlockNode[] {
+  const heirs = [node]
+  for (const { node: child, role } of node.children.values()) {
+    // Images below others stay as they are.
+    if (child.inheritsFrom === node && role !== 'cow') heirs.push(...heirsOf(child))
+  }
+  return heirs
+}
+
+/** The links that lead from `top` to `base`, filters included; null: to the end of the chain. */
+function linksAbove(top: BlockNode, base: BlockNode | null): BlockChild[] {
+  const links: BlockChild[] = []
+  for (let node = top; node !== base; ) {
+    const edge: BlockChild | null = node.filtered ?? node.backing
+    if (edge === null) break
+    links.push(edge)
+    node = edge.node
+  }
+  assert(base === null || (links.at(-1)?.node ?? top) === base, 'base-in-chain', () => top.name)
+  return links
+}
+
+function frozenLink(edge: BlockChild): BlockError {
+  const parent = edge.parent.node?.name ?? edge.parent.describe()
+  return new BlockError(`Cannot change '${edge.name}' link from '${parent}' to '${edge.node.name}'`, { errno: EPERM })
+}
+
+/** The name of the file at the bottom of a node's own layer. */
+function plainFilename(node: BlockNode): string {
+  for (let at: BlockNode | undefined = node; at !== undefined; at = (at.filtered ?? at.children.get('file'))?.node) {
+    const filename = at.driver.filename()
+    if (filename !== null) return filename
+  }
+  return ''
 }

@@ -1,4 +1,5 @@
 export { type BackendHooks, BlockBackend } from './backend'
+export { chainContains, findLastLayer, findOverlay, nodesAbove } from './chain'
 export { DirtyBitmap } from './dirty_bitmap'
 export {
   BlockDriver,

@@ -67,6 +67,8 @@ export class BlockChild {
   hasQuiescedParent = false
   /** False before the graph has taken the edge in, and after it was cut. */
   isAttached = false
+  /** A job counts on this link: it leads where it leads until the job gives it free. */
+  isFrozen = false
 
   constructor(
     name: string,
@@ -132,6 +134,10 @@ export class BlockNode implements BlockParent {
   readonly requests: TrackedRequests
   /** A node that the user did not name and that user-visible queries skip (the mirror's own filter, unless named). */
   isImplicit = false
+  /** Links to it are not frozen: it is a job's own filter, which must be able to leave. */
+  neverFrozen = false
+  /** The node that this one was opened for, whose `readOnly` it follows; null: it was opened for itself. */
+  inheritsFrom: BlockNode | null = null
   quiesceCount = 0
   /** Requests of every kind, flushes and status queries between entry and completion. */
   inFlight = 0

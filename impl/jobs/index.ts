@@ -1,3 +1,5 @@
+export { CommitJob, type CommitOptions, startCommit } from './commit'
+export type { ErrorPolicy } from './error_policy'
 export { type BlockJobInfo, type IoStatus, Job, type JobInfo, type JobStatus, type JobVerb } from './job'
 export { type JobEvent, JobManager } from './job_manager'
-export { type CopyMode, type ErrorPolicy, MirrorJob, type MirrorOptions, type MirrorView, startMirror } from './mirror'
+export { type CopyMode, MirrorJob, type MirrorOptions, type MirrorView, startMirror } from './mirror'

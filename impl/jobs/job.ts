@@ -13,6 +13,7 @@ import {
   type Co,
   type Coroutine,
   ECANCELED,
+  ENOSPC,
   type Errno,
   type Kernel,
   makeLabel,
@@ -20,6 +21,7 @@ import {
   strerror,
   type WaitReason,
 } from '../co'
+import { actionFor, type ErrorAction, type ErrorPolicy } from './error_policy'
 import { cannotComplete, pausedByUser, speedInvalid, verbRefused } from './errors'
 import type { JobManager } from './job_manager'
 import { Progress } from './progress'
@@ -287,6 +289,14 @@ export abstract class Job {
     if (this.isUserPaused) return
     this.isUserPaused = true
     this.beginPause()
+  }
+
+  /** A request of the job has failed: tells everybody, and stops the job if its policy says so. */
+  protected judgeError(policy: ErrorPolicy, isRead: boolean, errno: Errno): ErrorAction {
+    const action = actionFor(policy, errno)
+    this.emit('BLOCK_JOB_ERROR', { device: this.id, operation: isRead ? 'read' : 'write', action })
+    if (action === 'stop') this.stopForError(errno === ENOSPC ? 'nospace' : 'failed')
+    return action
   }
 
   protected checkVerb(verb: JobVerb): void {

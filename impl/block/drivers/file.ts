@@ -44,13 +44,16 @@ export function* openFile(files: HostFiles, options: FileOptions): Co<FileDriver
   }
   if (aio === 'io_uring') throw new BlockError('aio=io_uring was specified, but is not supported in this build.')
   const { locking = 'auto', noFlush = false } = options
-  const file = yield* openPermitted(files, options, { readOnly, direct, ...(aio === undefined ? {} : { aio }) })
+  const how: OpenFileOptions = { readOnly, direct, ...(aio === undefined ? {} : { aio }) }
+  const file = yield* openPermitted(files, options, how)
   const hasLocks = locking !== 'off' && canLock(file)
   if (locking === 'on' && !hasLocks) {
     yield* file.close()
     throw new BlockError('File locks are not supported: use locking=auto or locking=off')
   }
-  return new FileDriver(file, noFlush, hasLocks ? new ImageLock(file) : null, options.driverName)
+  const driver = new FileDriver(file, noFlush, hasLocks ? new ImageLock(file) : null, options.driverName)
+  driver.openAgain = (isReadOnly) => files.open(options.filename, { ...how, readOnly: isReadOnly })
+  return driver
 }
 
 function* openPermitted(files: HostFiles, { filename, autoReadOnly }: FileOptions, how: OpenFileOptions): Co<HostFile> {
@@ -104,9 +107,11 @@ function* resize(
 export class FileDriver extends BlockDriver {
   readonly name: string
   override readonly isProtocol = true
-  readonly file: HostFile
+  file: HostFile
   /** As the file was when it was opened; its length is `lengthBytes()`. */
-  readonly traits: FileTraits
+  traits: FileTraits
+  /** Opens the file once more; null: it stays as it is. Throws BlockError. */
+  openAgain: ((isReadOnly: boolean) => Co<HostFile>) | null = null
   private readonly noFlush: boolean
   private readonly lock: ImageLock | null
   /** To the byte, while the node is whole sectors long. */
@@ -138,6 +143,9 @@ export class FileDriver extends BlockDriver {
     assert(Number.isSafeInteger(this.fileBytes) && this.fileBytes >= 0, 'file-length', () => String(this.fileBytes))
   }
 
+  override filename(): string {
+    return this.file.path
+  }
   lengthBytes(): number {
     return this.fileBytes
   }
@@ -353,6 +361,28 @@ export class FileDriver extends BlockDriver {
     this.noteRemoval()
     if (errno === OK) this.fileBytes = lengthBytes
     return errno
+  }
+
+  /** The file is opened in the other way, and takes the place of what was open. */
+  override *setReadOnly(isReadOnly: boolean): Co<void> {
+    if (this.isReadOnly === isReadOnly || this.openAgain === null) return
+    const file = yield* this.openAgain(isReadOnly)
+    const traits = file.traits()
+    if (traits.identity !== this.traits.identity) {
+      yield* file.close()
+      throw new BlockError(`Could not reopen '${this.file.path}': it is another file now`)
+    }
+    const errno = this.lock?.moveTo(file) ?? OK
+    if (errno !== OK) {
+      yield* file.close()
+      throw new BlockError(`Could not lock '${this.file.path}' again: ${strerror(errno)}`, { errno })
+    }
+    const old = this.file
+    this.file = file
+    this.traits = traits
+    this.fileBytes = traits.lengthBytes
+    this.noteRemoval()
+    yield* old.close()
   }
 
   override setPermissions(permission: number, shared: number): (() => void) | null {

@@ -37,7 +37,7 @@ export function canLock(file: HostFile): boolean {
 }
 
 export class ImageLock {
-  private readonly file: HostFile
+  private file: HostFile
   private permission: number = Permission.None
   private shared: number = Permission.All
 
@@ -72,6 +72,20 @@ export class ImageLock {
       this.lock(EXCLUDED_AT_BYTES, shared & ~oldShared, true)
       this.change(oldPermission, oldShared)
     }
+  }
+
+  /** Takes the same locks on another descriptor of the same file; nothing has changed if that fails. */
+  moveTo(file: HostFile): Errno {
+    assert(file.setLock !== undefined, 'file-has-locks')
+    for (let bit = 0; bit < PERMISSION_BITS; bit++) {
+      const isUsed = (this.permission & (1 << bit)) !== 0
+      const isExcluded = (this.shared & (1 << bit)) === 0
+      const usedErrno = isUsed ? file.setLock(IN_USE_AT_BYTES + bit, true) : OK
+      const errno = usedErrno === OK && isExcluded ? file.setLock(EXCLUDED_AT_BYTES + bit, true) : usedErrno
+      if (errno !== OK) return errno
+    }
+    this.file = file
+    return OK
   }
 
   /** Gives up what is not needed any more. */

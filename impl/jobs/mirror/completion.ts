@@ -7,6 +7,7 @@
  */
 import { type BlockBackend, BlockError, type BlockNode, type OperationBlocker } from '../../block'
 import { assert, type Co, EPERM, type Errno, OK } from '../../co'
+import type { CommitLayers } from './commit_layers'
 import { checkReplaceable } from './options'
 import type { MirrorState } from './state'
 
@@ -18,13 +19,15 @@ export interface MirrorPlaces {
   /** The node that the target replaces. */
   readonly replaced: BlockNode
   readonly blocker: OperationBlocker
+  /** Of an active commit; null: none. */
+  readonly layers: CommitLayers | null
 }
 
 /** Call with the source drained; it is not any more afterwards. */
 export function* leaveGraph(state: MirrorState, places: MirrorPlaces, switchesOver: boolean): Co<Errno> {
   const { source, target } = state
   const { graph } = source
-  const { filter, jobBackend, replaced, blocker } = places
+  const { filter, jobBackend, replaced, blocker, layers } = places
   assert(source.quiesceCount > 0, 'leave-drained')
   assert(state.backgroundCount === 0 && state.activeCount === 0 && state.operationsInFlight.isEmpty, 'leave-at-rest')
   yield* graph.drainedBegin(target)
@@ -32,9 +35,11 @@ export function* leaveGraph(state: MirrorState, places: MirrorPlaces, switchesOv
   state.phase = 'finished'
   state.isReleased = true
   state.targetBackend.detach()
+  layers?.release()
   source.blockers.delete(blocker)
   target.blockers.delete(blocker)
   const errno = switchesOver ? yield* switchOver(state, replaced) : OK
+  if (layers?.targetWasReadOnly === true && !(switchesOver && errno === OK)) yield* graph.setReadOnly(target, true)
   jobBackend.detach()
   graph.removeFilter(filter)
   yield* graph.removeNode(filter)

@@ -5,7 +5,7 @@
  * What never may happen: a change of the source that ends unnoted, whether it worked or not, from the moment the filter
  * is in the graph.
  */
-import { type BlockChild, BlockDriver, type BlockLimits, RequestFlag } from '../../block'
+import { type BlockChild, BlockDriver, type BlockLimits, Permission, RequestFlag } from '../../block'
 import { assert, type Co, type Errno, OK } from '../../co'
 import { activeDiscard, activeWrite, activeWriteZeroes } from './active'
 import type { FilterRequest, MirrorState } from './state'
@@ -34,6 +34,17 @@ export class MirrorFilter extends BlockDriver {
 
   lengthBytes(): number {
     return this.child.node.lengthBytes
+  }
+
+  /** What a commit writes shows in the layers below the source, so nobody can demand consistency there. */
+  override childPermissions(
+    child: BlockChild,
+    parentPermission: number,
+    parentShared: number,
+  ): { permission: number; shared: number } {
+    const { permission, shared } = super.childPermissions(child, parentPermission, parentShared)
+    if (this.mirror?.options.commit === undefined) return { permission, shared }
+    return { permission: permission & ~Permission.ConsistentRead, shared: shared | Permission.Write }
   }
   override refreshLimits(_limits: BlockLimits): void {
     const below = this.child.node.driver

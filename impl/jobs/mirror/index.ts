@@ -5,5 +5,5 @@ export type {
   MirrorView,
 } from './inspect'
 export { MirrorJob } from './job'
-export type { CopyMode, ErrorPolicy, MirrorOptions } from './options'
-export { startMirror } from './start'
+export type { CopyMode, MirrorOptions } from './options'
+export { launch, startMirror } from './start'

@@ -21,9 +21,10 @@ const SCAN_STEPS_MAX = 64
 /** Fills the dirty map and the zero bitmap. Returns early, with OK, when the job is cancelled by force. */
 export function* initialise(state: MirrorState, pausePoint: () => Co<void>): Co<Errno> {
   assert(state.zeroes === null && !state.isPublished, 'initialise-once')
-  const { sync } = state.options
+  const { sync, commit } = state.options
   if (sync === 'none' || state.lengthBytes === 0) return OK
-  const base = sync === 'top' ? (state.source.skipFilters().backing?.node ?? null) : null
+  const below = commit === undefined ? (state.source.skipFilters().backing?.node ?? null) : state.target
+  const base = sync === 'top' ? below : null
   const known = yield* knowsZero(state)
   if (known.errno !== OK) return known.errno
   const zeroes = new ZeroBitmap(state.lengthBytes, state.granularityBytes)

@@ -7,7 +7,8 @@
  * no guest's request completes between that and the switch-over.
  */
 import { type BackendHooks, BlockError } from '../../block'
-import { assert, type Co, EINVAL, ENOSPC, type Errno, OK, type WaitReason } from '../../co'
+import { assert, type Co, EINVAL, type Errno, OK, type WaitReason } from '../../co'
+import { RETRY_DELAY_NS } from '../error_policy'
 import { type BlockJobInfo, Job, type JobOptions } from '../job'
 import type { JobManager } from '../job_manager'
 import { BackgroundCopier } from './background'
@@ -17,14 +18,11 @@ import type { MirrorView } from './inspect'
 import type { CopyMode } from './options'
 import type { MirrorControl, MirrorState } from './state'
 
-/** An ignored error is tried again after this time. */
-const RETRY_DELAY_NS = 1_000_000
-
 const IDLE: WaitReason = { describe: () => 'waits for changes of the source or for orders' }
 const THROTTLED: WaitReason = { describe: () => 'waits for the speed limit or for the next attempt' }
 
 export class MirrorJob extends Job implements MirrorControl {
-  readonly type = 'mirror'
+  readonly type: 'mirror' | 'commit'
   private state!: MirrorState
   private places!: MirrorPlaces
   private copier!: BackgroundCopier
@@ -34,8 +32,9 @@ export class MirrorJob extends Job implements MirrorControl {
   private hasLeft = false
 
   /** Makes a job that is not known to anybody yet. */
-  constructor(manager: JobManager, options: JobOptions) {
+  constructor(manager: JobManager, options: JobOptions, type: 'mirror' | 'commit' = 'mirror') {
     super(manager, options)
+    this.type = type
     assert(this.status === 'created', 'mirror-created')
   }
 
@@ -53,13 +52,19 @@ export class MirrorJob extends Job implements MirrorControl {
     return this.state
   }
 
-  override query(): BlockJobInfo & { 'actively-synced': boolean } {
-    return { ...super.query(), 'actively-synced': this.state.activelySynced }
+  override query(): BlockJobInfo & { 'actively-synced'?: boolean } {
+    const info = super.query()
+    return this.type === 'commit' ? info : { ...info, 'actively-synced': this.state.activelySynced }
+  }
+
+  get isMoving(): boolean {
+    return !(this.isPaused || this.isDone || this.isDraining) || this.hasBackground()
   }
 
   /** Only from `background` to `write-blocking`; the same mode again is fine. Throws BlockError. */
   changeCopyMode(mode: CopyMode): void {
     this.checkVerb('change')
+    if (this.type === 'commit') throw new BlockError('Job type does not support change')
     if (mode === this.state.copyMode) return
     if (mode === 'background') throw new BlockError("Change to copy mode 'background' is not implemented")
     this.state.copyMode = mode
@@ -89,7 +94,10 @@ export class MirrorJob extends Job implements MirrorControl {
     const { state } = this
     yield* this.pausePoint()
     if (this.isForceCancelled) return OK
-    if (state.lengthBytes !== state.target.lengthBytes) {
+    if (state.options.commit !== undefined) {
+      const errno = yield* this.growTarget()
+      if (errno !== OK) return errno
+    } else if (state.lengthBytes !== state.target.lengthBytes) {
       this.errorText = 'Source and target image have different sizes'
       return EINVAL
     }
@@ -98,6 +106,12 @@ export class MirrorJob extends Job implements MirrorControl {
     state.isPublished = true
     state.phase = 'copying'
     return yield* this.copyUntilDone()
+  }
+
+  /** What is committed may be longer than what it is committed to. */
+  private *growTarget(): Co<Errno> {
+    const { lengthBytes, target, targetBackend } = this.state
+    return target.lengthBytes < lengthBytes ? yield* targetBackend.truncate(lengthBytes, false, 'off') : OK
   }
 
   private *copyUntilDone(): Co<Errno> {
@@ -212,11 +226,9 @@ export class MirrorJob extends Job implements MirrorControl {
     assert(errno !== OK, 'error-has-errno')
     this.state.activelySynced = false
     const policy = isRead ? options.onSourceError : options.onTargetError
-    const action = policy !== 'enospc' ? policy : errno === ENOSPC ? 'stop' : 'report'
-    this.emit('BLOCK_JOB_ERROR', { device: this.id, operation: isRead ? 'read' : 'write', action })
+    const action = this.judgeError(policy, isRead, errno)
     if (action === 'ignore') this.state.retryAtNs = this.kernel.nowNs() + RETRY_DELAY_NS
-    else if (action === 'stop') this.stopForError(errno === ENOSPC ? 'nospace' : 'failed')
-    else if (this.state.fatalErrno === OK) this.state.fatalErrno = errno
+    else if (action === 'report' && this.state.fatalErrno === OK) this.state.fatalErrno = errno
     this.kick()
   }
 
@@ -225,7 +237,7 @@ export class MirrorJob extends Job implements MirrorControl {
     return {
       drainBegin: () => this.beginPause(),
       drainEnd: () => this.endPause(),
-      drainBusy: () => !(this.isPaused || this.isDone || this.isDraining) || this.hasBackground(),
+      drainBusy: () => this.isMoving,
     }
   }
 

@@ -1,9 +1,9 @@
 /** What a mirror can be asked for, and what is refused before anything has been touched, with QEMU's texts. */
 import { BlockError, type BlockNode, checkUnblocked } from '../../block'
 import { assert, EPERM } from '../../co'
+import type { ErrorPolicy } from '../error_policy'
 
 export type CopyMode = 'background' | 'write-blocking'
-export type ErrorPolicy = 'report' | 'ignore' | 'stop' | 'enospc'
 
 export interface MirrorOptions {
   jobId: string
@@ -33,6 +33,8 @@ export interface MirrorOptions {
   replaces?: string
   autoFinalize: boolean
   autoDismiss: boolean
+  /** The target lies below the source, which is committed to it; `targetWasReadOnly` until the job came. */
+  commit?: { targetWasReadOnly: boolean }
 }
 
 const GRANULARITY_MIN_BYTES = 512

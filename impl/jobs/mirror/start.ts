@@ -1,15 +1,14 @@
 /** Starting a mirror: everything is checked, then the filter goes into the graph, then the job starts. */
-import { BlockBackend, type BlockGraph, type OperationBlocker, Permission } from '../../block'
+import { BlockBackend, type BlockGraph, type BlockNode, type OperationBlocker, Permission } from '../../block'
 import { assert, type Co } from '../../co'
 import { speedInvalid } from '../errors'
 import type { JobManager } from '../job_manager'
+import { CommitLayers } from './commit_layers'
 import type { MirrorPlaces } from './completion'
 import { MirrorFilter } from './filter'
 import { MirrorJob } from './job'
 import { checkOptions, findReplaced, type MirrorOptions } from './options'
 import { MirrorState } from './state'
-
-const BLOCKER: OperationBlocker = { reason: 'block device is in use by block job: mirror', allows: new Set() }
 
 /**
  * Starts mirroring. Throws BlockError, with the graph as it was, if that is not possible. Images of different length are
@@ -19,25 +18,32 @@ export function* startMirror(graph: BlockGraph, jobs: JobManager, options: Mirro
   checkOptions(options)
   const replaced = findReplaced(options)
   jobs.checkId(options.jobId)
-  if (!Number.isSafeInteger(options.speedBytesPerSecond) || options.speedBytesPerSecond < 0) throw speedInvalid()
-  const { jobId: id, speedBytesPerSecond, autoFinalize, autoDismiss, source, target } = options
-  const job = new MirrorJob(jobs, { id, speedBytesPerSecond, autoFinalize, autoDismiss })
+  const { speedBytesPerSecond, source } = options
+  if (!Number.isSafeInteger(speedBytesPerSecond) || speedBytesPerSecond < 0) throw speedInvalid()
   yield* graph.drainedBegin(source)
   try {
     // Others may have come while the guests were being stopped.
     checkOptions(options)
-    jobs.checkId(id)
-    const blocker: OperationBlocker = { ...BLOCKER }
-    const { state, places } = yield* insert(graph, options, job, { replaced, blocker })
-    source.blockers.add(blocker)
-    target.blockers.add(blocker)
-    assert(places.filter.filtered?.node === source, 'filter-in-place')
-    jobs.add(job)
-    assert(job.view === state, 'view-of-state')
-    job.start()
+    jobs.checkId(options.jobId)
+    return yield* launch(graph, jobs, options, replaced)
   } finally {
     graph.drainedEnd(source)
   }
+}
+
+/** Starts a mirror of which everything has been checked, with the source drained. Throws BlockError as `startMirror`. */
+export function* launch(graph: BlockGraph, jobs: JobManager, options: MirrorOptions, replaced: BlockNode): Co<MirrorJob> {
+  const { jobId: id, speedBytesPerSecond, autoFinalize, autoDismiss, source, target, commit } = options
+  const type = commit === undefined ? 'mirror' : 'commit'
+  const job = new MirrorJob(jobs, { id, speedBytesPerSecond, autoFinalize, autoDismiss }, type)
+  const blocker: OperationBlocker = { reason: `block device is in use by block job: ${type}`, allows: new Set() }
+  const { state, places } = yield* insert(graph, options, job, { replaced, blocker })
+  source.blockers.add(blocker)
+  target.blockers.add(blocker)
+  assert(places.filter.filtered?.node === source, 'filter-in-place')
+  jobs.add(job)
+  assert(job.view === state, 'view-of-state')
+  job.start()
   return job
 }
 
@@ -50,7 +56,7 @@ function* insert(
   job: MirrorJob,
   chosen: Chosen,
 ): Co<{ state: MirrorState; places: MirrorPlaces }> {
-  const { source, target, filterNodeName } = options
+  const { source, target, filterNodeName, commit } = options
   const driver = new MirrorFilter()
   const filter = graph.addNode({
     ...(filterNodeName === undefined ? {} : { name: filterNodeName }),
@@ -60,23 +66,36 @@ function* insert(
     options: { discard: 'unmap', readOnly: source.options.readOnly },
   })
   filter.isImplicit = filterNodeName === undefined
+  filter.neverFrozen = true
   const targetBackend = new BlockBackend(graph, '', job.targetHooks())
   targetBackend.queuesWhileDrained = false
   const jobBackend = new BlockBackend(graph, '', job.sourceHooks())
   assert(filter.filtered !== null, 'filter-filters')
   const state = new MirrorState(options, filter.filtered, targetBackend)
-  const places: MirrorPlaces = { filter, jobBackend, ...chosen }
+  const layers = commit === undefined ? null : new CommitLayers(job, target, commit.targetWasReadOnly)
+  const places: MirrorPlaces = { filter, jobBackend, layers, ...chosen }
   job.settleDown(state, places)
   driver.serve(state)
   try {
-    targetBackend.attach(target, Permission.Write, Permission.WriteUnchanged)
+    if (layers === null) targetBackend.attach(target, Permission.Write, Permission.WriteUnchanged)
     graph.insertFilter(filter, source)
     jobBackend.attach(filter, Permission.None, Permission.All & ~Permission.Resize)
+    // Only the filter makes those above the target share it.
+    if (layers !== null) attachBelow(state, layers, filter)
   } catch (error) {
+    layers?.release()
     if (targetBackend.root !== null) targetBackend.detach()
+    if (jobBackend.root !== null) jobBackend.detach()
     if (filter.parents.size > 0) graph.removeFilter(filter)
     yield* graph.removeNode(filter)
     throw error
   }
   return { state, places }
+}
+
+function attachBelow({ source, target, targetBackend }: MirrorState, layers: CommitLayers, filter: BlockNode): void {
+  layers.take(filter, source)
+  const resize = target.lengthBytes < source.lengthBytes ? Permission.Resize : Permission.None
+  const shared = Permission.WriteUnchanged | Permission.ConsistentRead | Permission.Write
+  targetBackend.attach(target, Permission.Write | resize, shared)
 }

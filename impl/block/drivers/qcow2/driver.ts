@@ -68,6 +68,7 @@ export class Qcow2Driver extends BlockDriver {
   readonly image: Qcow2Image
   private readonly isForCheck: boolean
   private isPreallocationKnown = false
+  private repair: Repair | null = null
 
   constructor(image: Qcow2Image, isForCheck: boolean) {
     super()
@@ -119,6 +120,7 @@ export class Qcow2Driver extends BlockDriver {
   /** The second half of opening: what has to be written before the image is used. Throws BlockError. */
   *start(repair: Repair | null): Co<void> {
     const { image } = this
+    this.repair = repair
     const { header, settings } = image
     assert(image.file.node.graph === this.node.graph, 'start-attached')
     if (settings.isReadOnly || this.isForCheck) return
@@ -157,7 +159,7 @@ export class Qcow2Driver extends BlockDriver {
   }
 
   /** Another answer to whether the image may be written to, for a node that is reopened. Throws BlockError. */
-  override *setReadOnly(isReadOnly: boolean, repair: Repair | null = null): Co<void> {
+  override *setReadOnly(isReadOnly: boolean, repair: Repair | null = this.repair): Co<void> {
     const { settings } = this.image
     if (settings.isReadOnly === isReadOnly) return
     if (isReadOnly) demand(yield* this.close(), 'Could not write what is in memory')
@@ -169,7 +171,7 @@ export class Qcow2Driver extends BlockDriver {
    * Writes another backing file into the header; the child is not touched. EINVAL for names that are too long and for raw
    * data files, ENOSPC where the header has no room.
    */
-  *changeBackingFile(name: string | null, format: string | null): Co<Errno> {
+  override *changeBackingFile(name: string | null, format: string | null): Co<Errno> {
     const { image } = this
     const { header } = image
     if (name !== null && (Buffer.byteLength(name) > BACKING_NAME_BYTES_MAX || image.isDataFileRaw)) return EINVAL

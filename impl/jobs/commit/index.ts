@@ -1,0 +1,3 @@
+export { CommitJob } from './job'
+export type { CommitOptions } from './options'
+export { startCommit } from './start'
