@@ -27,9 +27,10 @@ module.exports = {
       ['^impl/(blockdev|json|nbd|jobs|block|co)/'],
       'from descriptions to nodes; files come in as an interface',
     ),
+    only('^impl/io/', ['^impl/(io|block|co)/'], 'commands over a backend; files and signals come in as an interface'),
     only(
       '^impl/monitor/',
-      ['^impl/(monitor|json|blockdev|nbd|jobs|virtio|block|co)/'],
+      ['^impl/(monitor|json|io|blockdev|nbd|jobs|virtio|block|co)/'],
       'a monitor sees text and the graph, never sockets',
     ),
     only(
