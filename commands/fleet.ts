@@ -1,16 +1,12 @@
 /**
- * Hands the chunks of a campaign out to worker threads, or runs them right here. Chunks go out in the order of their
- * indexes and each one that has gone out comes back whole, so at any stop the worlds done are [first, first + worlds).
+ * Hands ranges of indexes out to worker threads, or runs them right here. Ranges go out in order and each one that has
+ * gone out comes back whole, so at any stop what is done is one range from the first index on.
  *
  * A worker whose world hangs says so, and is replaced; the rest of its chunk goes to another one.
  */
-import * as path from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { type CampaignOptions, Chunk, type Subject, type Tally } from '../properties/campaign'
 import { finishesWithin } from './guard'
 
-/** Some 30 ms of worlds: often enough for progress and for Ctrl-C, rarely enough to cost nothing. */
-export const CHUNK_WORLDS = 32
 /** A world takes a millisecond; what takes this long does not end. */
 export const HANG_SECONDS = 20
 
@@ -19,44 +15,55 @@ export interface Range {
   count: number
 }
 
-/** What a worker is started with. */
-export interface WorkerSetup {
-  profile: string
-  campaign: CampaignOptions
-  hangSeconds: number
+/** What came of a range: a tally of any kind, and what is left of the range if a world hung. */
+export interface RangeResult<Tally> {
+  tally: Tally
+  left: Range | null
 }
 
-/** What a worker answers to a range: the tally, and what is left of the range if a world hung. */
-export type ChunkAnswer = { tally: Tally; left: Range | null } | { broken: string }
+/** What a worker answers to a range. */
+export type RangeAnswer<Tally> = RangeResult<Tally> | { broken: string }
 
-export interface FleetOptions {
+/** Work that goes on step by step through the indexes of a range, adding up in a tally. */
+export interface Stepper<Tally> {
+  readonly tally: Tally
+  /** False when the range is at its end. */
+  step(): boolean
+  /** The step that was stopped goes down as a hang; gives what is left of the range. */
+  hung(): Range
+}
+
+export interface FleetOptions<Tally> {
   /** 0: no threads. */
   workers: number
-  setup: WorkerSetup
+  /** The program of the threads, and what it is started with. */
+  workerFile: string
+  workerData: unknown
+  /** Without threads: runs a range here. Called first when there is one. */
+  here: () => (range: Range) => RangeResult<Tally>
   /** The next range, or null when there is no more to do. Asked again after each answer. */
   next: () => Range | null
-  /** A chunk has come back. */
+  /** A range has come back. */
   done: (tally: Tally) => void
-  /** The program of the threads. */
-  workerFile?: string
 }
 
-const WORKER_FILE = path.join(__dirname, 'fleet_worker.ts')
-
-/** Runs a range; in a world that hangs it stops, and says what is left. */
-export function runRange(subject: Subject, setup: WorkerSetup, range: Range): { tally: Tally; left: Range | null } {
-  const chunk = new Chunk(subject, setup.campaign, range.firstIndex, range.count)
-  const finished = finishesWithin(setup.hangSeconds * 1000, () => {
-    while (chunk.step());
-  })
-  if (finished) return { tally: chunk.tally, left: null }
-  chunk.recordHang(setup.hangSeconds)
-  return { tally: chunk.tally, left: { firstIndex: chunk.index, count: chunk.endIndex - chunk.index } }
+/**
+ * Takes all steps; after one that hangs it stops, and says what is left. `stretch` steps together have to end in time: to
+ * watch over each of many short ones costs more than they do.
+ */
+export function runSteps<Tally>(stepper: Stepper<Tally>, hangSeconds: number, stretch: number): RangeResult<Tally> {
+  for (let isOver = false; !isOver; ) {
+    const finished = finishesWithin(hangSeconds * 1000, () => {
+      for (let count = 0; count < stretch && !isOver; count++) isOver = !stepper.step()
+    })
+    if (!finished) return { tally: stepper.tally, left: stepper.hung() }
+  }
+  return { tally: stepper.tally, left: null }
 }
 
 /** Resolves when every range that was handed out has come back; rejects when the harness itself is broken. */
-export async function runFleet(options: FleetOptions, subject: () => Subject): Promise<void> {
-  if (options.workers === 0) return runHere(options, subject())
+export async function runFleet<Tally>(options: FleetOptions<Tally>): Promise<void> {
+  if (options.workers === 0) return runHere(options)
   const left: Range[] = []
   const next = (): Range | null => left.shift() ?? options.next()
   await Promise.all(
@@ -67,9 +74,10 @@ export async function runFleet(options: FleetOptions, subject: () => Subject): P
 }
 
 /** Between chunks the event loop turns, so that signals arrive. After a hang this thread is of no further use. */
-async function runHere({ setup, next, done }: FleetOptions, subject: Subject): Promise<void> {
+async function runHere<Tally>({ here, next, done }: FleetOptions<Tally>): Promise<void> {
+  const run = here()
   for (let range = next(); range !== null; range = next()) {
-    const { tally, left } = runRange(subject, setup, range)
+    const { tally, left } = run(range)
     done(tally)
     if (left !== null) return
     await new Promise((resolve) => setImmediate(resolve))
@@ -77,9 +85,9 @@ async function runHere({ setup, next, done }: FleetOptions, subject: Subject): P
 }
 
 /** Feeds one worker from `first` on until there is no more to do, or until it has to be replaced. */
-function serve(options: FleetOptions, first: Range, next: () => Range | null, left: Range[]): Promise<void> {
+function serve<Tally>(options: FleetOptions<Tally>, first: Range, next: () => Range | null, left: Range[]): Promise<void> {
   return new Promise((resolve, reject) => {
-    const worker = new Worker(options.workerFile ?? WORKER_FILE, { workerData: options.setup })
+    const worker = new Worker(options.workerFile, { workerData: options.workerData })
     let isOver = false
     const end = (error?: Error): void => {
       if (isOver) return
@@ -88,7 +96,7 @@ function serve(options: FleetOptions, first: Range, next: () => Range | null, le
     }
     worker.on('error', end)
     worker.on('exit', (code) => end(new Error(`a worker left with exit code ${code}`)))
-    worker.on('message', (answer: ChunkAnswer) => {
+    worker.on('message', (answer: RangeAnswer<Tally>) => {
       if ('broken' in answer) return end(new Error(answer.broken))
       options.done(answer.tally)
       if (answer.left !== null) {

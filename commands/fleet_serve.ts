@@ -1,14 +1,13 @@
 /** What a thread of the fleet does: answers each range that it is sent. */
 import { parentPort } from 'node:worker_threads'
-import type { Subject } from '../properties/campaign'
-import { type ChunkAnswer, type Range, runRange, type WorkerSetup } from './fleet'
+import type { Range, RangeAnswer, RangeResult } from './fleet'
 
 /** Serves the parent until it terminates the thread. */
-export function serveRanges(setup: WorkerSetup, subject: Subject): void {
+export function serveRanges<Tally>(run: (range: Range) => RangeResult<Tally>): void {
   parentPort?.on('message', (range: Range) => {
-    let answer: ChunkAnswer
+    let answer: RangeAnswer<Tally>
     try {
-      answer = runRange(subject, setup, range)
+      answer = run(range)
     } catch (error) {
       answer = { broken: error instanceof Error ? error.message : String(error) }
     }

@@ -7,17 +7,8 @@ import * as os from 'node:os'
 import * as path from 'node:path'
 import { Command } from 'commander'
 import type { Subject } from '../properties/campaign'
-import {
-  EXIT_CODES_HELP,
-  EXIT_INTERRUPTED,
-  EXIT_USAGE,
-  parseOrExitCode,
-  runProgram,
-  type Streams,
-  seconds,
-  wholeNumber,
-} from './cli'
-import { type FuzzOptions, fuzz } from './fuzz_campaign'
+import { EXIT_CODES_HELP, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, seconds, wholeNumber } from './cli'
+import { type FuzzOptions, fuzz, whileInterruptible } from './fuzz_campaign'
 
 const root = path.resolve(__dirname, '..')
 const DEFAULT_SECONDS = 20
@@ -83,24 +74,9 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     return EXIT_USAGE
   }
   const { profile } = options
-  const stop = new AbortController()
-  const interrupt = (): void => {
-    // The second one means it: reports are on disk already.
-    if (stop.signal.aborted) process.exit(EXIT_INTERRUPTED)
-    stop.abort()
-  }
-  process.on('SIGINT', interrupt).on('SIGTERM', interrupt)
-  try {
-    const subject = (): Subject => subjectOf(profile)
-    return await fuzz(options, {
-      ...streams,
-      subject,
-      requiredProbes: profile === 'default' ? REQUIRED_PROBES : [],
-      stop: stop.signal,
-    })
-  } finally {
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
-  }
+  const subject = (): Subject => subjectOf(profile)
+  const requiredProbes = profile === 'default' ? REQUIRED_PROBES : []
+  return whileInterruptible((stop) => fuzz(options, { ...streams, subject, requiredProbes, stop }))
 }
 
 if (require.main === module) runProgram('fuzz', main)

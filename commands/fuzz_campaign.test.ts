@@ -4,7 +4,7 @@ import * as path from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { readReport } from '../reports/format'
-import { CHUNK_WORLDS } from './fleet'
+import { CHUNK_WORLDS } from './campaign_chunks'
 import { type FuzzContext, type FuzzOptions, fuzz } from './fuzz_campaign'
 import { recorder, type Script, scriptedSubject } from './testing'
 

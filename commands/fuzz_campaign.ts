@@ -3,22 +3,16 @@
  * result. No failure that a worker has told of may be lost, however the campaign ends.
  */
 import * as path from 'node:path'
-import {
-  campaignHash,
-  emptyTally,
-  type FoundFailure,
-  firstFailure,
-  mergeTally,
-  type Subject,
-  type Tally,
-} from '../properties/campaign'
+import { campaignHash, emptyTally, firstFailure, mergeTally, type Subject, type Tally } from '../properties/campaign'
 import { counted, failureText, grouped, plainStyle } from '../reports/text'
 import { EXIT_CODES } from '../sim/verdict'
+import { CHUNK_WORLDS, runRange, type WorkerSetup } from './campaign_chunks'
 import { EXIT_COVERAGE, EXIT_INTERRUPTED, EXIT_OK } from './cli'
-import { CHUNK_WORLDS, HANG_SECONDS, type Range, runFleet } from './fleet'
+import { HANG_SECONDS, type Range, runFleet } from './fleet'
 import { type Output, Progress } from './progress'
 import { ReportFolder, revisionOf } from './report_folder'
 
+const WORKER_FILE = path.join(__dirname, 'fleet_worker.ts')
 /** Floors of coverage are judged from so many worlds on. */
 export const COVERAGE_WORLDS_MIN = 10_000
 
@@ -64,34 +58,62 @@ export async function fuzz(options: FuzzOptions, context: FuzzContext): Promise<
   const folder = new ReportFolder(options.outFolder, () => ({ revision: revisionOf(__dirname), command: commandOf(options) }))
   const budget = new Budget(options, progress, tally, stop)
   if (!options.json) progress.print(`fuzz: seed ${options.seed}, profile ${options.profile}, ${workersText(options.workers)}\n`)
-  await runFleet(
-    {
-      ...(context.workerFile === undefined ? {} : { workerFile: context.workerFile }),
-      workers: options.workers,
-      setup: {
-        profile: options.profile,
-        campaign: { seed: options.seed, replayPercent: options.replayPercent },
-        hangSeconds: context.hangSeconds ?? HANG_SECONDS,
-      },
-      next: () => budget.next(),
-      done: (part) => {
-        const known = new Set(tally.groups.map(({ key }) => key))
-        mergeTally(tally, part)
-        for (const group of tally.groups) {
-          if (part.groups.some(({ key }) => key === group.key)) folder.update(group)
-          if (!known.has(group.key)) progress.print(`fuzz: failure ${group.key} in world ${group.found[0]!.seed}\n`)
-        }
-        if (!options.json) progress.update(tally, budget.share())
-      },
+  const setup: WorkerSetup = {
+    profile: options.profile,
+    campaign: { seed: options.seed, replayPercent: options.replayPercent },
+    hangSeconds: context.hangSeconds ?? HANG_SECONDS,
+  }
+  await runFleet<Tally>({
+    workers: options.workers,
+    workerFile: context.workerFile ?? WORKER_FILE,
+    workerData: setup,
+    here: () => {
+      const subject = context.subject()
+      return (range) => runRange(subject, setup, range)
     },
-    context.subject,
-  )
+    next: () => budget.next(),
+    done: (part) => {
+      reportNews(tally, part, folder, mergeTally, (text) => progress.print(`fuzz: ${text}\n`))
+      if (!options.json) progress.update(tally, budget.share())
+    },
+  })
   progress.clear()
   const missed = missedProbes(tally, context.requiredProbes)
   const exitCode = exitCodeOf(tally, missed, stop.aborted)
   const summary = { options, tally, folder, missed, exitCode, seconds: progress.seconds(), wasInterrupted: stop.aborted }
   out.write(options.json ? `${JSON.stringify(jsonOf(summary))}\n` : textOf(summary, out.isTTY === true))
   return exitCode
+}
+
+/** Adds what has come back, and writes reports of its failures at once: no failure that is known may be lost. */
+export function reportNews<Part extends Tally>(
+  tally: Part,
+  part: Part,
+  folder: ReportFolder,
+  merge: (into: Part, from: Part) => void,
+  tell: (text: string) => void,
+): void {
+  const known = new Set(tally.groups.map(({ key }) => key))
+  merge(tally, part)
+  for (const group of tally.groups) {
+    if (part.groups.some(({ key }) => key === group.key)) folder.update(group)
+    if (!known.has(group.key)) tell(`failure ${group.key} in world ${group.found[0]!.seed}`)
+  }
+}
+
+/** Runs `work` with a signal that Ctrl-C gives; the second Ctrl-C ends the process, whose reports are on disk already. */
+export async function whileInterruptible<T>(work: (stop: AbortSignal) => Promise<T>): Promise<T> {
+  const stop = new AbortController()
+  const interrupt = (): void => {
+    if (stop.signal.aborted) process.exit(EXIT_INTERRUPTED)
+    stop.abort()
+  }
+  process.on('SIGINT', interrupt).on('SIGTERM', interrupt)
+  try {
+    return await work(stop.signal)
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
+  }
 }
 
 /** Decides how much is left to do: seeds in order, no gaps. */
@@ -174,7 +196,7 @@ function textOf({ options, tally, folder, missed, seconds, wasInterrupted }: Sum
   ]
   for (const group of tally.groups) lines.push(`  ${String(group.count).padStart(7)} × ${group.key}`)
   const first = firstFailure(tally)
-  if (first !== null) lines.push('', failureText(folder.reportOf(first), shownPath(folder, first), styleFor(isTerminal)))
+  if (first !== null) lines.push('', failureText(folder.reportOf(first), folder.shownFileOf(first), styleFor(isTerminal)))
   const range = `--seed ${options.seed}${options.firstIndex > 0 ? ` --first ${options.firstIndex}` : ''} --runs ${tally.worlds}`
   lines.push(`campaign ${campaignHash(tally)}  (${range}${options.profile === 'default' ? '' : ` --profile ${options.profile}`})`)
   return `${lines.join('\n')}\n`
@@ -198,18 +220,11 @@ function jsonOf({ options, tally, folder, missed, exitCode, seconds, wasInterrup
       class: failureClass,
       key,
       count,
-      reports: found.map((one) => shownPath(folder, one)),
+      reports: found.map((one) => folder.shownFileOf(one)),
     })),
     interrupted: wasInterrupted,
     exitCode,
   }
-}
-
-function shownPath(folder: ReportFolder, found: FoundFailure): string | null {
-  const file = folder.fileOf(found)
-  if (file === null) return null
-  const relative = path.relative(process.cwd(), file)
-  return relative.startsWith('..') ? file : relative
 }
 
 /** Colours are loaded only where they show; the library honours NO_COLOR. */

@@ -50,14 +50,23 @@ export class ReportFolder {
     return this.written.get(found) ?? null
   }
 
+  /** As people are shown it: relative to where they are, if it lies below. */
+  shownFileOf(found: FoundFailure): string | null {
+    const file = this.fileOf(found)
+    if (file === null) return null
+    const relative = path.relative(process.cwd(), file)
+    return relative.startsWith('..') ? file : relative
+  }
+
   reportOf(found: FoundFailure): Report {
-    const { failure, seed, plan, events, timeNs, hash, checkpoints, trace } = found
+    const { failure, seed, plan, events, timeNs, hash, checkpoints, trace, decisions } = found
     return {
       format: 'mirrorsim-report',
       version: 1,
       failure,
       label: { seed, profile: plan.profile, node: process.versions.node, ...this.label() },
       plan,
+      ...(decisions === undefined ? {} : { decisions }),
       trace: { events, timeNs, hash, checkpoints, last: trace },
     }
   }

@@ -4,8 +4,10 @@ import { ALL_CHECKERS } from '../properties/checkers'
 import { PROFILES, planOfSeed } from '../properties/plans'
 import { damagedPlanOfSeed } from '../properties/plans/damage'
 import { runDamaged } from '../sim/damage'
-import { recordedDecider } from '../sim/decider'
+import { type Decider, recordedDecider } from '../sim/decider'
+import type { Plan } from '../sim/plan'
 import { ORDER_PROBES, PROBES } from '../sim/probes'
+import type { WorldResult } from '../sim/verdict'
 import { runWorld } from '../sim/world'
 import type { RequiredProbe } from './fuzz_campaign'
 
@@ -36,6 +38,12 @@ export function subjectOf(profile: ProfileName, checkersOff: readonly string[] =
       })
     },
   }
+}
+
+/** Runs worlds under all checkers with a decider of the caller's. */
+export function runWithDecider(): (plan: Plan, decider: Decider) => WorldResult {
+  const checkers = ALL_CHECKERS.map(({ make }) => make)
+  return (plan, decider) => runWorld(plan, { checkers, decider })
 }
 
 export function isProfile(name: string): name is ProfileName {

@@ -41,6 +41,8 @@ export interface FoundFailure {
   hash: string
   checkpoints: string[]
   trace: TraceRecord[]
+  /** By key, where they are not what the plan's seed gives. */
+  decisions?: Record<string, number>
 }
 
 /** Failures that have the same key. */
@@ -284,7 +286,8 @@ function failedResult(finding: Pick<Failure, 'class' | 'key' | 'text' | 'details
   }
 }
 
-function groupOf(tally: Tally, failureClass: FailureClass, key: string): FailureGroup {
+/** The group of a key, which is made if it is new. */
+export function groupOf(tally: Tally, failureClass: FailureClass, key: string): FailureGroup {
   let group = tally.groups.find((other) => other.key === key)
   if (group === undefined) {
     group = { class: failureClass, key, count: 0, found: [] }
@@ -300,7 +303,8 @@ function keep(group: FailureGroup, found: FoundFailure): void {
   if (group.found.length > KEPT_PER_KEY) group.found.length = KEPT_PER_KEY
 }
 
-function addCounts(into: Record<string, number>, from: Record<string, number>): void {
+/** Adds up numbers by name. */
+export function addCounts(into: Record<string, number>, from: Record<string, number>): void {
   for (const name in from) into[name] = (into[name] ?? 0) + from[name]!
 }
 

@@ -6,7 +6,6 @@ import {
   DecisionRecorder,
   decisionKey,
   dullDecider,
-  Odometer,
   RecordedDecider,
   recordedDecider,
   Site,
@@ -79,39 +78,6 @@ test('what a recorder wrote down decides the same without the seed', () => {
 
 test('the keys of decisions name site, subject and attempt', () => {
   assert.is(decisionKey(Site.SourceLatency, G1, 3), 'source-latency/g1/3')
-})
-
-/** Asks for `counts` decisions, the later ones only if the first was 1. */
-function walk(odometer: Odometer, counts: readonly number[]): string {
-  const digits: number[] = []
-  for (const [attempt, count] of counts.entries()) {
-    digits.push(odometer.decide(Site.Order, G1, attempt, count))
-    if (digits[0] === 0) break
-  }
-  return digits.join('')
-}
-
-test('an odometer goes through every combination once', () => {
-  const odometer = new Odometer()
-  const seen: string[] = []
-  do seen.push(walk(odometer, [2, 3, 2]))
-  while (odometer.next())
-  assert.equal(seen, ['0', '100', '101', '110', '111', '120', '121'])
-})
-
-test('an odometer varies no more decisions than it was told to', () => {
-  const odometer = new Odometer(2)
-  const seen: string[] = []
-  do seen.push(walk(odometer, [2, 2, 5]))
-  while (odometer.next())
-  assert.equal(seen, ['0', '100', '110'])
-})
-
-test('an odometer notices a world that does not repeat itself', () => {
-  const odometer = new Odometer()
-  odometer.decide(Site.Order, G1, 0, 2)
-  assert.ok(odometer.next())
-  assert.throws(() => odometer.decide(Site.Order, G2, 0, 2), /another one than in the run before \(order\/g2\/0\)/)
 })
 
 test('attempts are counted for each subject by itself', () => {

@@ -78,62 +78,20 @@ export function recordedDecider(seed: string, decisions: Readonly<Record<string,
 /** Writes down what another decider decides, for a report that does not depend on the seed. */
 export class DecisionRecorder implements Decider {
   private readonly inner: Decider
-  /** By key; dull decisions are left out, so read it back over `dullDecider`. */
+  private readonly keepsDull: boolean
+  /** By key. */
   readonly decisions: Record<string, number> = {}
 
-  constructor(inner: Decider) {
+  /** `keepsDull` false: dull decisions are left out; read the others back over `dullDecider`. */
+  constructor(inner: Decider, keepsDull = false) {
     this.inner = inner
+    this.keepsDull = keepsDull
   }
 
   decide(site: Label, subject: Label, attempt: number, count: number): number {
     const choice = this.inner.decide(site, subject, attempt, count)
-    if (choice !== 0) this.decisions[decisionKey(site, subject, attempt)] = choice
+    if (choice !== 0 || this.keepsDull) this.decisions[decisionKey(site, subject, attempt)] = choice
     return choice
-  }
-}
-
-/**
- * Goes through all decisions of a world, depth first: run the world, call `next`, and again as long as it says true. The
- * first run is all dull. Only the first `depthMax` decisions are varied, the later ones stay dull.
- */
-export class Odometer implements Decider {
-  private readonly depthMax: number
-  private readonly digits: number[] = []
-  private readonly counts: number[] = []
-  private readonly keys: number[] = []
-  private at = 0
-
-  constructor(depthMax = 1000) {
-    this.depthMax = depthMax
-  }
-
-  decide(site: Label, subject: Label, attempt: number, count: number): number {
-    const at = this.at++
-    if (at >= this.depthMax) return 0
-    const key = mix32(site.hash ^ mix32(subject.hash + attempt))
-    if (at === this.digits.length) {
-      this.digits.push(0)
-      this.counts.push(count)
-      this.keys.push(key)
-    }
-    if (this.counts[at] !== count || this.keys[at] !== key) {
-      throw new Error(`odometer: decision ${at} is another one than in the run before (${decisionKey(site, subject, attempt)})`)
-    }
-    return this.digits[at]!
-  }
-
-  /** Turns to the next combination; false when all have been run. */
-  next(): boolean {
-    this.at = 0
-    while (this.digits.length > 0) {
-      const last = this.digits.length - 1
-      this.digits[last]!++
-      if (this.digits[last]! < this.counts[last]!) return true
-      this.digits.pop()
-      this.counts.pop()
-      this.keys.pop()
-    }
-    return false
   }
 }
 

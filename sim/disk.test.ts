@@ -2,7 +2,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type BlockStatus, RequestFlag, StatusFlag } from '../impl/block'
 import { type Co, EIO, ENOSPC, ENOTSUP, OK } from '../impl/co'
-import { Odometer } from './decider'
+import { BoundedSearch } from './bounded_search'
 import { Faults } from './faults'
 import type { FaultPlan } from './plan'
 import { type DiskBench, diskBench, KIB } from './testing'
@@ -28,10 +28,10 @@ function statusAt({ backend, run }: DiskBench, offsetBytes: number): string {
 }
 
 test('a request takes the time that the decider chooses, and changes the disk only then', () => {
-  const odometer = new Odometer()
+  const search = new BoundedSearch()
   const times: number[] = []
   do {
-    const bench = diskBench({ latency: { minNs: 100, stepNs: 10, steps: 3 } }, [], odometer)
+    const bench = diskBench({ latency: { minNs: 100, stepNs: 10, steps: 3 } }, [], search)
     function* look(): Co<number> {
       yield* bench.kernel.sleepNs(99)
       return bench.store.bytes[0]!
@@ -39,7 +39,7 @@ test('a request takes the time that the decider chooses, and changes the disk on
     const [errno, before] = bench.run(bench.backend.pwrite(0, bytes(512, 7)), look())
     assert.equal([errno, before, bench.store.bytes[0]], [OK, 0, 7])
     times.push(bench.clockwork.nowNs())
-  } while (odometer.next())
+  } while (search.next())
   assert.equal([...new Set(times)], [100, 110, 120])
 })
 

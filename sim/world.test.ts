@@ -2,7 +2,8 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Co, type Coroutine, type Kernel, makeLabel } from '../impl/co'
 import { readSector, writerOf } from '../model/stamp'
-import { type Decider, DecisionRecorder, dullDecider, Odometer, RecordedDecider, Site, seededDecider } from './decider'
+import { BoundedSearch } from './bounded_search'
+import { type Decider, DecisionRecorder, dullDecider, RecordedDecider, Site, seededDecider } from './decider'
 import type { Checker, WorldView } from './observer'
 import type { ControlOperation, FaultPlan, MirrorPlan, Plan } from './plan'
 import { PROBES } from './probes'
@@ -88,13 +89,13 @@ test('an operation that is left out changes no latency of the others', () => {
 test('all orders of a tiny world can be gone through, and all of them end well', () => {
   const instant = { ...PLAIN_DISK, lengthBytes: CHUNK, latency: { minNs: 0, stepNs: 0, steps: 1 } }
   const guest = [operation('g1', 'write', 0, 512)]
-  const odometer = new Odometer(9)
+  const search = new BoundedSearch({ decisionsMax: 9 })
   const hashes = new Set<string>()
   do {
-    const result = run({ source: instant, destination: instant, guest }, { decider: odometer })
+    const result = run({ source: instant, destination: instant, guest }, { decider: search })
     assert.is(ended(result), 'completed')
     hashes.add(result.hash)
-  } while (odometer.next())
+  } while (search.next())
   assert.ok(hashes.size > 50, `${hashes.size} worlds`)
 })
 
