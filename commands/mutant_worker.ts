@@ -1,9 +1,15 @@
 /** The thread of one mutant: its environment holds the edit, so every module that it loads is the mutated one. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { runOrCatch } from '../properties/campaign'
+import { Search } from '../properties/exhaustive/search'
+import { CELL_COUNT } from '../properties/exhaustive/tiers'
 import type { FailureClass } from '../sim/verdict'
+import { finishesWithin } from './guard'
 import { type Attribution, attribute, isHang, type Kill, peel } from './mutant_hunt'
-import { CHECKER_NAMES, type ProfileName, subjectOf } from './subject'
+import { CHECKER_NAMES, type ProfileName, runWithDecider, subjectOf } from './subject'
+
+/** A cell of the exhaustive search is at most a few thousand worlds. */
+const HANG_SECONDS = 30
 
 export interface HuntTask {
   kind: 'hunt'
@@ -19,6 +25,20 @@ export interface BaselineTask {
   kind: 'baseline'
   worlds: ReadonlyArray<{ profile: string; seed: string }>
 }
+
+/** The exhaustive search, up to the first failure. */
+export interface SearchTask {
+  kind: 'search'
+}
+
+/** null: no schedule of any cell fails. */
+export interface SearchAnswer {
+  kill: Pick<Kill, 'class' | 'key'> | null
+  cells: number
+  executions: number
+}
+
+export type MutantTask = HuntTask | BaselineTask | SearchTask
 
 export interface HuntAnswer {
   kills: Kill[]
@@ -50,5 +70,25 @@ function baselineOf({ worlds }: BaselineTask): BaselineAnswer {
   return { unsound: null }
 }
 
-const task = workerData as HuntTask | BaselineTask
-parentPort?.postMessage(task.kind === 'hunt' ? huntFor(task) : baselineOf(task))
+/** Steps through the cells so that neighbours, which are much alike, come long after each other: a prime. */
+const STRIDE = 40_503
+
+function search(): SearchAnswer {
+  const run = runWithDecider()
+  let executions = 0
+  for (let cells = 0; cells < CELL_COUNT; cells++) {
+    const one = new Search(run, (cells * STRIDE) % CELL_COUNT, 1)
+    if (!finishesWithin(HANG_SECONDS * 1000, () => one.step())) one.recordHang(HANG_SECONDS)
+    executions += one.tally.worlds
+    const [group] = one.tally.groups
+    if (group !== undefined) return { kill: { class: group.class, key: group.key }, cells: cells + 1, executions }
+  }
+  return { kill: null, cells: CELL_COUNT, executions }
+}
+
+function answer(task: MutantTask): HuntAnswer | BaselineAnswer | SearchAnswer {
+  if (task.kind === 'search') return search()
+  return task.kind === 'hunt' ? huntFor(task) : baselineOf(task)
+}
+
+parentPort?.postMessage(answer(workerData as MutantTask))

@@ -10,10 +10,12 @@ import { Command } from 'commander'
 import { grouped } from '../reports/text'
 import { EXIT_COVERAGE, EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
 import { type Mutant, readMutants } from './mutant_catalogue'
-import type { BaselineAnswer, BaselineTask, HuntAnswer, HuntTask } from './mutant_worker'
+import type { BaselineAnswer, HuntAnswer, MutantTask, SearchAnswer } from './mutant_worker'
 
 const root = path.resolve(__dirname, '..')
 const EXIT_UNSOUND = 16
+/** What the exhaustive search has to find of the mirror's mutants. */
+const EXHAUSTIVE_PERCENT_MIN = 90
 
 export interface MutantOutcome {
   mutant: Mutant
@@ -27,11 +29,12 @@ interface Options {
   seed: string
   workers: number
   checkers?: boolean
+  exhaustive?: boolean
   json?: boolean
 }
 
 /** Runs a task in a thread of its own, with or without a bug planted. */
-function runTask<Answer>(task: HuntTask | BaselineTask, mutant: Mutant | null): Promise<Answer> {
+function runTask<Answer>(task: MutantTask, mutant: Mutant | null): Promise<Answer> {
   const { MIRRORSIM_MUTANT: _, ...env } = process.env
   const planted = mutant === null ? {} : { MIRRORSIM_MUTANT: JSON.stringify(mutant) }
   return new Promise((resolve, reject) => {
@@ -119,19 +122,33 @@ interface Result {
   idle: readonly string[] | null
 }
 
-async function runAll(mutants: readonly Mutant[], isComplete: boolean, options: Options, streams: Streams): Promise<number> {
-  const outcomes: MutantOutcome[] = new Array(mutants.length)
+/** Does the work for each element, several at once, and tells of the results in the order of the list. */
+async function inOrder<In, Out>(
+  list: readonly In[],
+  workers: number,
+  work: (element: In) => Promise<Out>,
+  tell: (result: Out) => void,
+): Promise<Out[]> {
+  const results: Out[] = new Array(list.length)
   let next = 0
-  let printed = 0
-  const work = async (): Promise<void> => {
-    for (let index = next++; index < mutants.length; index = next++) {
-      outcomes[index] = await tryMutant(mutants[index]!, options)
-      if (options.json === true) continue
-      // In the catalogue's order, whoever finishes first.
-      for (; outcomes[printed] !== undefined; printed++) streams.out.write(`${outcomeLine(outcomes[printed]!)}\n`)
+  let told = 0
+  const turn = async (): Promise<void> => {
+    for (let index = next++; index < list.length; index = next++) {
+      results[index] = await work(list[index]!)
+      for (; results[told] !== undefined; told++) tell(results[told]!)
     }
   }
-  await Promise.all(Array.from({ length: Math.min(options.workers, mutants.length) }, work))
+  await Promise.all(Array.from({ length: Math.min(workers, list.length) }, turn))
+  return results
+}
+
+async function runAll(mutants: readonly Mutant[], isComplete: boolean, options: Options, streams: Streams): Promise<number> {
+  const outcomes = await inOrder(
+    mutants,
+    options.workers,
+    (mutant) => tryMutant(mutant, options),
+    (outcome) => options.json === true || streams.out.write(`${outcomeLine(outcome)}\n`),
+  )
   const unsound = await baseline(outcomes)
   const { CHECKER_NAMES }: typeof import('./subject') = require('./subject')
   const idle = options.checkers === true && isComplete ? idleCheckers(outcomes, CHECKER_NAMES) : null
@@ -159,6 +176,32 @@ function conclude({ outcomes, unsound, idle }: Result, isJson: boolean, { out }:
   return exitCode
 }
 
+/** Bugs of the mirror, and of nothing below it, can be asked of the exhaustive search. */
+function isOfMirror({ file, equivalent }: Mutant): boolean {
+  return file.startsWith('impl/jobs/') && equivalent === undefined
+}
+
+/** Which of the mirror's mutants the exhaustive search finds by itself. */
+async function searchAll(mutants: readonly Mutant[], options: Options, { out }: Streams): Promise<number> {
+  const outcomes = await inOrder(
+    mutants,
+    options.workers,
+    async (mutant) => ({ mutant, answer: await runTask<SearchAnswer>({ kind: 'search' }, mutant) }),
+    ({ mutant, answer: { kill, cells, executions } }) => {
+      const effort = `${grouped(cells).padStart(9)} cells ${grouped(executions).padStart(11)} executions`
+      const columns = `${(kill === null ? 'survived' : 'killed').padEnd(15)}${mutant.id.padEnd(46)}`
+      if (options.json !== true) out.write(`${columns}${effort}  ${kill?.key ?? ''}\n`)
+    },
+  )
+  const killed = outcomes.filter(({ answer }) => answer.kill !== null).length
+  const share = Math.round((100 * killed) / Math.max(outcomes.length, 1))
+  if (options.json === true) {
+    const list = outcomes.map(({ mutant, answer }) => ({ id: mutant.id, ...answer }))
+    out.write(`${JSON.stringify({ killed, total: outcomes.length, mutants: list })}\n`)
+  } else out.write(`${killed} of ${outcomes.length} killed by the exhaustive search alone (${share} %)\n`)
+  return share >= EXHAUSTIVE_PERCENT_MIN ? EXIT_OK : EXIT_COVERAGE
+}
+
 export async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = new Command('mutants')
     .description('Plants known bugs and says whether the worlds find them.')
@@ -166,6 +209,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     .option('--seed <text>', 'root of the seeds', 'mutants')
     .option('--workers <count>', 'threads', wholeNumber(1, 256), os.availableParallelism())
     .option('--checkers', 'also say which checkers find what when they are alone; with all mutants, each must be needed')
+    .option('--exhaustive', 'ask the exhaustive search instead of random worlds, of the mutants of the mirror alone')
     .option('--json', 'print the result as one JSON object')
     .addHelpText('after', '\nExit codes: 0 all killed, 2 usage, 3 some survive, 16 the code fails without any bug planted\n')
   const exitCode = parseOrExitCode(command, args, streams)
@@ -177,7 +221,9 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     return EXIT_USAGE
   }
   const chosen = command.args.length === 0 ? all : all.filter(({ id }) => command.args.includes(id))
-  return runAll(chosen, chosen.length === all.length, command.opts<Options>(), streams)
+  const options = command.opts<Options>()
+  if (options.exhaustive === true) return searchAll(chosen.filter(isOfMirror), options, streams)
+  return runAll(chosen, chosen.length === all.length, options, streams)
 }
 
 if (require.main === module) runProgram('mutants', main)
