@@ -8,6 +8,7 @@
  * not written to.
  */
 import { assert, type Co, EIO, ENOMEDIUM, type Errno, OK } from '../co'
+import type { BlockStatus } from './driver'
 import { Permission, RequestFlag, StatusFlag } from './flags'
 import { alignDown, isAligned, isInside } from './io_range'
 import { submitRead, submitWrite, submitZeroes } from './io_submit'
@@ -104,6 +105,13 @@ const enum Kind {
   Data = 2,
 }
 
+function kindOf({ flags, bytes }: BlockStatus, base: BlockNode | null): Kind {
+  // The layer below ends before, and hides by that what `base` holds there.
+  if (bytes === 0) return base === null ? Kind.Unallocated : Kind.Hole
+  if ((flags & StatusFlag.Allocated) === 0) return Kind.Unallocated
+  return (flags & StatusFlag.Zero) !== 0 ? Kind.Hole : Kind.Data
+}
+
 /** Copies a range that the node does not hold, in pieces of one kind. `base`: the first layer that is not looked at. */
 function* copyRun(
   node: BlockNode,
@@ -122,11 +130,8 @@ function* copyRun(
     while (pieceEnd < unitEnd) {
       const found = yield* nodeStatusAbove(below, base, 'want-zero', pieceEnd, endBytes - pieceEnd)
       if (found.errno !== OK) return found.errno
-      const isAllocated = found.bytes > 0 && (found.flags & StatusFlag.Allocated) !== 0
-      const isZeroed = (found.flags & StatusFlag.Zero) !== 0
-      kind = Math.max(kind, isAllocated ? (isZeroed ? Kind.Hole : Kind.Data) : Kind.Unallocated)
+      kind = Math.max(kind, kindOf(found, base))
       const isFirst = pieceEnd === at
-      // 0 bytes: the layer below ends before.
       pieceEnd = found.bytes === 0 ? endBytes : pieceEnd + found.bytes
       if (!isFirst) pieceEnd = Math.min(pieceEnd, unitEnd)
     }

@@ -1,0 +1,3 @@
+export { StreamJob } from './job'
+export type { StreamOptions } from './options'
+export { startStream } from './start'
