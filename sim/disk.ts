@@ -19,9 +19,9 @@ import {
 } from '../impl/block'
 import { assert, type Co, EINVAL, ENOTSUP, type Errno, type Label, OK, type WaitReason } from '../impl/co'
 import { Attempts, type Decider, Site } from './decider'
-import { errnoOf, type Faults } from './faults'
+import { errnoOf, type Faults, type Occasions } from './faults'
 import type { DiskRequestView } from './observer'
-import { type DiskName, type DiskOperation, type DiskPlan, type FaultPlan, SECTOR_BYTES } from './plan'
+import { type DiskName, type DiskOperation, type DiskPlan, type FaultPlan, SECTOR_BYTES, type StallPlan } from './plan'
 import type { WriteCache } from './power'
 import type { ProbeName } from './probes'
 import type { DiskStore } from './store'
@@ -61,7 +61,7 @@ export class DiskRequest implements WatchedRequest, WaitReason {
     this.data = data
     this.mayUnmap = mayUnmap
     this.label = kernel.current.label
-    this.dueNs = kernel.nowNs() + disk.latencyNs(this.label)
+    this.dueNs = kernel.nowNs() + disk.latencyNs(this.label) + disk.meetStall(operation, offsetBytes, lengthBytes)
     this.fault = disk.meetFault(operation, offsetBytes, lengthBytes)
   }
 
@@ -104,6 +104,8 @@ export class SimDisk extends BlockDriver {
   private watcher: DiskWatcher | null
   /** What is not safe yet; null in worlds without a power cut. */
   cache: WriteCache | null = null
+  /** null in worlds without stalls. */
+  stalls: Occasions<StallPlan> | null = null
 
   /** Without decider, faults and watcher, the disk answers at once and never fails. */
   constructor(store: DiskStore, plan: DiskPlan, decider: Decider | null, faults: Faults | null, watcher: DiskWatcher | null) {
@@ -151,6 +153,14 @@ export class SimDisk extends BlockDriver {
   }
   meetFault(operation: DiskOperation, offsetBytes: number, lengthBytes: number): FaultPlan | null {
     return this.faults === null ? null : this.faults.meet(operation, offsetBytes, lengthBytes)
+  }
+
+  /** How much longer than usual a request takes. */
+  meetStall(operation: DiskOperation, offsetBytes: number, lengthBytes: number): number {
+    const stall = this.stalls === null ? null : this.stalls.meet(operation, offsetBytes, lengthBytes)
+    if (stall === null) return 0
+    this.watcher?.hit('disk/stalled')
+    return stall.delayNs
   }
 
   private submit(request: DiskRequest): void {

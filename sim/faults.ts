@@ -1,20 +1,20 @@
 /**
- * Planned disk errors. Each fault counts the requests that match it: some pass, then some fail. A fault that fires says so
- * by its id, because a fault that never fires has tested nothing.
+ * Planned trouble of disks: errors and stalls. Each counts the requests that match it: some pass, then some are met. One that
+ * fires says so by its id, because a fault that never fires has tested nothing.
  */
 import { EIO, ENOSPC, type Errno } from '../impl/co'
-import type { DiskName, DiskOperation, FaultPlan } from './plan'
+import type { DiskName, DiskOperation, FaultPlan, OccasionPlan } from './plan'
 
 export function errnoOf(fault: FaultPlan): Errno {
   return fault.errno === 'EIO' ? EIO : ENOSPC
 }
 
-class Fault {
-  readonly plan: FaultPlan
+class Occasion<P extends OccasionPlan> {
+  readonly plan: P
   passed = 0
   fired = 0
 
-  constructor(plan: FaultPlan) {
+  constructor(plan: P) {
     this.plan = plan
   }
 
@@ -26,39 +26,41 @@ class Fault {
   }
 }
 
-/** The faults of one disk. */
-export class Faults {
-  private readonly faults: Fault[] = []
+/** Those of one disk. */
+export class Occasions<P extends OccasionPlan> {
+  private readonly occasions: Array<Occasion<P>> = []
   private isHealed = false
 
-  constructor(plans: readonly FaultPlan[], disk: DiskName) {
-    for (const plan of plans) if (plan.disk === disk) this.faults.push(new Fault(plan))
+  constructor(plans: readonly P[], disk: DiskName) {
+    for (const plan of plans) if (plan.disk === disk) this.occasions.push(new Occasion(plan))
   }
 
   /**
-   * The fault that a request meets, or null. To be asked once a request, when it arrives. All faults count it; where
-   * several would fire, the first one of the plan does and the others keep theirs for later.
+   * What a request meets, or null. To be asked once a request, when it arrives. All count it; where several would fire, the
+   * first one of the plan does and the others keep theirs for later.
    */
-  meet(operation: DiskOperation, offsetBytes: number, lengthBytes: number): FaultPlan | null {
+  meet(operation: DiskOperation, offsetBytes: number, lengthBytes: number): P | null {
     if (this.isHealed) return null
-    let met: Fault | null = null
-    for (const fault of this.faults) {
-      if (!fault.matches(operation, offsetBytes, lengthBytes)) continue
-      if (fault.passed < fault.plan.skip) fault.passed++
-      else if (met === null && fault.fired < fault.plan.times) met = fault
+    let met: Occasion<P> | null = null
+    for (const occasion of this.occasions) {
+      if (!occasion.matches(operation, offsetBytes, lengthBytes)) continue
+      if (occasion.passed < occasion.plan.skip) occasion.passed++
+      else if (met === null && occasion.fired < occasion.plan.times) met = occasion
     }
     if (met === null) return null
     met.fired++
     return met.plan
   }
 
-  /** No request meets a fault any more. */
+  /** No request meets anything any more. */
   heal(): void {
     this.isHealed = true
   }
 
-  /** How often each fault has fired, by id, into `counts`. */
+  /** How often each has fired, by id, into `counts`. */
   count(counts: Record<string, number>): void {
-    for (const { plan, fired } of this.faults) counts[plan.id] = fired
+    for (const { plan, fired } of this.occasions) counts[plan.id] = fired
   }
 }
+
+export class Faults extends Occasions<FaultPlan> {}

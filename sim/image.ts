@@ -165,7 +165,10 @@ type MakeDriver<D extends Qcow2Driver> = (file: BlockNode, options: Parameters<t
 
 export const plainDriver: MakeDriver<Qcow2Driver> = (file, options) => openQcow2(file, options)
 
-/** Makes the nodes of an image: `name` on top of `name-file`, `name-data`, `name-backing`. */
+/**
+ * Makes the nodes of an image: `name` on top of `name-file`, `name-data`, `name-backing`. `aboveFile` may put a filter between
+ * the image and its file.
+ */
 export function* openImageNodes<D extends Qcow2Driver>(
   graph: BlockGraph,
   name: string,
@@ -174,7 +177,7 @@ export function* openImageNodes<D extends Qcow2Driver>(
   options: Partial<NodeOptions>,
   make: MakeDisk,
   makeDriver: MakeDriver<D>,
-  withBacking = true,
+  how: { withoutBacking?: boolean; aboveFile?: (file: BlockNode) => BlockNode } = {},
 ): Co<OpenedImage<D>> {
   const readOnly = options.readOnly === true
   const below: BlockNode[] = []
@@ -187,7 +190,11 @@ export function* openImageNodes<D extends Qcow2Driver>(
     below.push(node)
     return node
   }
-  const file = addDisk('file', stores.file, readOnly)
+  let file = addDisk('file', stores.file, readOnly)
+  if (how.aboveFile !== undefined) {
+    file = how.aboveFile(file)
+    below.push(file)
+  }
   const driver = yield* makeDriver(file, {
     readOnly,
     codecs: PORTABLE_CODECS,
@@ -197,7 +204,7 @@ export function* openImageNodes<D extends Qcow2Driver>(
   const children: Array<{ name: string; role: 'image' | 'cow'; node: BlockNode }> = [{ name: 'file', role: 'image', node: file }]
   if (stores.dataFile !== null)
     children.push({ name: 'data-file', role: 'image', node: addDisk('data', stores.dataFile, readOnly) })
-  if (stores.backing !== null && withBacking) {
+  if (stores.backing !== null && how.withoutBacking !== true) {
     const isRaw = format?.backing?.format !== 'qcow2'
     let backing = addDisk(isRaw ? 'backing' : 'backing-file', stores.backing, true)
     if (!isRaw) {

@@ -10,8 +10,8 @@ export const SECTOR_BYTES = 512
 
 export interface Plan {
   format: 'mirrorsim-plan'
-  /** 2: disks may have formats, and the power may go off. */
-  version: 1 | 2
+  /** 2: disks may have formats, and the power may go off. 3: disks may be throttled, and requests may stall. */
+  version: 1 | 2 | 3
   seed: string
   /** Which part of the mixture made it: `uniform`, `swarm`, `extreme`, a scenario's name, … A label only. */
   profile: string
@@ -22,6 +22,8 @@ export interface Plan {
   guest: GuestOperation[]
   control: ControlOperation[]
   faults: FaultPlan[]
+  /** Absent: no request takes longer than the latency of its disk. */
+  stalls?: StallPlan[]
   /** Present: no world, but the image of the source, damaged like this and then used by the guest's operations. */
   damage?: DamagePlan[]
   /** Bounds after which the world is stuck: a liveness failure. */
@@ -79,6 +81,20 @@ export interface DiskPlan {
   initial: InitialExtent[]
   /** Absent: the disk is what the node shows. Otherwise it is a file, and the node shows the image in it. */
   format?: FormatPlan
+  throttle?: ThrottlePlan
+}
+
+/** A throttle filter with a group of its own, or in that of the other disk; 0 is no limit. */
+export interface ThrottlePlan {
+  /** `top`: guests and the mirror use the filter; `file`: it lies between an image and its file. */
+  at: 'top' | 'file'
+  bytesPerSecond: number
+  requestsPerSecond: number
+  /** Rates of a burst of one second; each 0 or at least the limit itself, which must not be 0 then. */
+  burstBytesPerSecond: number
+  burstRequestsPerSecond: number
+  /** Of the destination: it joins the group of the source, and its own limits do not count. */
+  joinsSource: boolean
 }
 
 /** A qcow2 image as it is created and opened. `lengthBytes` of the disk is what a guest sees of it. */
@@ -191,18 +207,27 @@ export type ControlOperation = { id: string; when: Trigger } & (
 export type DiskName = 'source' | 'destination'
 export type DiskOperation = 'read' | 'write' | 'write-zeroes' | 'discard' | 'flush' | 'status' | 'truncate'
 
-/** An error that a disk returns for matching requests. */
-export interface FaultPlan {
+/** Requests of a disk that something happens to. */
+export interface OccasionPlan {
   id: string
-  kind: 'error'
   disk: DiskName
   operation: DiskOperation
-  errno: 'EIO' | 'ENOSPC'
   offsetBytes: number
   lengthBytes: number
-  /** Matching requests that pass first, and how many fail after that. */
+  /** Matching requests that pass first, and how many are met after that. */
   skip: number
   times: number
+}
+
+/** They take longer by `delayNs`. */
+export interface StallPlan extends OccasionPlan {
+  delayNs: number
+}
+
+/** They end with an error. */
+export interface FaultPlan extends OccasionPlan {
+  kind: 'error'
+  errno: 'EIO' | 'ENOSPC'
   /** A failing write still changes the first half of its range (torn). */
   torn?: boolean
 }

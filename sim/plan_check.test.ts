@@ -40,7 +40,15 @@ test('a good plan passes, also with everything that is optional', () => {
 
 const CASES: ReadonlyArray<readonly [expected: string, change: (plan: Anything) => void]> = [
   ['plan.format: not one of mirrorsim-plan', (plan) => (plan.format = 'other')],
-  ['plan.version: not one of 1, 2', (plan) => (plan.version = 3)],
+  ['plan.version: not one of 1, 2, 3', (plan) => (plan.version = 4)],
+  ['plan.version: stalls came with version 3', (plan) => Object.assign(plan, { version: 2, stalls: [] })],
+  ['plan.version: throttles came with version 3', (plan) => throttled(plan, { version: 2 }, {})],
+  ['plan.source.throttle.at: a plain disk has no file', (plan) => throttled(plan, {}, { at: 'file' })],
+  ['plan.source.throttle.joinsSource: only a destination can do so', (plan) => throttled(plan, {}, { joinsSource: true })],
+  [
+    'plan.source.throttle.burstBytesPerSecond: less than bytesPerSecond, or without it',
+    (plan) => throttled(plan, {}, { burstBytesPerSecond: 4 }),
+  ],
   ['plan.seed: not a text', (plan) => (plan.seed = 7)],
   ['plan.more: unknown', (plan) => (plan.more = 1)],
   ['plan.device: not an object', (plan) => (plan.device = [])],
@@ -86,6 +94,11 @@ const CASES: ReadonlyArray<readonly [expected: string, change: (plan: Anything) 
   ['plan.faults[0].times: not an integer from 0 to 9007199254740991', (plan) => (plan.faults[0].times = 1.5)],
   ['plan.bounds.eventsMax: not an integer from 1 to 9007199254740991', (plan) => (plan.bounds.eventsMax = 0)],
 ]
+function throttled(plan: Anything, change: object, throttle: object): void {
+  const limits = { bytesPerSecond: 0, requestsPerSecond: 5, burstBytesPerSecond: 0, burstRequestsPerSecond: 0 }
+  Object.assign(plan, { version: 3, ...change })
+  plan.source.throttle = { at: 'top', ...limits, joinsSource: false, ...throttle }
+}
 const NARROW = { indirect: false, segmentsMax: 8, queueSize: 8 }
 const CROOKED_DISCARD = { discardAlignmentBytes: 4096, maxDiscardBytes: 5120 }
 const CONTRADICTION = { discard: 'ignore', detectZeroes: 'unmap' }

@@ -11,6 +11,7 @@ import {
   type InitialExtent,
   type Plan,
   SECTOR_BYTES,
+  type ThrottlePlan,
 } from './plan'
 
 /** Most bytes of a simulated disk: all of them are in memory. */
@@ -20,6 +21,7 @@ const LANES_MAX = 256
 const QUEUES_MAX = 64
 const QUEUE_SIZE_MAX = 1024
 const SEGMENTS_MAX = 126
+const RATE_MAX = 10 ** 12
 
 class PlanError extends Error {}
 
@@ -93,6 +95,8 @@ const alignment = powerOfTwo(1, ALIGNMENT_BYTES_MAX)
 const errorPolicy = oneOf('report', 'ignore', 'stop', 'enospc')
 const copyMode = oneOf('background', 'write-blocking')
 
+const rate = integer(0, RATE_MAX)
+
 const extents = listOf(
   record({
     id: identifier,
@@ -118,6 +122,16 @@ const diskShape = record({
   node: record({ discard: oneOf('ignore', 'unmap'), detectZeroes: oneOf('off', 'on', 'unmap'), readOnly: optional(flag) }),
   latency: record({ minNs: count, stepNs: count, steps: integer(1, 1 << 20) }),
   initial: extents,
+  throttle: optional(
+    record({
+      at: oneOf('top', 'file'),
+      bytesPerSecond: rate,
+      requestsPerSecond: rate,
+      burstBytesPerSecond: rate,
+      burstRequestsPerSecond: rate,
+      joinsSource: flag,
+    }),
+  ),
   format: optional(
     record({
       kind: oneOf('qcow2'),
@@ -184,9 +198,19 @@ const controlShape: Shape = (value, path) => {
   record({ id: identifier, when: record({ on: moment, afterNs: count }), kind: text, ...fields })(value, path)
 }
 
+const occasion: Readonly<Record<string, Shape>> = {
+  id: identifier,
+  disk: oneOf('source', 'destination'),
+  operation: oneOf('read', 'write', 'write-zeroes', 'discard', 'flush', 'status'),
+  offsetBytes: count,
+  lengthBytes: count,
+  skip: count,
+  times: count,
+}
+
 const planShape = record({
   format: oneOf('mirrorsim-plan'),
-  version: oneOf(1, 2),
+  version: oneOf(1, 2, 3),
   seed: text,
   profile: text,
   device: record({
@@ -231,20 +255,8 @@ const planShape = record({
       }),
     ),
   ),
-  faults: listOf(
-    record({
-      id: identifier,
-      kind: oneOf('error'),
-      disk: oneOf('source', 'destination'),
-      operation: oneOf('read', 'write', 'write-zeroes', 'discard', 'flush', 'status'),
-      errno: oneOf('EIO', 'ENOSPC'),
-      offsetBytes: count,
-      lengthBytes: count,
-      skip: count,
-      times: count,
-      torn: optional(flag),
-    }),
-  ),
+  faults: listOf(record({ ...occasion, kind: oneOf('error'), errno: oneOf('EIO', 'ENOSPC'), torn: optional(flag) })),
+  stalls: optional(listOf(record({ ...occasion, delayNs: count }))),
   bounds: record({ eventsMax: integer(1), timeMaxNs: integer(1) }),
 })
 
@@ -288,6 +300,18 @@ function checkDisk(disk: DiskPlan, path: string): void {
   checkExtents(disk.initial, lengthBytes, `${path}.initial`)
   if (disk.format === undefined) checkPlainExtents(disk.initial, `${path}.initial`)
   else checkFormat(disk, disk.format, path)
+  if (disk.throttle !== undefined) checkThrottle(disk.throttle, disk.format !== undefined, `${path}.throttle`)
+}
+
+function checkThrottle(throttle: ThrottlePlan, hasFile: boolean, path: string): void {
+  demand(throttle.at === 'top' || hasFile, `${path}.at`, 'a plain disk has no file')
+  for (const [name, burst] of [
+    ['bytesPerSecond', 'burstBytesPerSecond'],
+    ['requestsPerSecond', 'burstRequestsPerSecond'],
+  ] as const) {
+    const isBurst = throttle[burst] === 0 || (throttle[name] > 0 && throttle[burst] >= throttle[name])
+    demand(isBurst, `${path}.${burst}`, `less than ${name}, or without it`)
+  }
 }
 
 function checkExtents(initial: readonly InitialExtent[], endBytes: number, path: string): void {
@@ -325,7 +349,11 @@ function checkFormat({ initial }: DiskPlan, format: FormatPlan, diskPath: string
 }
 
 /** What the formats of both disks, the mirror and the operator must agree on. */
-function checkFormats({ version, source, destination, mirror, control }: Plan): void {
+function checkFormats({ version, source, destination, mirror, control, stalls }: Plan): void {
+  const isNew = version === 3
+  demand(isNew || (source.throttle ?? destination.throttle) === undefined, 'plan.version', 'throttles came with version 3')
+  demand(isNew || stalls === undefined, 'plan.version', 'stalls came with version 3')
+  demand(source.throttle?.joinsSource !== true, 'plan.source.throttle.joinsSource', 'only a destination can do so')
   const isOld = version === 1
   demand(!isOld || (source.format ?? destination.format) === undefined, 'plan.version', 'formats came with version 2')
   demand(
@@ -362,12 +390,13 @@ function checkGuest(operation: GuestOperation, plan: Plan, path: string): void {
   demand(offsetBytes + lengthBytes <= plan.source.lengthBytes, path, 'reaches beyond the end of the disk')
 }
 
-function checkIds({ guest, control, faults, source, destination }: Plan): void {
+function checkIds({ guest, control, faults, stalls = [], source, destination }: Plan): void {
   const seen = new Set<string>()
   const lists = {
     guest,
     control,
     faults,
+    stalls,
     'source.initial': source.initial,
     'destination.initial': destination.initial,
     'source.format.backing.initial': source.format?.backing?.initial ?? [],

@@ -6,6 +6,8 @@ export const PROBES = {
   'disk/overtaken': 'a request ends before one that came earlier to the same disk',
   'disk/torn': 'a write fails and leaves its first half behind',
   'disk/fault': 'a planned error fires',
+  'disk/stalled': 'one request takes longer than all the others together',
+  'disk/throttled': 'a request waits for the limits of a throttle group',
   'disk/zeroes-refused': 'a disk answers ENOTSUP to a zero write: none at all, or not at this alignment',
   'disk/discard-below-a-unit': 'a discard covers no whole allocation unit',
   'disk/discard-leaves-bytes': 'a discard leaves what was there, or other bytes, to be read',

@@ -13,17 +13,18 @@ import { VirtualClockwork } from './clockwork'
 import { type Controlled, Operator } from './control'
 import { type Decider, seededDecider } from './decider'
 import { SimDisk } from './disk'
-import { Faults } from './faults'
+import { Faults, Occasions } from './faults'
 import { seenPlan } from './formats'
 import { makeImage, readAfresh, readImageAfresh } from './fresh_open'
 import { GuestDriver, type GuestRequest } from './guest/driver'
 import { emptyStores, FileWatcher, type ImageStores, ImageView, type OpenedImage, openImageNodes, openWatched } from './image'
 import { GuestLanes } from './lanes'
 import type { CheckerFactory, MirrorView, WorldView } from './observer'
-import type { DiskName, DiskPlan, FormatPlan, Plan } from './plan'
+import type { DiskName, DiskPlan, FormatPlan, Plan, StallPlan } from './plan'
 import { BufferPool } from './pool'
 import { WriteCache } from './power'
 import { DiskStore } from './store'
+import { Throttles } from './throttle'
 import { Trace } from './trace'
 import { withTripwires } from './tripwires'
 import type { WorldEnd, WorldResult } from './verdict'
@@ -78,6 +79,8 @@ class World implements Watched, Controlled {
   private readonly clockwork: VirtualClockwork
   private readonly watch: Watch
   private readonly faults: { source: Faults; destination: Faults }
+  private readonly stalls: { source: Occasions<StallPlan>; destination: Occasions<StallPlan> }
+  private readonly throttles: Throttles
   private readonly graph: BlockGraph
   private readonly sourceNode: BlockNode
   private readonly destinationNode: BlockNode
@@ -108,7 +111,10 @@ class World implements Watched, Controlled {
     this.kernel = new Kernel(this.clockwork)
     this.watch = new Watch(this, trace)
     this.faults = { source: new Faults(plan.faults, 'source'), destination: new Faults(plan.faults, 'destination') }
+    const stalls = plan.stalls ?? []
+    this.stalls = { source: new Occasions(stalls, 'source'), destination: new Occasions(stalls, 'destination') }
     this.graph = new BlockGraph(this.kernel)
+    this.throttles = new Throttles(this.graph, this.watch)
     const source = this.addDisk('source')
     const destination = this.addDisk('destination')
     this.source = source.view
@@ -125,18 +131,31 @@ class World implements Watched, Controlled {
     this.watch.engage(options.checkers ?? [])
   }
 
+  /** The node that guests and the mirror use has the name of the disk, whatever lies below it. */
   private addDisk(name: DiskName): { view: DiskStore | ImageView; node: BlockNode } {
     const plan = this.wanted[name]
-    if (plan.format !== undefined) return this.addImage(name, plan, plan.format)
+    const { throttle } = plan
+    if (throttle?.at !== 'top') return this.addStorage(name, name, plan)
+    const { view, node } = this.addStorage(name, `${name}-below`, plan)
+    return { view, node: this.throttles.above(name, throttle, name, node, plan.node) }
+  }
+
+  private addStorage(name: DiskName, nodeName: string, plan: DiskPlan): { view: DiskStore | ImageView; node: BlockNode } {
+    if (plan.format !== undefined) return this.addImage(name, nodeName, plan, plan.format)
     const view = new DiskStore(name, plan, this.pool)
     const disk = new SimDisk(view, plan, this.decider, this.faults[name], this.watch)
+    disk.stalls = this.stallsOf(name)
     this.addCache(disk, plan)
-    return { view, node: this.graph.addNode({ name, driver: disk, options: plan.node }) }
+    return { view, node: this.graph.addNode({ name: nodeName, driver: disk, options: plan.node }) }
+  }
+
+  private stallsOf(name: DiskName): Occasions<StallPlan> | null {
+    return this.plan.stalls === undefined ? null : this.stalls[name]
   }
 
   /** The image is made before the world and opened at its beginning, both in no time; then its disks are as the plan says. */
-  private addImage(name: DiskName, plan: DiskPlan, format: FormatPlan): { view: ImageView; node: BlockNode } {
-    const { graph, pool, watch } = this
+  private addImage(name: DiskName, nodeName: string, plan: DiskPlan, format: FormatPlan): { view: ImageView; node: BlockNode } {
+    const { graph, pool, watch, throttles } = this
     const stores = emptyStores(name, plan, format, pool)
     makeImage(stores, plan, format)
     const view = new ImageView(name, plan, format, stores, pool)
@@ -146,16 +165,18 @@ class World implements Watched, Controlled {
       disks.push(disk)
       return disk
     }
-    const isAttached = format.backing?.isDetached !== true
+    const { throttle } = plan
+    const aboveFile = (file: BlockNode): BlockNode =>
+      throttles.above(name, throttle!, `${nodeName}-throttle`, file, { ...file.options })
     const open = openImageNodes(
       graph,
-      name,
+      nodeName,
       stores,
       format,
       plan.node,
       makeDisk,
       (file, options) => openWatched(file, options, view, watch),
-      isAttached,
+      { withoutBacking: format.backing?.isDetached === true, ...(throttle?.at === 'file' ? { aboveFile } : {}) },
     )
     const opened = this.runAtOnce(open)
     this.runAtOnce(view.show(opened.driver))
@@ -163,7 +184,9 @@ class World implements Watched, Controlled {
     for (const disk of disks) {
       const faults = disk.store === stores.backing ? new Faults([], name) : this.faults[name]
       disk.engage(this.decider, faults, fileWatcher)
-      if (disk.store !== stores.backing) this.addCache(disk, plan)
+      if (disk.store === stores.backing) continue
+      disk.stalls = this.stallsOf(name)
+      this.addCache(disk, plan)
     }
     this.images.set(name, { stores, opened })
     return { view, node: opened.node }
@@ -338,7 +361,9 @@ class World implements Watched, Controlled {
       ['destination', this.destinationNode],
     ] as const) {
       const image = this.images.get(name)
-      if (image === undefined) yield* this.graph.removeNode(node)
+      const storage = node.skipFilters()
+      if (node !== storage) yield* this.graph.removeNode(node)
+      if (image === undefined) yield* this.graph.removeNode(storage)
       else yield* image.opened.close()
     }
   }
@@ -452,7 +477,7 @@ class World implements Watched, Controlled {
     return this.job?.isForceCancelled ?? false
   }
   get guestDisk(): DiskName {
-    return this.backend.root?.node.skipFilters() === this.destinationNode ? 'destination' : 'source'
+    return this.backend.root?.node.skipFilters() === this.destinationNode.skipFilters() ? 'destination' : 'source'
   }
   get guestInFlight(): number {
     return this.driver.inFlightCount

@@ -93,6 +93,15 @@ test('after a forced cancel only those write who had begun', () => {
   assert.is(keyOf(made.send('destination', 'write', [CHUNK, 512], 'b1')), 'operations/writes-after-cancel')
 })
 
+test('what a throttle held back may come after a forced cancel', () => {
+  const limits = { bytesPerSecond: 0, requestsPerSecond: 5, burstBytesPerSecond: 0, burstRequestsPerSecond: 0 }
+  const throttle = { at: 'top', ...limits, joinsSource: false } as const
+  const made = new FakeWorld(makeOperationChecker, { guest: GUEST, destination: { throttle } }).start()
+  made.isCancelledByForce = true
+  made.after()
+  assert.is(made.send('destination', 'write', [CHUNK, 512], 'b1'), null)
+})
+
 test('before the mirror nothing is asked', () => {
   const made = new FakeWorld(makeOperationChecker, { guest: GUEST })
   assert.is(made.send('destination', 'write', [0, 512], 'b0'), null)

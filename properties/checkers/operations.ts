@@ -77,7 +77,9 @@ class OperationChecker implements Checker {
       const text = `the job is over (${jobStatus}), and the destination is still being written to`
       return this.finding('writes-after-the-end', text, request)
     }
-    if (this.survivors !== null && !this.survivors.has(request.origin)) {
+    // What a throttle above the disk held back was on its way before.
+    const isHeldBack = this.world.plan.destination.throttle?.at === 'top'
+    if (this.survivors !== null && !isHeldBack && !this.survivors.has(request.origin)) {
       const text = 'the job was cancelled by force, and a new write to the destination begins'
       return this.finding('writes-after-cancel', text, request)
     }

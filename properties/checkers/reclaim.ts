@@ -3,7 +3,7 @@
  * promise holds where each way on which the two could come to differ is closed; elsewhere a unit may rightly stay allocated,
  * for example because several zero writes that are each smaller than a unit have emptied it.
  */
-import type { Plan } from '../../sim/plan'
+import type { DiskPlan, Plan } from '../../sim/plan'
 import { canUnmap } from './shared'
 
 export function reclaimsAll(plan: Plan, granularityBytes: number): boolean {
@@ -13,6 +13,8 @@ export function reclaimsAll(plan: Plan, granularityBytes: number): boolean {
   return (
     mirror.unmap &&
     mirror.sync !== 'none' &&
+    // Above a base only what the layers there hold is copied: space that a destination has from its creation stays.
+    !(mirror.sync === 'top' && source.format?.backing !== undefined && isPreallocated(destination)) &&
     // Who vouches for a destination has its space left alone.
     !mirror.targetIsZero &&
     canUnmap(destination) &&
@@ -37,4 +39,8 @@ export function reclaimsAll(plan: Plan, granularityBytes: number): boolean {
     device.blockBytes % Math.max(destination.writeZeroesAlignmentBytes, 1) === 0 &&
     divides(destination.requestAlignmentBytes)
   )
+}
+
+function isPreallocated({ format }: DiskPlan): boolean {
+  return format !== undefined && format.preallocation !== 'off'
 }

@@ -1,5 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import type { BackingPlan, FormatPlan } from '../../sim/plan'
 import { makeSparsenessChecker } from './sparseness'
 import { CHUNK, DISK_BYTES, FakeWorld, keyOf, op, type PlanParts, UNIT } from './testing'
 
@@ -195,6 +196,19 @@ test('a unit that the guest has freed in the source is free in the destination',
   assert.is(found?.offsetBytes, UNIT)
 })
 
+const IMAGE: FormatPlan = {
+  kind: 'qcow2',
+  version: 3,
+  clusterBytes: UNIT,
+  extendedL2: false,
+  refcountBits: 16,
+  lazyRefcounts: false,
+  discardNoUnref: false,
+  preallocation: 'off',
+  dataFile: 'none',
+}
+const BELOW: BackingPlan = { format: 'raw', lengthBytes: CHUNK, initial: [], isDetached: false }
+
 test('nothing is to be given back by those who cannot, or after errors', () => {
   const cases: PlanParts[] = [
     { mirror: { unmap: false } },
@@ -209,6 +223,11 @@ test('nothing is to be given back by those who cannot, or after errors', () => {
     { source: { discard: 'reads-old' } },
     { source: { allocationUnitBytes: 512 } },
     { source: { node: { discard: 'unmap', detectZeroes: 'unmap' } } },
+    {
+      mirror: { sync: 'top' },
+      source: { format: { ...IMAGE, backing: BELOW } },
+      destination: { format: { ...IMAGE, extendedL2: true, preallocation: 'falloc', backing: BELOW } },
+    },
   ]
   const build = (parts: PlanParts = {}): FakeWorld => {
     const made = world(parts)

@@ -1,7 +1,7 @@
 /** The mixture as it comes out: shares of 2,000 plans, each within a band, so that a change of a number shows what it did. */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Plan } from '../../sim/plan'
+import type { Plan, ThrottlePlan } from '../../sim/plan'
 import { planOfSeed } from '.'
 
 const PLANS = 2000
@@ -413,6 +413,27 @@ test('disk errors are of every kind, in some worlds of the default profile and a
     'torn',
     share(faults, ({ torn }) => torn === true),
     [14, 27],
+  )
+})
+
+test('some disks are throttled, and some requests take long', () => {
+  const throttles = plans.flatMap(({ source, destination }) => [source.throttle ?? [], destination.throttle ?? []].flat())
+  within('throttled disks', (throttles.length / plans.length) * 100, [5, 14])
+  within(
+    'both in one group',
+    share(plans, ({ destination }) => destination.throttle?.joinsSource === true),
+    [0.3, 3],
+  )
+  for (const [what, has] of [
+    ['bytes', ({ bytesPerSecond }) => bytesPerSecond > 0],
+    ['requests', ({ requestsPerSecond }) => requestsPerSecond > 0],
+    ['bursts', ({ burstBytesPerSecond, burstRequestsPerSecond }) => burstBytesPerSecond + burstRequestsPerSecond > 0],
+  ] as ReadonlyArray<readonly [string, (throttle: ThrottlePlan) => boolean]>)
+    within(`limits of ${what}`, share(throttles, has), [25, 75])
+  within(
+    'stalls',
+    share(plans, ({ stalls }) => stalls !== undefined),
+    [3, 8],
   )
 })
 

@@ -21,6 +21,7 @@ import {
   TIME_MAX_NS,
 } from './mixture'
 import { drawPowerCut } from './power'
+import { withSlowness } from './slowness'
 
 export { PROFILES, type Profile, type ProfileName } from './mixture'
 
@@ -43,7 +44,7 @@ export function planOfSeed(seed: string, profileName: ProfileName): Plan {
   if (control.filter(({ kind }) => kind === 'mirror-start').length > 1) mirror.targetIsZero = false
   const plan: Plan = {
     format: 'mirrorsim-plan',
-    version: 2,
+    version: 3,
     seed,
     profile: `${profileName}/${style}`,
     device,
@@ -55,5 +56,5 @@ export function planOfSeed(seed: string, profileName: ProfileName): Plan {
     faults: drawFaults(part('faults'), geometry, profile),
     bounds: { eventsMax: EVENTS_MAX, timeMaxNs: TIME_MAX_NS },
   }
-  return withFormats(part('formats'), plan, geometry, profile)
+  return withSlowness(part('slowness'), withFormats(part('formats'), plan, geometry, profile))
 }

@@ -197,3 +197,33 @@ export const FAULT_SKIP_MAX = 4
 export const FAULT_TIMES_MAX = 3
 export const NO_SPACE_PERCENT = 30
 export const TORN_PERCENT = 50
+
+// ------------------------------------------------------------------------------------------------------------- slowness
+
+export const THROTTLED_PERCENT = 4
+/** Of the destination where the source is throttled. */
+export const BOTH_THROTTLED_PERCENT = 50
+
+const MiB = 1024 * KiB
+/** Bytes and requests a second; 0 no limit. A world moves a few MiB in some hundred requests. */
+export const LIMITS: Table<readonly [bytesPerSecond: number, requestsPerSecond: number]> = [
+  [[256 * KiB, 0], 20, 40],
+  [[8 * MiB, 0], 20, 10],
+  [[0, 100], 20, 40],
+  [[0, 2000], 20, 0],
+  [[1 * MiB, 400], 20, 10],
+]
+/** How much faster than its limit a group may be for a second; 0: not at all. */
+export const BURST_FACTOR: Table<number> = [
+  [0, 60, 50],
+  [1, 5, 20],
+  [10, 35, 30],
+]
+
+export const STALLED_PERCENT = 5
+export const STALL_SKIP_MAX = 8
+export const STALL_NS: Table<number> = [
+  [5 * MILLI, 30, 20],
+  [100 * MILLI, 50, 20],
+  [5_000 * MILLI, 20, 60],
+]

@@ -9,11 +9,13 @@ import type {
   ControlOperation,
   DevicePlan,
   DiskPlan,
-  FaultPlan,
   GuestOperation,
   InitialExtent,
   MirrorPlan,
+  OccasionPlan,
   Plan,
+  StallPlan,
+  ThrottlePlan,
 } from '../../sim/plan'
 import { withSimplerFormats } from './smaller_formats'
 import { duller, fewer } from './smaller_lists'
@@ -43,6 +45,12 @@ const DULL_DISK: Partial<DiskPlan> = {
 }
 const DULL_NODE: DiskPlan['node'] = { discard: 'unmap', detectZeroes: 'off' }
 const DULL_LATENCY: DiskPlan['latency'] = { minNs: 10_000, stepNs: 0, steps: 1 }
+const DULL_THROTTLE: Partial<ThrottlePlan> = {
+  at: 'top',
+  burstBytesPerSecond: 0,
+  burstRequestsPerSecond: 0,
+  joinsSource: false,
+}
 const DULL_MIRROR: Partial<MirrorPlan> = {
   sync: 'full',
   copyMode: 'background',
@@ -70,8 +78,13 @@ function* withFewerElements(plan: Plan): Generator<Plan> {
     yield { ...plan, control: controlWith(plan.control, kept) }
   }
   for (const faults of fewer(plan.faults)) yield { ...plan, faults }
+  for (const stalls of fewer(plan.stalls ?? [])) yield withStalls(plan, stalls)
   for (const initial of fewer(plan.source.initial)) yield { ...plan, source: { ...plan.source, initial } }
   for (const initial of fewer(plan.destination.initial)) yield { ...plan, destination: { ...plan.destination, initial } }
+}
+
+function withStalls({ stalls: _, ...plan }: Plan, stalls: StallPlan[]): Plan {
+  return stalls.length === 0 ? plan : { ...plan, stalls }
 }
 
 /** Control operations that waited for an operation that is gone happen when the mirror starts; the start itself at once. */
@@ -130,7 +143,7 @@ function alignmentOf({ device, source, destination }: Plan): number {
 }
 
 function withLength(plan: Plan, lengthBytes: number): Plan {
-  const clip = <T extends InitialExtent | FaultPlan>(ranges: readonly T[]): T[] =>
+  const clip = <T extends InitialExtent | OccasionPlan>(ranges: readonly T[]): T[] =>
     ranges
       .filter(({ offsetBytes }) => offsetBytes < lengthBytes)
       .map((range) => ({ ...range, lengthBytes: Math.min(range.lengthBytes, lengthBytes - range.offsetBytes) }))
@@ -139,6 +152,7 @@ function withLength(plan: Plan, lengthBytes: number): Plan {
     source: { ...plan.source, lengthBytes, initial: clip(plan.source.initial) },
     destination: { ...plan.destination, lengthBytes, initial: clip(plan.destination.initial) },
     faults: clip(plan.faults),
+    ...(plan.stalls === undefined ? {} : { stalls: clip(plan.stalls) }),
   }
 }
 
@@ -154,6 +168,10 @@ function* withDullSettings(plan: Plan): Generator<Plan> {
     const { readOnly, ...node } = disk.node
     if (readOnly === true) yield { ...plan, [name]: { ...disk, node } }
     for (const latency of duller(disk.latency, DULL_LATENCY)) yield { ...plan, [name]: { ...disk, latency } }
+    const { throttle, ...free } = disk
+    if (throttle === undefined) continue
+    yield { ...plan, [name]: free }
+    for (const simple of duller(throttle, DULL_THROTTLE)) yield { ...plan, [name]: { ...disk, throttle: simple } }
   }
 }
 
@@ -170,6 +188,9 @@ function* withSimplerOperations(plan: Plan): Generator<Plan> {
     if (operation.when.afterNs === 0) continue
     const now: ControlOperation = { ...operation, when: { ...operation.when, afterNs: 0 } }
     yield { ...plan, control: replaced(plan.control, index, now) }
+  }
+  for (const [index, stall] of (plan.stalls ?? []).entries()) {
+    for (const simple of duller(stall, { skip: 0 })) yield { ...plan, stalls: replaced(plan.stalls!, index, simple) }
   }
   for (const [index, fault] of plan.faults.entries()) {
     for (const simple of duller(fault, { skip: 0, times: 1 })) yield { ...plan, faults: replaced(plan.faults, index, simple) }

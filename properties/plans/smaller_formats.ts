@@ -59,8 +59,10 @@ function withBelow(plan: Plan, names: readonly DiskName[], change: Partial<Backi
   return changed
 }
 
-function plain({ format: _, ...disk }: DiskPlan): DiskPlan {
-  return { ...disk, initial: disk.initial.map(simple) }
+function plain({ format: _, throttle, ...disk }: DiskPlan): DiskPlan {
+  // Without a format there is no file to throttle.
+  const kept: Partial<DiskPlan> = throttle === undefined ? {} : { throttle: { ...throttle, at: 'top' } }
+  return { ...disk, ...kept, initial: disk.initial.map(simple) }
 }
 
 function simple(extent: InitialExtent): InitialExtent {
