@@ -22,15 +22,16 @@ module.exports = {
     only('^impl/virtio/', ['^impl/(virtio|block|co)/'], 'a device sees guest memory and a backend'),
     only('^impl/nbd/', ['^impl/(nbd|block|co)/'], 'NBD sees byte streams and the graph, never sockets'),
     only('^impl/json/', ['^impl/(json|co)/'], 'text and values'),
+    only('^impl/qapi/', ['^impl/(qapi|json|co)/', '^impl/block/error[.]ts$'], 'declarations, and values checked against them'),
     only(
       '^impl/blockdev/',
-      ['^impl/(blockdev|json|nbd|jobs|block|co)/'],
+      ['^impl/(blockdev|qapi|json|nbd|jobs|block|co)/'],
       'from descriptions to nodes; files come in as an interface',
     ),
     only('^impl/io/', ['^impl/(io|block|co)/'], 'commands over a backend; files and signals come in as an interface'),
     only(
       '^impl/monitor/',
-      ['^impl/(monitor|json|io|blockdev|nbd|jobs|virtio|block|co)/'],
+      ['^impl/(monitor|qapi|json|io|blockdev|nbd|jobs|virtio|block|co)/'],
       'a monitor sees text and the graph, never sockets',
     ),
     only(

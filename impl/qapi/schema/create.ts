@@ -1,0 +1,75 @@
+/** Descriptions of new images. */
+import { command, enumeration, type QapiModule, struct, union } from '../types'
+
+export const CREATE: QapiModule = {
+  types: {
+    BlockdevCreateOptions: union({ driver: 'BlockdevDriver' }, 'driver', {
+      file: 'BlockdevCreateOptionsFile',
+      qcow2: 'BlockdevCreateOptionsQcow2',
+    }),
+    BlockdevCreateOptionsFile: struct({
+      filename: 'str',
+      size: 'size',
+      '?preallocation': 'PreallocMode',
+      '?nocow': 'bool',
+      '?extent-size-hint': 'size',
+    }),
+    PreallocMode: enumeration(['off', 'metadata', 'falloc', 'full']),
+    BlockdevCreateOptionsQcow2: struct({
+      file: 'BlockdevRef',
+      '?data-file': 'BlockdevRef',
+      '?data-file-raw': 'bool',
+      '?extended-l2': 'bool',
+      size: 'size',
+      '?version': 'BlockdevQcow2Version',
+      '?backing-file': 'str',
+      '?backing-fmt': 'BlockdevDriver',
+      '?encrypt': 'QCryptoBlockCreateOptions',
+      '?cluster-size': 'size',
+      '?preallocation': 'PreallocMode',
+      '?lazy-refcounts': 'bool',
+      '?refcount-bits': 'int',
+      '?compression-type': 'Qcow2CompressionType',
+    }),
+    BlockdevQcow2Version: enumeration(['v2', 'v3']),
+    QCryptoBlockCreateOptions: union('QCryptoBlockOptionsBase', 'format', {
+      qcow: 'QCryptoBlockOptionsQCow',
+      luks: 'QCryptoBlockCreateOptionsLUKS',
+    }),
+    QCryptoBlockOptionsBase: struct({ format: 'QCryptoBlockFormat' }),
+    QCryptoBlockFormat: enumeration(['qcow', 'luks']),
+    QCryptoBlockCreateOptionsLUKS: struct(
+      {
+        '?cipher-alg': 'QCryptoCipherAlgo',
+        '?cipher-mode': 'QCryptoCipherMode',
+        '?ivgen-alg': 'QCryptoIVGenAlgo',
+        '?ivgen-hash-alg': 'QCryptoHashAlgo',
+        '?hash-alg': 'QCryptoHashAlgo',
+        '?iter-time': 'int',
+      },
+      'QCryptoBlockOptionsLUKS',
+    ),
+    QCryptoCipherAlgo: enumeration([
+      'aes-128',
+      'aes-192',
+      'aes-256',
+      'des',
+      '3des',
+      'cast5-128',
+      'serpent-128',
+      'serpent-192',
+      'serpent-256',
+      'twofish-128',
+      'twofish-192',
+      'twofish-256',
+      'sm4',
+    ]),
+    QCryptoCipherMode: enumeration(['ecb', 'cbc', 'xts', 'ctr']),
+    QCryptoIVGenAlgo: enumeration(['plain', 'plain64', 'essiv']),
+    QCryptoHashAlgo: enumeration(['md5', 'sha1', 'sha224', 'sha256', 'sha384', 'sha512', 'ripemd160', 'sm3']),
+    Qcow2CompressionType: enumeration(['zlib', 'zstd']),
+  },
+  commands: {
+    'blockdev-create': command({ 'job-id': 'str', options: 'BlockdevCreateOptions' }, null, { allowsPreconfig: true }),
+  },
+}
