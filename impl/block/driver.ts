@@ -39,6 +39,44 @@ export interface DriverInfo {
 /** How precise a status answer must be: `wantZero` asks whether holes read zero, otherwise only where data is allocated. */
 export type StatusMode = 'want-zero' | 'allocation-only'
 
+/** What a check puts right: nothing, clusters that nobody uses, or everything. */
+export type CheckFix = 'none' | 'leaks' | 'all'
+
+/** What `qemu-img check` tells of an image. Counts of what was found are without what was repaired. */
+export interface CheckResult {
+  /** The check could not be ended; the counts hold for what was looked at until then. */
+  errno: Errno
+  corruptions: number
+  leaks: number
+  checkErrors: number
+  corruptionsFixed: number
+  leaksFixed: number
+  /** 0: not known. */
+  imageEndOffsetBytes: number
+  totalClusters: number
+  allocatedClusters: number
+  fragmentedClusters: number
+  compressedClusters: number
+}
+
+/** An internal snapshot that is to be made; the driver gives it its id. */
+export interface NewSnapshot {
+  name: string
+  dateSeconds: number
+  dateNanoseconds: number
+  /** How long the machine had run. */
+  vmClockNs: bigint
+  /** Length of the machine's state in the image, 0 without one. */
+  vmStateBytes: number
+  icount: bigint | null
+}
+
+export interface SnapshotInfo extends NewSnapshot {
+  id: string
+  /** Length of the disk when it was made. */
+  diskBytes: number
+}
+
 export type PreallocationMode = 'off' | 'metadata' | 'falloc' | 'full'
 
 export abstract class BlockDriver {
@@ -140,6 +178,38 @@ export abstract class BlockDriver {
   /** True if a freshly created image of this driver reads zero without writing. */
   hasZeroInit(): boolean {
     return false
+  }
+
+  /**
+   * Looks for what is wrong with the image's metadata and puts it right as far as `fix` says; `tell` gets every line that
+   * QEMU prints. Nobody may use the node meanwhile. `errno` ENOTSUP: the format has no check.
+   */
+  *checkImage(_fix: CheckFix, _tell: (line: string) => void): Co<CheckResult> {
+    return {
+      errno: ENOTSUP,
+      ...{ corruptions: 0, leaks: 0, checkErrors: 0, corruptionsFixed: 0, leaksFixed: 0, imageEndOffsetBytes: 0 },
+      ...{ totalClusters: 0, allocatedClusters: 0, fragmentedClusters: 0, compressedClusters: 0 },
+    }
+  }
+
+  /** Internal snapshots in the order of their table, or null where the format has none. */
+  snapshots(): readonly SnapshotInfo[] | null {
+    return null
+  }
+
+  /** Makes an internal snapshot of what the node holds now; drains the node. */
+  *snapshotCreate(_wanted: NewSnapshot): Co<Errno> {
+    return ENOTSUP
+  }
+
+  /** Takes the disk back to a snapshot, found by its id or else by its name (ENOENT); drains the node. Throws BlockError. */
+  *snapshotApply(_idOrName: string): Co<Errno> {
+    return ENOTSUP
+  }
+
+  /** Deletes the first snapshot with this id and name; null stands for any. Throws BlockError; drains the node. */
+  *snapshotDelete(_id: string | null, _name: string | null): Co<Errno> {
+    return ENOTSUP
   }
 
   /**

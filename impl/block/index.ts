@@ -1,11 +1,16 @@
+/** What the other rooms use of the block layer. */
 export { type BackendHooks, BlockBackend } from './backend'
 export { chainContains, findLastLayer, findOverlay, nodesAbove } from './chain'
 export { DirtyBitmap } from './dirty_bitmap'
 export {
   BlockDriver,
   type BlockStatus,
+  type CheckFix,
+  type CheckResult,
   type DriverInfo,
+  type NewSnapshot,
   type PreallocationMode,
+  type SnapshotInfo,
   type StatusMode,
   statusError,
   statusOf,

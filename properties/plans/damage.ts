@@ -58,7 +58,7 @@ export function damagedPlanOfSeed(seed: string): Plan {
   }
 }
 
-function plainDisk({ format: _none, ...disk }: Plan['source']): Plan['source'] {
+function plainDisk({ format: _none, throttle: _neither, ...disk }: Plan['source']): Plan['source'] {
   return { ...disk, initial: [] }
 }
 

@@ -207,6 +207,11 @@ export class TableCache {
     table.lastUse = 0
   }
 
+  /** Forgets everything, dirty or not: other tables have taken its place. */
+  dropAll(): void {
+    for (const table of this.tables) if (table.offsetBytes !== -1) this.drop(table)
+  }
+
   /** Forgets everything, which must be clean: the file has been changed by somebody else. */
   clear(): void {
     assert(!this.hasDirty(), 'clear-clean')

@@ -5,39 +5,29 @@
  */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type Co, type Errno, OK } from '../../../co'
+import { OK } from '../../../co'
 import { RequestFlag } from '../../flags'
 import type { Qcow2CreateOptions } from './index'
-import { checkRefcounts, GrowingFile, type ImageStack, newImage, openStack, randomFrom, type StackOptions } from './testing'
+import {
+  checkRefcounts,
+  type FileEvent,
+  type ImageStack,
+  type Keeps,
+  newImage,
+  openStack,
+  openWrites,
+  RecordingFile,
+  randomFrom,
+  type StackOptions,
+  someChoices,
+  stateAt,
+} from './testing'
 
 const SECTOR = 512
 const SECTORS = 96
 const SEEDS = 2
 /** Of so many writes every subset is tried. */
 const LAST_WRITES = 6
-
-type Event = { at: number; data: Uint8Array } | 'flush' | 'end'
-
-/** Records in the order of completion, which is the order of issue here: nothing takes any time. */
-class RecordingFile extends GrowingFile {
-  readonly events: Event[] = []
-  override *pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
-    this.events.push({ at: offsetBytes, data: new Uint8Array(buffer) })
-    return yield* super.pwrite(offsetBytes, buffer, flags)
-  }
-  override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
-    this.events.push({ at: offsetBytes, data: new Uint8Array(lengthBytes) })
-    return yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags)
-  }
-  override *pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
-    this.events.push({ at: offsetBytes, data: new Uint8Array(lengthBytes) })
-    return yield* super.pdiscard(offsetBytes, lengthBytes)
-  }
-  override *flush(): Co<Errno> {
-    this.events.push('flush')
-    return OK
-  }
-}
 
 /** What each sector may read: the values that it had since the last flush that has completed. */
 class Legal {
@@ -59,7 +49,7 @@ class Legal {
 
 interface Recording {
   start: Uint8Array
-  events: Event[]
+  events: FileEvent[]
   /** legal[i] holds for a cut right before event i. */
   legal: Array<Array<Set<number>>>
 }
@@ -113,28 +103,6 @@ function record(seed: number, create: Qcow2CreateOptions, options: StackOptions,
   return { start, events: file.events, legal: snapshots }
 }
 
-/** The file after a cut before event `cut`: of what was not flushed, `keeps` says for each sector written whether it stays. */
-function stateAt({ start, events }: Recording, cut: number, keeps: (event: number, sector: number) => boolean): Uint8Array {
-  let lengthBytes = start.length
-  for (let index = 0; index < cut; index++) {
-    const event = events[index]!
-    if (typeof event !== 'string') lengthBytes = Math.max(lengthBytes, event.at + event.data.length)
-  }
-  const state = new Uint8Array(Math.ceil(lengthBytes / SECTOR) * SECTOR)
-  state.set(start)
-  const stable = events.slice(0, cut).lastIndexOf('flush')
-  for (let index = 0; index < cut; index++) {
-    const event = events[index]!
-    if (typeof event === 'string') continue
-    for (let from = event.at; from < event.at + event.data.length; ) {
-      const to = Math.min(Math.floor(from / SECTOR + 1) * SECTOR, event.at + event.data.length)
-      if (index < stable || keeps(index, from / SECTOR)) state.set(event.data.subarray(from - event.at, to - event.at), from)
-      from = to
-    }
-  }
-  return state
-}
-
 function checkContent(state: Uint8Array, legal: Array<Set<number>>, where: string): void {
   const stack = openStack(state, { open: { readOnly: true } })
   const content = new Uint8Array(SECTORS * SECTOR)
@@ -145,36 +113,9 @@ function checkContent(state: Uint8Array, legal: Array<Set<number>>, where: strin
   }
 }
 
-type Keeps = (event: number, sector: number) => boolean
-
-/** Writes before `cut` that have not been flushed. */
-function openWrites({ events }: Recording, cut: number): number[] {
-  const open: number[] = []
-  const stable = events.slice(0, cut).lastIndexOf('flush')
-  for (let index = Math.max(0, stable); index < cut; index++) if (typeof events[index] !== 'string') open.push(index)
-  return open
-}
-
-/** Nothing, everything, all but one write, one write alone, and random sectors of what was not flushed. */
-function someChoices(open: number[], random: (below: number) => number): Keeps[] {
-  const choices: Keeps[] = [() => true]
-  if (open.length > 0) choices.push(() => false)
-  const chosen = open[random(Math.max(1, open.length))]
-  if (open.length > 1) {
-    choices.push(
-      (event) => event !== chosen,
-      (event) => event === chosen,
-    )
-  }
-  const salt = random(1000)
-  if (open.length > 0) {
-    choices.push((event, sector) => ((Math.imul(event * 31 + sector * 7 + salt, 0x9e3779b1) >>> 16) & 1) === 1)
-  }
-  return choices
-}
-
 /** Every subset of the last writes, with all or none of those before them. */
-function allChoices(open: number[]): Keeps[] {
+function allChoices({ events }: Recording, cut: number): Keeps[] {
+  const open = openWrites(events, cut)
   const last = open.slice(-LAST_WRITES)
   const choices: Keeps[] = []
   for (let subset = 0; subset < 2 ** last.length; subset++) {
@@ -186,10 +127,10 @@ function allChoices(open: number[]): Keeps[] {
 }
 
 /** Looks at every cut with each of its choices. Returns the number of states. */
-function checkCuts(recording: Recording, seed: number, choicesFor: (open: number[]) => Keeps[]): number {
+function checkCuts(recording: Recording, seed: number, choicesFor: (recording: Recording, cut: number) => Keeps[]): number {
   let states = 0
   for (let cut = 0; cut < recording.events.length; cut++) {
-    for (const [number, keeps] of choicesFor(openWrites(recording, cut)).entries()) {
+    for (const [number, keeps] of choicesFor(recording, cut).entries()) {
       const state = stateAt(recording, cut, keeps)
       checkRefcounts(state)
       checkContent(state, recording.legal[cut]!, `seed ${seed}, cut ${cut} of ${recording.events.length}, choice ${number}`)
@@ -214,7 +155,7 @@ for (const [name, create, open] of [
     for (let seed = 1; seed <= SEEDS; seed++) {
       const recording = record(seed, create, { open: open ?? {} }, 24)
       const random = randomFrom(seed)
-      states += checkCuts(recording, seed, (open) => someChoices(open, random))
+      states += checkCuts(recording, seed, ({ events }, cut) => someChoices(events, cut, random))
     }
     assert.ok(states > 100, `${states} states`)
   })

@@ -80,7 +80,7 @@ function* create(file: BlockChild, dataFile: BlockChild | null, options: Qcow2Cr
   image.attach(null, file, dataFile)
   const tableEntries = new Float64Array(clusterBytes / 8)
   tableEntries[0] = clusterBytes * 2
-  image.setTables(new Uint32Array(0), tableEntries)
+  image.setTables(new Uint32Array(0), tableEntries, new Set())
   yield* image.lock.lock()
   let errno = yield* image.refcounts.increase(0, clusterBytes * 3)
   image.lock.unlock()

@@ -7,12 +7,16 @@
  *
  * Children: `file` (role image), `data-file` (role image) exactly if `driver.needsDataFile`, `backing` (role cow).
  */
-import { assert, type Co, EINVAL, EIO, ENOSPC, ENOTSUP, type Errno, OK } from '../../../co'
+import { assert, type Co, EINVAL, EIO, ENOENT, ENOSPC, type Errno, OK } from '../../../co'
 import {
   BlockDriver,
   type BlockStatus,
+  type CheckFix,
+  type CheckResult,
   type DriverInfo,
+  type NewSnapshot,
   type PreallocationMode,
+  type SnapshotInfo,
   type StatusMode,
   statusError,
   statusOf,
@@ -21,6 +25,7 @@ import { BlockError } from '../../error'
 import { type BlockLimits, Permission, RequestFlag, StatusFlag } from '../../flags'
 import type { BlockChild, BlockNode } from '../../node'
 import { writeImage } from './allocate'
+import { lockedCheck } from './check'
 import { writeCompressed } from './compress'
 import { discardImage } from './discard'
 import { decodeHeader, headerFits, type Qcow2Header } from './header'
@@ -39,11 +44,18 @@ import {
 import { findRun, findRunLocked, Run } from './mapping'
 import { demand, openImage, type Qcow2OpenOptions } from './open'
 import { readImage } from './read'
-import { resizeImage } from './resize'
+import { growL1, resizeImage } from './resize'
+import { applySnapshot, createSnapshot, deleteSnapshot, findSnapshotBy, vmStateOffset } from './snapshots'
 import { zeroImage } from './zero'
 
 /** Puts the refcounts of a dirty image right; gives an errno if that is not possible. */
 export type Repair = (driver: Qcow2Driver) => Co<Errno>
+
+/** The way that QEMU opens such an image. */
+function* repairDirty(driver: Qcow2Driver): Co<Errno> {
+  const { errno, checkErrors } = yield* driver.checkImage('all', driver.tellCheck)
+  return errno === OK && checkErrors > 0 ? EIO : errno
+}
 
 /** ImageInfoSpecificQCow2, by its names in QMP; bitmaps are told by whoever keeps them. */
 export interface Qcow2Info {
@@ -66,6 +78,8 @@ export class Qcow2Driver extends BlockDriver {
   readonly name = 'qcow2'
   override readonly supportsBacking = true
   readonly image: Qcow2Image
+  /** Gets the lines of a repair that opening the image asks for. */
+  tellCheck: (line: string) => void = () => {}
   private readonly isForCheck: boolean
   private isPreallocationKnown = false
   private repair: Repair | null = null
@@ -130,7 +144,7 @@ export class Qcow2Driver extends BlockDriver {
       demand(yield* image.flushFiles(), 'Could not update qcow2 header')
     }
     if ((header.incompatible & INCOMPATIBLE_DIRTY) === 0n) return
-    demand(repair === null ? ENOTSUP : yield* repair(this), 'Could not repair dirty image')
+    demand(yield* (repair ?? repairDirty)(this), 'Could not repair dirty image')
     yield* this.reload()
     demand(yield* image.markClean(), 'Could not repair dirty image')
   }
@@ -138,23 +152,76 @@ export class Qcow2Driver extends BlockDriver {
   /** Reads header and tables again, after somebody else has changed them in the file. Throws BlockError. */
   *reload(): Co<void> {
     const { image } = this
-    const first = new Uint8Array(image.geometry.clusterBytes)
     yield* image.lock.lock()
     try {
-      demand(yield* image.readThrough(0, first), 'Could not read qcow2 header')
-      const header = decodeHeader(first, { isWritable: !image.settings.isReadOnly, isForCheck: true })
-      const l1 = new Uint8Array(header.l1Entries * 8)
-      demand(yield* image.readThrough(header.l1OffsetBytes, l1), 'Could not read L1 table')
-      image.metadata.l2.clear()
-      image.metadata.refcounts.clear()
-      image.header = header
-      image.setL1(decodeWords(l1), header.l1OffsetBytes)
-      const refcountErrno = yield* image.refcounts.reload(header.refcountTableOffsetBytes, header.refcountTableClusters)
-      demand(refcountErrno, 'Could not initialize refcount handling')
+      yield* this.reloadLocked()
       yield* findInactiveTables(image, image.file)
-      assert(image.l1.length === header.l1Entries * 2, 'l1-read')
     } finally {
       image.lock.unlock()
+    }
+  }
+
+  /** Snapshots stay what they are in memory. */
+  private *reloadLocked(): Co<void> {
+    const { image } = this
+    const first = new Uint8Array(image.geometry.clusterBytes)
+    demand(yield* image.readThrough(0, first), 'Could not read qcow2 header')
+    const header = decodeHeader(first, { isWritable: !image.settings.isReadOnly, isForCheck: true })
+    const l1 = new Uint8Array(header.l1Entries * 8)
+    demand(yield* image.readThrough(header.l1OffsetBytes, l1), 'Could not read L1 table')
+    image.metadata.l2.clear()
+    image.metadata.refcounts.clear()
+    image.header = header
+    image.setL1(decodeWords(l1), header.l1OffsetBytes)
+    const refcountErrno = yield* image.refcounts.reload(header.refcountTableOffsetBytes, header.refcountTableClusters)
+    demand(refcountErrno, 'Could not initialize refcount handling')
+    assert(image.l1.length === header.l1Entries * 2, 'l1-read')
+  }
+
+  override *checkImage(fix: CheckFix, tell: (line: string) => void): Co<CheckResult> {
+    assert(fix === 'none' || !this.image.settings.isReadOnly, 'repair-writable')
+    return yield* lockedCheck(this.image, fix, tell, () => this.reloadLocked())
+  }
+
+  override snapshots(): readonly SnapshotInfo[] {
+    return this.image.snapshots
+  }
+  override snapshotCreate(wanted: NewSnapshot): Co<Errno> {
+    return this.drained(() => createSnapshot(this.image, wanted))
+  }
+  override snapshotApply(idOrName: string): Co<Errno> {
+    return this.drained(() => applySnapshot(this.image, idOrName))
+  }
+  override snapshotDelete(id: string | null, name: string | null): Co<Errno> {
+    const entry = findSnapshotBy(this.image, id, name)
+    if (entry === null) throw new BlockError("Can't find the snapshot", { errno: ENOENT })
+    return this.drained(() => deleteSnapshot(this.image, entry))
+  }
+
+  /** Writes the state of a machine, which lies behind the disk; `offsetBytes` counts from its start. */
+  *saveVmState(offsetBytes: number, bytes: Uint8Array): Co<Errno> {
+    const { image } = this
+    const at = vmStateOffset(image) + offsetBytes
+    yield* image.lock.lock()
+    const errno = yield* growL1(image, Math.ceil((at + bytes.length) / image.geometry.l2CoversBytes))
+    image.lock.unlock()
+    return errno === OK ? yield* writeImage(image, at, bytes) : errno
+  }
+  loadVmState(offsetBytes: number, bytes: Uint8Array): Co<Errno> {
+    return readImage(this.image, vmStateOffset(this.image) + offsetBytes, bytes)
+  }
+
+  /** Runs a change under the lock, with no request in flight. Throws what it throws. */
+  private *drained(body: () => Co<Errno>): Co<Errno> {
+    const { image, node } = this
+    assert(!image.settings.isReadOnly, 'change-writable')
+    yield* node.graph.drainedBegin(node)
+    yield* image.lock.lock()
+    try {
+      return image.isBroken ? EIO : yield* body()
+    } finally {
+      image.lock.unlock()
+      node.graph.drainedEnd(node)
     }
   }
 

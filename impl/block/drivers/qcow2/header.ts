@@ -235,8 +235,8 @@ function decodeExtension(header: Qcow2Header, type: number, data: Uint8Array, na
   }
 }
 
-const BITMAPS_MAX = 65535
-const BITMAP_DIRECTORY_BYTES_MAX = 64 * 2 ** 20
+export const BITMAPS_MAX = 65535
+export const BITMAP_DIRECTORY_BYTES_MAX = 64 * 2 ** 20
 
 function decodeBitmaps(header: Qcow2Header, data: Uint8Array): BitmapsExtension {
   const clusterBytes = 2 ** header.clusterBits
@@ -305,7 +305,7 @@ function checkHeader(header: Qcow2Header, clusterBytes: number, rules: HeaderRul
   }
   const tableEntries = header.refcountTableClusters * (clusterBytes / 8)
   checkTable(header.refcountTableOffsetBytes, tableEntries, 8, REFCOUNT_TABLE_BYTES_MAX, clusterBytes, 'Reference count table')
-  if (!(rules.isForCheck && rules.isWritable)) {
+  if (!rules.isForCheck) {
     const snapshotBytesMax = SNAPSHOTS_MAX * SNAPSHOT_HEADER_BYTES
     const { snapshotsOffsetBytes, snapshotCount } = header
     checkTable(snapshotsOffsetBytes, snapshotCount, SNAPSHOT_HEADER_BYTES, snapshotBytesMax, clusterBytes, 'Snapshot table')

@@ -14,6 +14,7 @@ import type { BlockChild, BlockNode } from '../../node'
 import type { Allocation } from './allocation'
 import { Metadata, type Table, TableCache } from './cache'
 import { encodeHeader, geometryOfHeader, type Qcow2Header } from './header'
+import { inactiveL1Tables } from './inactive'
 import {
   AUTOCLEAR_DATA_FILE_RAW,
   COMPRESSION_ZSTD,
@@ -25,12 +26,14 @@ import {
   INCOMPATIBLE_DATA_FILE,
   INCOMPATIBLE_DIRTY,
   OFFSET_END_BYTES,
+  prefixedHex,
   readU32,
   writeBits,
   writeU32,
 } from './layout'
 import { Place, PlaceMap, placeName } from './overlap'
 import { FreeKind, type RefcountHost, Refcounts } from './refcount'
+import type { SnapshotEntry } from './snapshot_table'
 
 /** What a user can choose for an open image; the defaults are QEMU's. */
 export interface Qcow2Settings {
@@ -74,6 +77,9 @@ export class Qcow2Image implements RefcountHost {
   readonly places: PlaceMap
   /** Writes that have taken clusters which no table points to yet. */
   readonly allocations: Allocation[] = []
+  /** In the order of their table; empty in an image that is opened for a check. */
+  snapshots: readonly SnapshotEntry[] = []
+  snapshotTableBytes = 0
   onCorruption: (corruption: Corruption) => void = () => {}
   /** With a fatal corruption nothing is written any more. */
   isBroken = false
@@ -109,7 +115,7 @@ export class Qcow2Image implements RefcountHost {
   }
 
   /** Takes over what was read from the file; caches are sized by what the image can need of them. */
-  setTables(l1: Uint32Array<ArrayBuffer>, refcountTable: Float64Array): void {
+  setTables(l1: Uint32Array<ArrayBuffer>, refcountTable: Float64Array, reserved: ReadonlySet<number>): void {
     const { clusterBytes, l2EntryBytes } = this.geometry
     const { settings, header } = this
     const l2Bytes = Math.ceil(header.sizeBytes / clusterBytes) * l2EntryBytes
@@ -126,6 +132,7 @@ export class Qcow2Image implements RefcountHost {
     )
     this.metadata = new Metadata(l2, refcounts, () => this.flushFiles())
     this.refcounts = new Refcounts(this, refcountTable, header.refcountTableOffsetBytes)
+    this.refcounts.reserved = reserved
     this.setL1(l1, header.l1OffsetBytes)
     this.refcountTableChanged(null)
     if (header.bitmaps !== null) {
@@ -143,6 +150,16 @@ export class Qcow2Image implements RefcountHost {
     this.header.l1OffsetBytes = offsetBytes
     this.places.l1 = { offsetBytes, lengthBytes: words.length * 4 }
     this.refreshPlaces()
+  }
+
+  /** Other snapshots: `lengthBytes` is the length of their table, at `header.snapshotsOffsetBytes`. */
+  takeSnapshots(snapshots: readonly SnapshotEntry[], lengthBytes: number): void {
+    assert(lengthBytes >= 0, 'snapshot-table-bytes')
+    this.snapshots = snapshots
+    this.snapshotTableBytes = lengthBytes
+    this.header.snapshotCount = snapshots.length
+    this.places.snapshotTable = { offsetBytes: this.header.snapshotsOffsetBytes, lengthBytes }
+    this.places.inactiveL1 = inactiveL1Tables(this)
   }
 
   /** The set of active L2 tables has lost some. */
@@ -228,7 +245,7 @@ export class Qcow2Image implements RefcountHost {
     const { settings } = this
     if (kind === FreeKind.Request) return settings.passDiscardRequest
     if (kind === FreeKind.Snapshot) return settings.passDiscardSnapshot
-    return kind === FreeKind.Other && settings.passDiscardOther
+    return kind === FreeKind.Always || (kind === FreeKind.Other && settings.passDiscardOther)
   }
   refcountTableChanged(blockOffset: number | null): void {
     const { refcounts, places } = this
@@ -293,7 +310,7 @@ export class Qcow2Image implements RefcountHost {
   refuseTable(l2OffsetBytes: number, guestBytes: number): Co<Errno> | null {
     if (l2OffsetBytes % this.geometry.clusterBytes === 0 && l2OffsetBytes < OFFSET_END_BYTES) return null
     const index = Math.floor(guestBytes / this.geometry.l2CoversBytes)
-    return this.corruption(`L2 table offset 0x${l2OffsetBytes.toString(16)} unaligned (L1 index: 0x${index.toString(16)})`)
+    return this.corruption(`L2 table offset ${prefixedHex(l2OffsetBytes)} unaligned (L1 index: ${prefixedHex(index)})`)
   }
 
   /** Brings the slice at this place of a table into memory, under the lock. */

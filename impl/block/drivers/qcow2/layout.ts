@@ -99,6 +99,12 @@ export function lowWord(value: number): number {
   return value >>> 0
 }
 
+/** A number as `printf` prints it with `%#x`. */
+export function prefixedHex(value: number): string {
+  if (value === 0) return '0'
+  return `0x${Number.isSafeInteger(value) ? value.toString(16) : BigInt(value).toString(16)}`
+}
+
 /** Everything about sizes that follows from a header. */
 export interface Geometry {
   clusterBits: number

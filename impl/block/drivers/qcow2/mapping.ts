@@ -13,6 +13,7 @@ import {
   compressedOffset,
   entryOffset,
   OFFSET_END_BYTES,
+  prefixedHex,
   standardType,
   subclusterType,
 } from './layout'
@@ -185,10 +186,10 @@ export function* invalidRun(image: Qcow2Image, guestBytes: number): Co<Errno> {
   const at = image.sliceIndex(guestBytes) * image.entryWords
   const offset = entryOffset(slice.words[at]!, slice.words[at + 1]!)
   const index = Math.floor(guestBytes / image.geometry.clusterBytes) % image.geometry.l2Entries
-  const where = `(L2 offset: 0x${l2OffsetBytes.toString(16)}, L2 index: 0x${index.toString(16)})`
+  const where = `(L2 offset: ${prefixedHex(l2OffsetBytes)}, L2 index: ${prefixedHex(index)})`
   assert(image.entryWords === 2 || image.entryWords === 4, 'entry-words')
   if (isPlace(offset, image.geometry.clusterBytes)) return yield* image.corruption(`Invalid cluster entry found ${where}`)
   const isZero = image.entryWords === 2 && (slice.words[at + 1]! & 1) !== 0
   const what = isZero ? 'Preallocated zero cluster' : 'Cluster allocation'
-  return yield* image.corruption(`${what} offset 0x${offset.toString(16)} unaligned ${where}`)
+  return yield* image.corruption(`${what} offset ${prefixedHex(offset)} unaligned ${where}`)
 }

@@ -14,7 +14,8 @@ import { decodeWords, Qcow2Image, type Qcow2Settings } from './image'
 import { findInactiveTables } from './inactive'
 import { HEADER_V3_BYTES } from './layout'
 import { OVERLAP_TEMPLATES, PLACE_NAMES } from './overlap'
-import { decodeRefcountTable } from './refcount'
+import { decodeRefcountTable, reservedEntries } from './refcount'
+import { findSnapshot, findSnapshotBy, showSnapshot } from './snapshots'
 
 /** The options of blockdev-add that concern the format, in bytes where they are sizes. What is absent has QEMU's default. */
 export interface Qcow2OpenOptions {
@@ -32,6 +33,8 @@ export interface Qcow2OpenOptions {
   refcountCacheBytes?: number
   /** For checking and repair: takes images that must not be used otherwise, and leaves the dirty bit alone. */
   forCheck?: boolean
+  /** Shows an internal snapshot, by its id or else its name, or by both; only for reading. */
+  snapshot?: string | { id?: string; name?: string }
   codecs: Codecs
 }
 
@@ -69,10 +72,17 @@ function* readImageTables(edge: BlockChild, options: Qcow2OpenOptions): Co<Qcow2
   demand(yield* edge.pread(header.refcountTableOffsetBytes, refcountTable), 'Could not initialize refcount handling')
   const l1 = new Uint8Array(header.l1Entries * 8)
   demand(yield* edge.pread(header.l1OffsetBytes, l1), 'Could not read L1 table')
-  image.setTables(decodeWords(l1), decodeRefcountTable(refcountTable))
+  image.setTables(decodeWords(l1), decodeRefcountTable(refcountTable), reservedEntries(refcountTable))
   if (!forCheck) yield* findInactiveTables(image, edge)
   assert(image.l1.length === header.l1Entries * 2, 'l1-read')
+  if (options.snapshot !== undefined) yield* show(image, edge, options.snapshot)
   return image
+}
+
+function show(image: Qcow2Image, edge: BlockChild, wanted: string | { id?: string; name?: string }): Co<void> {
+  const isText = typeof wanted === 'string'
+  const entry = isText ? findSnapshot(image, wanted) : findSnapshotBy(image, wanted.id ?? null, wanted.name ?? null)
+  return showSnapshot(image, entry, (at, bytes) => edge.pread(at, bytes))
 }
 
 /** Throws BlockError with QEMU's form of "what could not be done: why". */

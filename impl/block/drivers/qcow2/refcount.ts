@@ -8,13 +8,14 @@
  * What may fail: the file, as an errno; ENOSPC or EFBIG when tables cannot grow; EINVAL when a refcount has no more room.
  * A refcount block that lies where none can is a corruption: EIO. All methods that yield are called under the lock.
  */
-import { assert, type Co, EAGAIN, EFBIG, EINVAL, EIO, type Errno, OK } from '../../../co'
-import type { Metadata } from './cache'
+import { assert, type Co, EAGAIN, EFBIG, EINVAL, type Errno, OK } from '../../../co'
+import type { Metadata, Table } from './cache'
 import {
   type Geometry,
   getRefcount,
   HEADER_REFCOUNT_TABLE_AT,
   OFFSET_END_BYTES,
+  prefixedHex,
   REFCOUNT_TABLE_BYTES_MAX,
   readU64,
   refcountMetadata,
@@ -32,6 +33,8 @@ export const enum FreeKind {
   /** A snapshot goes. */
   Snapshot = 2,
   Other = 3,
+  /** A repair has found that nobody uses it. */
+  Always = 4,
 }
 
 /** Ranges that are noted at most before they are settled. */
@@ -69,6 +72,8 @@ export class Refcounts {
   /** Offsets of the refcount blocks, 0 for none. As long as the table in the file. */
   table: Float64Array
   tableOffsetBytes: number
+  /** Numbers of the entries of the table with bits that must be 0; only a check wants to know. */
+  reserved: ReadonlySet<number> = new Set()
   /** Clusters below this number are in use, or have been passed over. */
   freeFrom = 0
   /** Where the next compressed data may go in a cluster that has room, or 0. */
@@ -104,6 +109,33 @@ export class Refcounts {
     return block === null ? -1 : getRefcount(block.bytes, refcountOrder, clusterIndex % refcountBlockEntries)
   }
 
+  /** As `peek`, for a check that looks at all clusters. */
+  known(clusterIndex: number): number {
+    return this.peek(clusterIndex)
+  }
+
+  /** Sets a refcount whose block is in memory, for a repair. */
+  *put(clusterIndex: number, value: number): Co<Errno> {
+    const { geometry, metadata } = this.host
+    assert(this.peek(clusterIndex) > 0 && value >= 0, 'refcount-repaired')
+    const block = metadata.refcounts.find(this.table[Math.floor(clusterIndex / geometry.refcountBlockEntries)]!)
+    if (block === null || value > geometry.refcountMax) return EINVAL
+    this.store(block, clusterIndex % geometry.refcountBlockEntries, value)
+    if (value > 0) return OK
+    this.freeFrom = Math.min(this.freeFrom, clusterIndex)
+    if (this.host.passesDiscard(FreeKind.Always)) {
+      yield* this.host.discardInFile(clusterIndex * geometry.clusterBytes, geometry.clusterBytes)
+    }
+    return OK
+  }
+
+  private store(block: Table, entry: number, value: number): void {
+    const { geometry, metadata } = this.host
+    setRefcount(block.bytes, geometry.refcountOrder, entry, value)
+    const at = Math.floor((entry * geometry.refcountBits) / 8)
+    metadata.refcounts.markDirty(block, at, at + Math.max(1, geometry.refcountBits / 8))
+  }
+
   /** Leaves the refcount of a cluster in `value`. */
   *read(clusterIndex: number): Co<Errno> {
     assert(clusterIndex >= 0, 'cluster-index')
@@ -121,7 +153,7 @@ export class Refcounts {
   private *loadBlock(tableIndex: number): Co<Errno> {
     const blockOffset = this.table[tableIndex]!
     if (blockOffset % this.host.geometry.clusterBytes !== 0 || blockOffset >= OFFSET_END_BYTES) {
-      const text = `Refblock offset 0x${blockOffset.toString(16)} unaligned (reftable index: 0x${tableIndex.toString(16)})`
+      const text = `Refblock offset ${prefixedHex(blockOffset)} unaligned (reftable index: ${prefixedHex(tableIndex)})`
       return yield* this.host.corruption(text)
     }
     return yield* this.host.metadata.loadRefcounts(blockOffset)
@@ -252,9 +284,7 @@ export class Refcounts {
     const entry = clusterIndex % geometry.refcountBlockEntries
     const value = getRefcount(block.bytes, geometry.refcountOrder, entry) + change
     if (value < 0 || value > geometry.refcountMax) return EINVAL
-    setRefcount(block.bytes, geometry.refcountOrder, entry, value)
-    const at = Math.floor((entry * geometry.refcountBits) / 8)
-    metadata.refcounts.markDirty(block, at, at + Math.max(1, geometry.refcountBits / 8))
+    this.store(block, entry, value)
     return OK
   }
 
@@ -338,8 +368,7 @@ export class Refcounts {
 
   private *switchTable(table: Float64Array, offsetBytes: number): Co<Errno> {
     const { clusterBytes } = this.host.geometry
-    const bytes = new Uint8Array(table.length * 8)
-    for (let index = 0; index < table.length; index++) writeU64(bytes, index * 8, table[index]!)
+    const bytes = encodeRefcountTable(table)
     let errno = yield* this.host.metadata.refcounts.writeAll()
     if (errno === OK) errno = yield* this.host.writeThrough(offsetBytes, bytes)
     if (errno === OK) errno = yield* this.host.flushFiles()
@@ -356,6 +385,31 @@ export class Refcounts {
     if (oldBytes > 0) this.free(oldOffset, oldBytes, FreeKind.Other)
     assert(bytes.length % clusterBytes === 0, 'table-whole-clusters')
     return OK
+  }
+
+  /** Another table, whose blocks have been written, takes the place of this one and its blocks: nothing is given up. */
+  *replaceTable(table: Float64Array, offsetBytes: number): Co<Errno> {
+    assert(this.releases.length === 0 && table.length > 0, 'replace-settled')
+    const bytes = encodeRefcountTable(table)
+    let errno = yield* this.host.writeThrough(offsetBytes, bytes)
+    if (errno === OK) errno = yield* this.host.flushFiles()
+    const { clusterBytes } = this.host.geometry
+    const before = tableField(this.tableOffsetBytes, (this.table.length * 8) / clusterBytes)
+    const wanted = tableField(offsetBytes, bytes.length / clusterBytes)
+    if (errno === OK) errno = yield* this.host.writeField(HEADER_REFCOUNT_TABLE_AT, wanted, before)
+    if (errno !== OK) return errno
+    this.host.metadata.refcounts.dropAll()
+    this.adopt(table, offsetBytes)
+    this.reserved = new Set()
+    return OK
+  }
+
+  private adopt(table: Float64Array, offsetBytes: number): void {
+    this.table = table
+    this.tableOffsetBytes = offsetBytes
+    this.host.refcountTableChanged(null)
+    this.freeFrom = 0
+    this.freeByteOffset = 0
   }
 
   /** Notes that one user of every cluster which the range touches has gone. Takes effect with `settle`. */
@@ -398,6 +452,12 @@ export class Refcounts {
     return errno
   }
 
+  /** Lowers refcounts of a range that no table on stable storage, and no transfer, refers to any more. */
+  *lowerNow(offsetBytes: number, lengthBytes: number, kind: FreeKind): Co<Errno> {
+    assert(lengthBytes > 0, 'lower-something')
+    return yield* this.lower({ offsetBytes, lengthBytes, kind })
+  }
+
   private *lower(release: Release): Co<Errno> {
     const { clusterBytes } = this.host.geometry
     const first = Math.floor(release.offsetBytes / clusterBytes)
@@ -426,7 +486,7 @@ export class Refcounts {
     const errno = yield* this.add(clusterIndex, -1)
     if (errno === EINVAL) {
       return yield* this.host.corruption(
-        `Preventing invalid decrease of the refcount of cluster 0x${(clusterIndex * clusterBytes).toString(16)}`,
+        `Preventing invalid decrease of the refcount of cluster ${prefixedHex(clusterIndex * clusterBytes)}`,
       )
     }
     if (errno !== OK) return errno
@@ -447,13 +507,10 @@ export class Refcounts {
   *reload(tableOffsetBytes: number, tableClusters: number): Co<Errno> {
     assert(this.releases.length === 0, 'reload-settled')
     const bytes = new Uint8Array(tableClusters * this.host.geometry.clusterBytes)
-    const errno = bytes.length === 0 ? EIO : yield* this.host.readThrough(tableOffsetBytes, bytes)
+    const errno = bytes.length === 0 ? OK : yield* this.host.readThrough(tableOffsetBytes, bytes)
     if (errno !== OK) return errno
-    this.table = decodeRefcountTable(bytes)
-    this.tableOffsetBytes = tableOffsetBytes
-    this.host.refcountTableChanged(null)
-    this.freeFrom = 0
-    this.freeByteOffset = 0
+    this.adopt(decodeRefcountTable(bytes), tableOffsetBytes)
+    this.reserved = reservedEntries(bytes)
     return OK
   }
 }
@@ -475,4 +532,17 @@ export function decodeRefcountTable(bytes: Uint8Array): Float64Array {
     table[index] = value - (value % 512)
   }
   return table
+}
+
+/** Numbers of the entries that have a reserved bit. */
+export function reservedEntries(bytes: Uint8Array): Set<number> {
+  const reserved = new Set<number>()
+  for (let at = 0; at < bytes.length; at += 8) if (((bytes[at + 6]! & 1) | bytes[at + 7]!) !== 0) reserved.add(at / 8)
+  return reserved
+}
+
+function encodeRefcountTable(table: Float64Array): Uint8Array {
+  const bytes = new Uint8Array(table.length * 8)
+  for (let index = 0; index < table.length; index++) writeU64(bytes, index * 8, table[index]!)
+  return bytes
 }

@@ -72,6 +72,85 @@ export class GrowingFile extends MemoryDriver {
   }
 }
 
+const SECTOR_BYTES = 512
+
+/** What reached a file, in order. */
+export type FileEvent = { at: number; data: Uint8Array } | 'flush' | 'end'
+
+/** Records in the order of completion, which is the order of issue here: nothing takes any time. */
+export class RecordingFile extends GrowingFile {
+  readonly events: FileEvent[] = []
+  override *pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    this.events.push({ at: offsetBytes, data: new Uint8Array(buffer) })
+    return yield* super.pwrite(offsetBytes, buffer, flags)
+  }
+  override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    this.events.push({ at: offsetBytes, data: new Uint8Array(lengthBytes) })
+    return yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags)
+  }
+  override *pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    this.events.push({ at: offsetBytes, data: new Uint8Array(lengthBytes) })
+    return yield* super.pdiscard(offsetBytes, lengthBytes)
+  }
+  override *flush(): Co<Errno> {
+    this.events.push('flush')
+    return OK
+  }
+}
+
+/** Whether a sector of an event stays. */
+export type Keeps = (event: number, sector: number) => boolean
+
+/** Writes before `cut` that have not been flushed. */
+export function openWrites(events: readonly FileEvent[], cut: number): number[] {
+  const open: number[] = []
+  const stable = events.slice(0, cut).lastIndexOf('flush')
+  for (let index = Math.max(0, stable); index < cut; index++) if (typeof events[index] !== 'string') open.push(index)
+  return open
+}
+
+/** Nothing, everything, all but one write, one write alone, and random sectors of what was not flushed. */
+export function someChoices(events: readonly FileEvent[], cut: number, random: (below: number) => number): Keeps[] {
+  const open = openWrites(events, cut)
+  const choices: Keeps[] = [() => true]
+  if (open.length > 0) choices.push(() => false)
+  const chosen = open[random(Math.max(1, open.length))]
+  if (open.length > 1) {
+    choices.push(
+      (event) => event !== chosen,
+      (event) => event === chosen,
+    )
+  }
+  const salt = random(1000)
+  if (open.length > 0) {
+    choices.push((event, sector) => ((Math.imul(event * 31 + sector * 7 + salt, 0x9e3779b1) >>> 16) & 1) === 1)
+  }
+  return choices
+}
+
+/** The file after a cut before event `cut`: of what was not flushed, `keeps` says for each sector written whether it stays. */
+export function stateAt({ start, events }: { start: Uint8Array; events: FileEvent[] }, cut: number, keeps: Keeps): Uint8Array {
+  let lengthBytes = start.length
+  for (let index = 0; index < cut; index++) {
+    const event = events[index]!
+    if (typeof event !== 'string') lengthBytes = Math.max(lengthBytes, event.at + event.data.length)
+  }
+  const state = new Uint8Array(Math.ceil(lengthBytes / SECTOR_BYTES) * SECTOR_BYTES)
+  state.set(start)
+  const stable = events.slice(0, cut).lastIndexOf('flush')
+  for (let index = 0; index < cut; index++) {
+    const event = events[index]!
+    if (typeof event === 'string') continue
+    for (let from = event.at; from < event.at + event.data.length; ) {
+      const to = Math.min(Math.floor(from / SECTOR_BYTES + 1) * SECTOR_BYTES, event.at + event.data.length)
+      if (index < stable || keeps(index, from / SECTOR_BYTES))
+        state.set(event.data.subarray(from - event.at, to - event.at), from)
+      from = to
+    }
+  }
+  return state
+}
+
 export interface ImageStack extends TestBench {
   file: GrowingFile
   fileNode: BlockNode
