@@ -9,7 +9,9 @@ export type QmpErrorClass = 'GenericError' | 'CommandNotFound' | 'DeviceNotActiv
 export class BlockError extends Error {
   readonly qmpClass: QmpErrorClass
   readonly errno: Errno
-  constructor(text: string, options: { errno?: Errno; qmpClass?: QmpErrorClass } = {}) {
+  /** What programs print in a line of its own below the text, and QMP leaves out; '' for none. */
+  readonly hint: string
+  constructor(text: string, options: { errno?: Errno; qmpClass?: QmpErrorClass; hint?: string } = {}) {
     // What a user has asked for is no defect: nobody looks for its place in the code, and finding that out costs more than
     // everything else about a refusal.
     const { stackTraceLimit } = Error
@@ -19,5 +21,6 @@ export class BlockError extends Error {
     this.name = 'BlockError'
     this.errno = options.errno ?? EINVAL
     this.qmpClass = options.qmpClass ?? 'GenericError'
+    this.hint = options.hint ?? ''
   }
 }

@@ -40,10 +40,8 @@ export interface CreateRequest {
 
 /** An error that programs print with a second line. */
 export class HintedError extends BlockError {
-  readonly hint: string
   constructor(error: BlockError, hint: string) {
-    super(error.message, { errno: error.errno })
-    this.hint = hint
+    super(error.message, { errno: error.errno, hint })
   }
 }
 

@@ -140,9 +140,9 @@ export class Options {
 
 /** A wrong size; command lines print `hint` below it. */
 export class SizeError extends BlockError {
-  readonly hint = 'Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.'
   constructor(key: string) {
-    super(`Parameter '${key}' expects a non-negative number below 2^64`)
+    const hint = 'Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.'
+    super(`Parameter '${key}' expects a non-negative number below 2^64`, { hint })
   }
 }
 

@@ -151,10 +151,7 @@ test('wrong addresses are refused in QEMU’s words', async () => {
   const long = 'a'.repeat(120)
   const cases: Array<readonly [() => Co<unknown>, string]> = [
     [() => sockets.connect(unix('nobody')), `Failed to connect to '${folder}/nobody': No such file or directory`],
-    [
-      () => sockets.connect({ type: 'unix', path: long }),
-      `UNIX socket path '${long}' is too long\nPath must be less than 108 bytes`,
-    ],
+    [() => sockets.connect({ type: 'unix', path: long }), `UNIX socket path '${long}' is too long`],
     [() => sockets.listen(unix('no/such')), `Failed to bind socket to ${folder}/no/such: No such file or directory`],
   ]
   for (const [attempt, expected] of cases) {

@@ -132,7 +132,7 @@ export class Sockets implements StreamHost {
 function checkPath(path: string): void {
   if (Buffer.byteLength(path) < UNIX_PATH_MAX_BYTES) return
   const hint = `Path must be less than ${UNIX_PATH_MAX_BYTES} bytes`
-  throw new BlockError(`UNIX socket path '${path}' is too long\n${hint}`, { errno: EINVAL })
+  throw new BlockError(`UNIX socket path '${path}' is too long`, { errno: EINVAL, hint })
 }
 
 /** The engine calls a folder that does not exist one that may not be written. */

@@ -49,6 +49,8 @@ export interface ExportOptions {
 
 /** A client of an export: what ends its connection. */
 export interface ExportClient {
+  /** Its connection is gone, but requests of it still run. */
+  readonly isEnding: boolean
   disconnect(): void
 }
 
@@ -68,7 +70,8 @@ export class NbdExport {
   private readonly writeFlags: number
   private readonly onDeleted: ((exported: NbdExport) => void) | null
   private readonly clients = new Set<ExportClient>()
-  private readonly gone: WaitQueue
+  /** Woken when a client has gone. */
+  private readonly changed: WaitQueue
   /** No new clients. */
   isClosing = false
   isDeleted = false
@@ -88,7 +91,7 @@ export class NbdExport {
     this.writeFlags = options.writethrough === true ? RequestFlag.Fua : RequestFlag.None
     this.onDeleted = options.onDeleted ?? null
     this.lengthBytes = node.lengthBytes
-    this.gone = new WaitQueue(node.kernel)
+    this.changed = new WaitQueue(node.kernel)
     this.backend = new BlockBackend(node.graph, '')
     const permission = Permission.ConsistentRead | (options.writable ? Permission.Write : Permission.None)
     this.backend.attach(node, permission, Permission.All & ~Permission.Resize)
@@ -119,13 +122,27 @@ export class NbdExport {
   leave(client: ExportClient): void {
     const isKnown = this.clients.delete(client)
     assert(isKnown, 'export-knows-client', () => this.name)
+    this.changed.wakeAll()
     if (this.isClosing) this.finishIfIdle()
+  }
+
+  /**
+   * Waits until no request of a connection that is gone still runs. A client that comes back sends its lost writes again,
+   * and then others: a late one of its first connection would undo them.
+   */
+  *waitSettled(): Co<void> {
+    while ([...this.clients].some((client) => client.isEnding)) {
+      yield* this.changed.wait({ describe: () => `waits for requests of broken connections to export '${this.name}'` })
+    }
   }
 
   /** Begins the end. `safe` throws BlockError if there are clients; `hard` disconnects them. */
   remove(mode: 'safe' | 'hard'): void {
     if (mode === 'safe' && this.clients.size > 0) {
-      throw new BlockError(`export '${this.id}' still in use\nUse mode='hard' to force client disconnect`, { errno: EBUSY })
+      throw new BlockError(`export '${this.id}' still in use`, {
+        errno: EBUSY,
+        hint: "Use mode='hard' to force client disconnect",
+      })
     }
     this.isClosing = true
     for (const client of [...this.clients]) client.disconnect()
@@ -137,14 +154,14 @@ export class NbdExport {
     this.isDeleted = true
     this.backend.dispose()
     for (const { release } of this.bitmaps) release?.()
-    this.gone.wakeAll()
+    this.changed.wakeAll()
     this.onDeleted?.(this)
   }
   /** Waits for the end that `remove` has begun. */
   *waitDeleted(): Co<void> {
     assert(this.isClosing, 'export-closing', () => this.name)
     while (!this.isDeleted) {
-      yield* this.gone.wait({ describe: () => `waits for the clients of export '${this.name}' to go` })
+      yield* this.changed.wait({ describe: () => `waits for the clients of export '${this.name}' to go` })
     }
   }
 

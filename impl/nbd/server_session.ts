@@ -52,6 +52,7 @@ export class ServerSession implements ExportClient {
   /** Slots that no request has; they number the coroutines. */
   private readonly freeSlots: number[] = []
   private inFlight = 0
+  isEnding = false
 
   constructor(parts: SessionParts) {
     this.kernel = parts.kernel
@@ -74,7 +75,9 @@ export class ServerSession implements ExportClient {
 
   /** Until the client ends, or breaks a rule that leaves no way to go on; and all its requests have ended. */
   *run(): Co<void> {
+    yield* this.exported.waitSettled()
     while (this.outbox.failure === OK && (yield* this.takeRequest()));
+    this.isEnding = true
     while (this.inFlight > 0) {
       yield* this.slotFree.wait({ describe: () => `waits for ${this.inFlight} requests of an NBD client to end` })
     }

@@ -2,9 +2,23 @@
  * For tests only: a client that says what it is told to, byte by byte, and knows nothing of what this room believes about
  * the protocol; numbers here are those of doc/proto.md.
  */
-import { Permission } from '../block'
+import { BlockError, Permission } from '../block'
 import { type MemoryStack, memoryStack } from '../block/testing'
-import { type ByteStream, type Co, type LinkOptions, makeLabel, OK, type StreamPair, streamPair } from '../co'
+import {
+  type ByteStream,
+  type Co,
+  describeAddress,
+  ECONNREFUSED,
+  type Kernel,
+  type LinkOptions,
+  makeLabel,
+  OK,
+  type SocketAddress,
+  type StreamHost,
+  type StreamListener,
+  type StreamPair,
+  streamPair,
+} from '../co'
 import type { ExportOptions } from './export'
 import { NbdServer, type ServerOptions } from './server'
 
@@ -133,6 +147,33 @@ export class RawClient {
     }
   }
 }
+
+/** Calls `accept` with the far end of every connection; `refuse` makes the next attempts fail. */
+export class TestHost implements StreamHost {
+  readonly pairs: StreamPair[] = []
+  refuse = false
+  link: LinkOptions = {}
+
+  constructor(
+    private readonly kernel: Kernel,
+    private readonly accept: (stream: ByteStream) => void,
+  ) {}
+
+  *connect(address: SocketAddress): Co<ByteStream> {
+    if (this.refuse) {
+      throw new BlockError(`Failed to connect to '${describeAddress(address)}': Connection refused`, { errno: ECONNREFUSED })
+    }
+    const pair = streamPair(this.kernel, `link ${this.pairs.length}`, this.link)
+    this.pairs.push(pair)
+    this.accept(pair.far)
+    return pair.near
+  }
+  *listen(): Co<StreamListener> {
+    throw new BlockError('tests call, and listen not')
+  }
+}
+
+export const ADDRESS: SocketAddress = { type: 'unix', path: '/run/nbd.sock' }
 
 export interface ServerBench extends MemoryStack {
   server: NbdServer

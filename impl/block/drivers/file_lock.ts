@@ -20,12 +20,9 @@ const PERMISSION_BITS = 4
 export class LockError extends BlockError {
   readonly path: string
   constructor(path: string, text: string, errno: Errno) {
-    super(text, { errno })
+    super(text, { errno, hint: `Is another process using the image [${path}]?` })
     this.name = 'LockError'
     this.path = path
-  }
-  get hint(): string {
-    return `Is another process using the image [${this.path}]?`
   }
 }
 
