@@ -6,6 +6,7 @@ import type { BlockGraph, BlockNode, HostFiles } from '../block'
 import type { Codecs } from '../block/codec'
 import type { Repair } from '../block/drivers/qcow2'
 import { ThrottleGroups } from '../block/throttle'
+import type { StreamHost, TlsCredentials } from '../co'
 import type { BlockdevDriver } from './driver'
 import type { Options } from './options'
 import { formatOf } from './probe'
@@ -31,6 +32,10 @@ export interface BlockdevContextOptions {
   files: HostFiles
   codecs: Codecs
   repair?: Repair
+  /** How NBD servers are reached; absent: they are not. */
+  streams?: StreamHost
+  /** Keys and certificates by the id of their object; null: there is no such object. */
+  tlsCredentials?(id: string): TlsCredentials | null
   /** Warnings that go to the terminal, without the program's name in front. */
   warn?(text: string): void
   /** What drivers tell whoever sits at the program (blkdebug: that a request waits). */
@@ -42,6 +47,8 @@ export class BlockdevContext {
   readonly files: HostFiles
   readonly codecs: Codecs
   readonly repair: Repair | null
+  readonly streams: StreamHost | null
+  readonly tlsCredentials: (id: string) => TlsCredentials | null
   readonly throttleGroups: ThrottleGroups
   /** Whether an image that begins like this is of no format that there is. */
   readonly isRaw: (head: Uint8Array) => boolean
@@ -57,6 +64,8 @@ export class BlockdevContext {
     this.files = options.files
     this.codecs = options.codecs
     this.repair = options.repair ?? null
+    this.streams = options.streams ?? null
+    this.tlsCredentials = options.tlsCredentials ?? (() => null)
     this.throttleGroups = new ThrottleGroups(options.graph.kernel)
     this.warn = options.warn ?? (() => {})
     this.say = options.say ?? (() => {})

@@ -84,6 +84,8 @@ export interface BlockdevDriver {
   readonly name: string
   /** The prefix of its file names, for protocols. Nodes of other drivers have a child `file` that is opened first. */
   readonly protocol: string | null
+  /** More prefixes that mean it. */
+  readonly otherProtocols?: readonly string[]
   /** Its child `file` is an image of its own, not the file of a format. */
   readonly isFilter: boolean
   readonly needsFilename?: boolean

@@ -6,6 +6,7 @@ import { BLKVERIFY } from './drivers/blkverify'
 import { COMPRESS } from './drivers/compress'
 import { COPY_ON_READ } from './drivers/copy_on_read'
 import { FILE, HOST_DEVICE } from './drivers/file'
+import { NBD } from './drivers/nbd'
 import { NULL_AIO, NULL_CO } from './drivers/null'
 import { PREALLOCATE } from './drivers/preallocate'
 import { QCOW2 } from './drivers/qcow2'
@@ -20,6 +21,7 @@ export const DRIVERS: readonly BlockdevDriver[] = [
   COPY_ON_READ,
   FILE,
   HOST_DEVICE,
+  NBD,
   NULL_AIO,
   NULL_CO,
   PREALLOCATE,
@@ -29,7 +31,11 @@ export const DRIVERS: readonly BlockdevDriver[] = [
 ]
 
 const byName = new Map(DRIVERS.map((driver) => [driver.name, driver]))
-const byProtocol = new Map(DRIVERS.flatMap((driver) => (driver.protocol === null ? [] : [[driver.protocol, driver] as const])))
+const byProtocol = new Map(
+  DRIVERS.flatMap((driver) =>
+    driver.protocol === null ? [] : [driver.protocol, ...(driver.otherProtocols ?? [])].map((name) => [name, driver] as const),
+  ),
+)
 
 export function findDriver(name: string): BlockdevDriver | null {
   return byName.get(name) ?? null

@@ -32,6 +32,7 @@ import { callBack } from './transfers'
 
 /** `sun_path` holds so many bytes, with the zero at its end. */
 const UNIX_PATH_MAX_BYTES = 108
+const PORT_MAX = 65535
 /** Connections that wait to be accepted; a further one is turned away. */
 const WAITING_MAX = 128
 
@@ -57,6 +58,7 @@ export class Sockets implements StreamHost {
   *connect(address: SocketAddress): Co<ByteStream> {
     if (address.type === 'fd') return this.inherit(address.descriptor)
     if (address.type === 'unix') checkPath(address.path)
+    if (address.type === 'inet') checkPort(address)
     const options = { allowHalfOpen: true }
     const socket =
       address.type === 'unix'
@@ -99,6 +101,7 @@ export class Sockets implements StreamHost {
 
   *listen(address: SocketAddress): Co<StreamListener> {
     if (address.type === 'unix') yield* this.clearPath(address.path)
+    if (address.type === 'inet') checkPort(address)
     const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true })
     const listener = new SocketListener(this.loop, server, address)
     let failure: unknown = null
@@ -133,6 +136,12 @@ function checkPath(path: string): void {
   if (Buffer.byteLength(path) < UNIX_PATH_MAX_BYTES) return
   const hint = `Path must be less than ${UNIX_PATH_MAX_BYTES} bytes`
   throw new BlockError(`UNIX socket path '${path}' is too long`, { errno: EINVAL, hint })
+}
+
+function checkPort(address: SocketAddress & { type: 'inet' }): void {
+  if (address.port <= PORT_MAX) return
+  const text = `address resolution failed for ${describeAddress(address)}: Servname not supported for ai_socktype`
+  throw new BlockError(text, { errno: EINVAL })
 }
 
 /** The engine calls a folder that does not exist one that may not be written. */

@@ -1,4 +1,6 @@
-export type { ExportBitmap, ExportOptions } from './export'
-export { NbdExport } from './export'
+export { ClientHandshake, type ExportFacts } from './client_handshake'
+export { NbdDriver, type NbdOptions, openNbd } from './driver'
+export { type ExportBitmap, type ExportOptions, NbdExport } from './export'
 export { DEFAULT_PORT } from './protocol'
 export { NbdServer, type ServerOptions } from './server'
+export { nbdName, parseInet, parseNbdName } from './uri'
