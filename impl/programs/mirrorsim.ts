@@ -1,12 +1,32 @@
 /** The command `mirrorsim`: finds the program that is meant and runs it to an exit code. */
-import { Command, CommanderError } from 'commander'
+import * as path from 'node:path'
 import { EPIPE, strerror } from '../co'
 import { errnoOf } from '../host'
-import { defectText, mirrorCommand } from './mirror_command'
+import { defectText } from './defect'
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from './mirror_failure'
 import { VERSION } from './version'
 
+type QemuProgram = (name: string, args: readonly string[]) => Promise<number>
+
+/** Programs of QEMU's shape: by the name under which this one is called, or by a first argument. Loaded when they run. */
+const QEMU_PROGRAMS: ReadonlyArray<readonly [name: string, argument: string, load: () => QemuProgram]> = [
+  ['qemu-io', 'io', () => (require('./qemu/io') as typeof import('./qemu/io')).runIo],
+]
+
+/** The program that is meant, or null for those of our own shape. */
+function findQemuProgram(calledAs: string, args: readonly string[]): Promise<number> | null {
+  for (const [name, argument, load] of QEMU_PROGRAMS) {
+    if (calledAs === name) return load()(name, args)
+    if (args[0] === argument) return load()(name, args.slice(1))
+  }
+  return null
+}
+
 async function main(args: readonly string[]): Promise<number> {
+  const program = findQemuProgram(path.basename(process.argv[1] ?? ''), args)
+  if (program !== null) return await program
+  const { Command, CommanderError }: typeof import('commander') = require('commander')
+  const { mirrorCommand }: typeof import('./mirror_command') = require('./mirror_command')
   const { stdout, stderr } = process
   let exitCode: number = EXIT_OK
   const command = new Command('mirrorsim')

@@ -13,7 +13,7 @@ import { humanSpecificInfo } from './image_info'
 import { type IoArguments, type IoOpening, newOpening, parseIoArguments, takeOpening } from './io_options'
 import { reopenCommand } from './io_reopen'
 import { resizeErrorText } from './resize_error'
-import type { Terminals } from './terminal'
+import { standardTerminals, type Terminals } from './terminal'
 import { type OpenImage, Tool } from './tool'
 import { versionText } from './tool_text'
 
@@ -81,10 +81,11 @@ export class IoProgram {
       return yield* self.runAll(parsed.commands)
     })
     const given = parsed as IoArguments | null
-    if (given === null || given.asked !== null || code !== OK) return code
-    const isInteractive = given.commands.length === 0
-    const worst = isInteractive ? await this.interact() : OK
-    return worst === OK ? await tool.run(() => this.end()) : (await tool.run(() => this.end()), worst)
+    if (given === null || given.asked !== null) return code
+    const isInteractive = given.commands.length === 0 && code === OK
+    const worst = isInteractive ? await this.interact() : code
+    const last = await tool.run(() => this.end())
+    return worst === OK ? last : worst
   }
 
   private *runAll(commands: readonly string[]): Co<number> {
@@ -93,7 +94,6 @@ export class IoProgram {
       if (this.session.hasEnded) break
       if ((yield* this.session.execute(line)) !== OK) code = 1
     }
-    if (code !== 0) yield* this.end()
     return code
   }
 
@@ -270,4 +270,9 @@ function* readWhole(path: string): Co<Uint8Array> {
     const errno = errnoOf(error)
     throw new BlockError(strerror(errno), { errno })
   }
+}
+
+/** Runs qemu-io under a name. Gives the exit code. */
+export function runIo(name: string, args: readonly string[]): Promise<number> {
+  return new IoProgram(name, standardTerminals()).main(args)
 }

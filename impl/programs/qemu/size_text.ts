@@ -7,7 +7,7 @@ export function sizeText(bytes: number): string {
   assert(bytes >= 0, 'size-not-negative', () => String(bytes))
   // A value that three digits would show as 1024 or nearly so is one of the next unit.
   let power = 0
-  while (power < UNITS.length - 1 && bytes / 1024 ** power / (1000 / 1024) > 1024) power++
+  while (power < UNITS.length - 1 && (bytes * 1.024) / 1024 ** power >= 1024) power++
   const value = bytes / 1024 ** power
   return `${threeDigits(value)} ${UNITS[power]}B`
 }
