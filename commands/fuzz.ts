@@ -68,14 +68,14 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const options = optionsOf(command.opts<Arguments>())
-  const { subjectOf, isProfile, PROFILE_NAMES, REQUIRED_PROBES }: typeof import('./subject') = require('./subject')
+  const { subjectOf, isProfile, PROFILE_NAMES, requiredProbesOf }: typeof import('./subject') = require('./subject')
   if (!isProfile(options.profile)) {
     streams.err.write(`fuzz: there is no profile '${options.profile}'; there are: ${PROFILE_NAMES.join(', ')}\n`)
     return EXIT_USAGE
   }
   const { profile } = options
   const subject = (): Subject => subjectOf(profile)
-  const requiredProbes = profile === 'default' ? REQUIRED_PROBES : []
+  const requiredProbes = requiredProbesOf(profile)
   return whileInterruptible((stop) => fuzz(options, { ...streams, subject, requiredProbes, stop }))
 }
 

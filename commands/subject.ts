@@ -6,7 +6,7 @@ import { damagedPlanOfSeed } from '../properties/plans/damage'
 import { runDamaged } from '../sim/damage'
 import { type Decider, recordedDecider } from '../sim/decider'
 import type { Plan } from '../sim/plan'
-import { ORDER_PROBES, PROBES } from '../sim/probes'
+import { IMAGE_ORDER_PROBES, IMAGE_PROBES, ORDER_PROBES, PROBES } from '../sim/probes'
 import type { WorldResult } from '../sim/verdict'
 import { runWorld } from '../sim/world'
 import type { RequiredProbe } from './fuzz_campaign'
@@ -18,11 +18,22 @@ export type ProfileName = Parameters<typeof planOfSeed>[1] | typeof IMAGE_PROFIL
 export const PROFILE_NAMES: readonly string[] = [...Object.keys(PROFILES), IMAGE_PROFILE]
 export const CHECKER_NAMES: readonly string[] = ALL_CHECKERS.map(({ name }) => name)
 
-/** Every situation that has a name must be met; campaigns of the default profile are judged by it. */
-export const REQUIRED_PROBES: readonly RequiredProbe[] = [
-  ...Object.keys(PROBES).map((name) => ({ name, worldsPerTenThousandMin: 1 })),
-  ...ORDER_PROBES.map((name) => ({ name, worldsPerTenThousandMin: 0.5 })),
-]
+/**
+ * Every situation that has a name must be met: in campaigns of the default profile, and those that need images where all
+ * worlds have some.
+ */
+export function requiredProbesOf(profile: ProfileName): readonly RequiredProbe[] {
+  if (profile === 'default') return floors(Object.keys(PROBES), ORDER_PROBES)
+  if (profile === 'formats' || profile === 'chains') return floors(Object.keys(IMAGE_PROBES), IMAGE_ORDER_PROBES)
+  return []
+}
+
+function floors(situations: readonly string[], orders: readonly string[]): RequiredProbe[] {
+  return [
+    ...situations.map((name) => ({ name, worldsPerTenThousandMin: 1 })),
+    ...orders.map((name) => ({ name, worldsPerTenThousandMin: 0.5 })),
+  ]
+}
 
 /** Runs worlds of a profile under all checkers but those named in `checkersOff`. */
 export function subjectOf(profile: ProfileName, checkersOff: readonly string[] = []): Subject {

@@ -70,7 +70,7 @@ export function scenario(parts: ScenarioParts): Scenario {
   const lengthBytes = parts.lengthBytes ?? 8 * CHUNK
   const plan: Plan = {
     format: 'mirrorsim-plan',
-    version: 2,
+    version: 3,
     seed: parts.seed ?? parts.name,
     profile: 'scenario',
     device: { ...PLAIN_DEVICE, ...parts.device },

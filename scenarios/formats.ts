@@ -82,6 +82,36 @@ export const FORMATS: readonly Scenario[] = [
     expected: { destinationAllocatedBytesMax: 4 * 4 * KiB },
   }),
   scenario({
+    name: 'the-base-is-replaced-before-the-scan',
+    bug: 'the mirror keeps in mind which image is the base, it is replaced by another, and that one is copied too',
+    source: {
+      initial: [data('s1', CHUNK, CHUNK)],
+      format: qcow2({ backing: below([data('b1', 0, 8 * CHUNK)]) }),
+    },
+    destination: { format: qcow2({ backing: below([data('b1', 0, 8 * CHUNK)]) }), latency: SLOW },
+    mirror: { sync: 'top' },
+    control: [{ id: 'c2', when: on('mirror-started', 10 * MICRO), kind: 'link-backing', disk: 'source' }],
+    expected: { destinationAllocatedBytesMax: CHUNK },
+  }),
+  scenario({
+    name: 'the-image-below-comes-while-the-mirror-runs',
+    bug: 'clusters that are copied in part show zeroes, or old data, once the image below the destination is attached',
+    source: { initial: [data('s1', CHUNK, CHUNK)], format: qcow2({ backing: below([data('b1', 0, 8 * CHUNK)]) }) },
+    destination: { format: qcow2({ backing: below([data('b1', 0, 8 * CHUNK)], { isDetached: true }) }) },
+    mirror: { sync: 'top' },
+    guest: [
+      write('g1', 2 * CHUNK + 512, 512, { thinkNs: AFTER_READY_NS }),
+      zero('g2', 3 * CHUNK + 1 * KiB, 6 * KiB),
+      write('g3', 4 * CHUNK + 512, 512, { thinkNs: AFTER_READY_NS }),
+      read('g4', 0, 8 * CHUNK, { thinkNs: AFTER_READY_NS }),
+    ],
+    control: [
+      { id: 'c2', when: on({ operationDone: 'g2' }), kind: 'link-backing', disk: 'destination' },
+      { id: 'c3', when: on({ operationDone: 'g3' }), kind: 'complete' },
+    ],
+    expected: { guestOperationsDone: 4 },
+  }),
+  scenario({
     name: 'a-copy-hides-what-lies-below-it',
     bug: 'holes of the source are left out because the new image is empty, and the old one shows through them',
     source: { initial: [data('s1', 2 * CHUNK, CHUNK)] },

@@ -9,7 +9,7 @@
 import { BlockError } from '../impl/block'
 import { type Co, type Kernel, makeLabel } from '../impl/co'
 import type { MirrorJob } from '../impl/jobs'
-import type { ControlOperation, Moment, Trigger } from './plan'
+import type { ControlOperation, DiskName, Moment, Trigger } from './plan'
 import { orderProbe } from './probes'
 import type { Watch } from './watch'
 
@@ -22,6 +22,8 @@ export interface Controlled {
   findJob(): MirrorJob
   startMirror(): Co<void>
   drain(durationNs: number): Co<void>
+  /** Throws BlockError where the link must stay. */
+  linkBacking(disk: DiskName): Co<void>
   resetDevice(): void
   /** Throws BlockError while a mirror depends on the length. */
   resize(): Co<void>
@@ -108,6 +110,9 @@ export class Operator {
         break
       case 'drain':
         yield* world.drain(operation.durationNs)
+        break
+      case 'link-backing':
+        yield* world.linkBacking(operation.disk)
         break
       case 'device-reset':
         world.resetDevice()

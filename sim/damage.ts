@@ -9,7 +9,8 @@ import { VirtualClockwork } from './clockwork'
 import { dullDecider } from './decider'
 import { SimDisk } from './disk'
 import { makeImage } from './fresh_open'
-import { emptyStores, openImageNodes, plainDriver } from './image'
+import { emptyStores } from './image'
+import { openImageNodes, plainDriver } from './image_nodes'
 import type { DamagePlan, GuestOperation, Plan } from './plan'
 import { BufferPool } from './pool'
 import type { DiskStore } from './store'
@@ -77,7 +78,8 @@ class DamagedRun {
     const stores = { file, dataFile: null, backing: null }
     try {
       const options = { readOnly, discard: 'unmap' as const }
-      const opened = yield* openImageNodes(graph, 'image', stores, source.format!, options, makeDisk, plainDriver)
+      const parts = { name: 'image', stores, format: source.format!, options, makeDisk, makeDriver: plainDriver }
+      const opened = yield* openImageNodes(graph, parts)
       const backend = new BlockBackend(graph, 'user')
       backend.attach(opened.node, Permission.ConsistentRead | (readOnly ? 0 : Permission.Write), Permission.All)
       let failures = 0

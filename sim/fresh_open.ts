@@ -7,7 +7,8 @@ import { type Co, type Errno, Kernel, makeLabel, OK, strerror } from '../impl/co
 import { VirtualClockwork } from './clockwork'
 import { dullDecider } from './decider'
 import { SimDisk } from './disk'
-import { createImage, type ImageStores, openImageNodes, plainDriver } from './image'
+import { createImage, type ImageStores } from './image'
+import { openImageNodes, plainDriver } from './image_nodes'
 import type { DiskPlan, FormatPlan } from './plan'
 import type { BufferPool } from './pool'
 import type { DiskStore } from './store'
@@ -54,7 +55,9 @@ export function makeImage(stores: ImageStores, plan: DiskPlan, format: FormatPla
 }
 
 function* readImage(graph: BlockGraph, stores: ImageStores, plan: DiskPlan, format: FormatPlan, image: Uint8Array): Co<void> {
-  const { node } = yield* openImageNodes(graph, 'image', stores, format, { readOnly: true }, quickDisk(plan), plainDriver)
+  const options = { readOnly: true }
+  const parts = { name: 'image', stores, format, options, makeDisk: quickDisk(plan), makeDriver: plainDriver }
+  const { node } = yield* openImageNodes(graph, parts)
   yield* readWhole(graph, node, image)
 }
 

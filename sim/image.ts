@@ -11,19 +11,20 @@ import {
   type BlockGraph,
   type BlockNode,
   type BlockStatus,
+  isZero,
   type NodeOptions,
   Permission,
   RequestFlag,
   type StatusMode,
 } from '../impl/block'
-import { PORTABLE_CODECS } from '../impl/block/codec_portable'
-import { createQcow2, openQcow2, Qcow2Driver } from '../impl/block/drivers/qcow2'
+import { createQcow2, Qcow2Driver } from '../impl/block/drivers/qcow2'
 import { ClusterType } from '../impl/block/drivers/qcow2/layout'
 import { findRun, peekRun, Run } from '../impl/block/drivers/qcow2/mapping'
 import { openImage } from '../impl/block/drivers/qcow2/open'
 import { assert, type Co, EIO, ENOTSUP, type Errno, type Kernel, type Label, OK } from '../impl/co'
 import { stampSectors, writerOf, ZERO_WRITER } from '../model/stamp'
-import type { DiskWatcher, SimDisk, WatchedRequest } from './disk'
+import type { DiskWatcher, WatchedRequest } from './disk'
+import { type MakeDisk, openImageNodes, plainDriver } from './image_nodes'
 import type { DiskView } from './observer'
 import {
   type BackingPlan,
@@ -50,9 +51,6 @@ export interface ImageStores {
   /** Disk or file of the image below. */
   readonly backing: DiskStore | null
 }
-
-/** How the disks under an image are made: at once and without faults, or as the plan says. */
-export type MakeDisk = (store: DiskStore) => SimDisk
 
 export function emptyStores(name: DiskName, plan: DiskPlan, format: FormatPlan, pool: BufferPool): ImageStores {
   const emptyPlan = { ...plan, lengthBytes: 0, initial: [] }
@@ -117,7 +115,9 @@ function* fillImage(
   make: MakeDisk,
 ): Co<void> {
   if (initial.length === 0) return
-  const opened = yield* openImageNodes(graph, 'new', stores, format, { readOnly: false, discard: 'unmap' }, make, plainDriver)
+  const options: Partial<NodeOptions> = { readOnly: false, discard: 'unmap' }
+  const parts = { name: 'new', stores, format, options, makeDisk: make, makeDriver: plainDriver }
+  const opened = yield* openImageNodes(graph, parts)
   const backend = new BlockBackend(graph, 'filler')
   backend.attach(opened.node, Permission.ConsistentRead | Permission.Write, Permission.All)
   for (const extent of initial) must(yield* fill(backend, opened.driver, extent), 'filled')
@@ -154,77 +154,6 @@ function must(errno: Errno, what: string): void {
   if (errno !== OK) throw new Error(`an image of the world cannot be ${what}: errno ${errno}`)
 }
 
-export interface OpenedImage<D extends Qcow2Driver = Qcow2Driver> {
-  readonly node: BlockNode
-  readonly driver: D
-  /** Takes the nodes out of the graph. */
-  close(): Co<void>
-}
-
-type MakeDriver<D extends Qcow2Driver> = (file: BlockNode, options: Parameters<typeof openQcow2>[1]) => Co<D>
-
-export const plainDriver: MakeDriver<Qcow2Driver> = (file, options) => openQcow2(file, options)
-
-/**
- * Makes the nodes of an image: `name` on top of `name-file`, `name-data`, `name-backing`. `aboveFile` may put a filter between
- * the image and its file.
- */
-export function* openImageNodes<D extends Qcow2Driver>(
-  graph: BlockGraph,
-  name: string,
-  stores: ImageStores,
-  format: FormatPlan | null,
-  options: Partial<NodeOptions>,
-  make: MakeDisk,
-  makeDriver: MakeDriver<D>,
-  how: { withoutBacking?: boolean; aboveFile?: (file: BlockNode) => BlockNode } = {},
-): Co<OpenedImage<D>> {
-  const readOnly = options.readOnly === true
-  const below: BlockNode[] = []
-  const addDisk = (role: string, store: DiskStore, isReadOnly: boolean): BlockNode => {
-    const node = graph.addNode({
-      name: `${name}-${role}`,
-      driver: make(store),
-      options: { readOnly: isReadOnly, discard: 'unmap' },
-    })
-    below.push(node)
-    return node
-  }
-  let file = addDisk('file', stores.file, readOnly)
-  if (how.aboveFile !== undefined) {
-    file = how.aboveFile(file)
-    below.push(file)
-  }
-  const driver = yield* makeDriver(file, {
-    readOnly,
-    codecs: PORTABLE_CODECS,
-    discardNoUnref: format?.discardNoUnref ?? false,
-    passDiscardRequest: options.discard === 'unmap',
-  })
-  const children: Array<{ name: string; role: 'image' | 'cow'; node: BlockNode }> = [{ name: 'file', role: 'image', node: file }]
-  if (stores.dataFile !== null)
-    children.push({ name: 'data-file', role: 'image', node: addDisk('data', stores.dataFile, readOnly) })
-  if (stores.backing !== null && how.withoutBacking !== true) {
-    const isRaw = format?.backing?.format !== 'qcow2'
-    let backing = addDisk(isRaw ? 'backing' : 'backing-file', stores.backing, true)
-    if (!isRaw) {
-      const backingDriver = yield* openQcow2(backing, { readOnly: true, codecs: PORTABLE_CODECS })
-      const file = { name: 'file', role: 'image' as const, node: backing }
-      backing = graph.addNode({ name: `${name}-backing`, driver: backingDriver, children: [file], options: { readOnly: true } })
-      below.push(backing)
-    }
-    children.push({ name: 'backing', role: 'cow', node: backing })
-  }
-  const node = graph.addNode({ name, driver, children, options })
-  yield* driver.start(null)
-  function* close(): Co<void> {
-    yield* graph.removeNode(node)
-    // What is above goes first.
-    for (const other of below.reverse()) yield* graph.removeNode(other)
-  }
-  return { node, driver, close }
-}
-
 // ------------------------------------------------------------------------------------------------------------ the view
 
 /** What a guest sees, live: a disk to all who watch. Units are clusters. */
@@ -234,6 +163,7 @@ export class ImageView implements DiskView {
   readonly allocationUnitBytes: number
   readonly bytes: Uint8Array
   readonly allocated: Uint8Array
+  readonly mayHoldCompressed: boolean
   private readonly stores: ImageStores
   /** What the image below shows, as long as this one; null for none. */
   private readonly below: Uint8Array | null
@@ -249,6 +179,7 @@ export class ImageView implements DiskView {
     this.bytes = pool.take(plan.lengthBytes)
     this.allocated = pool.take(Math.ceil(plan.lengthBytes / format.clusterBytes))
     this.stores = stores
+    this.mayHoldCompressed = plan.initial.some(({ content }) => content === 'compressed')
     const { backing } = format
     this.below = backing === undefined ? null : pool.take(plan.lengthBytes)
     this.belowAllocated = backing === undefined || name === 'destination' ? null : pool.take(this.allocated.length)
@@ -305,6 +236,11 @@ export class ImageView implements DiskView {
       assert(isKnown && run.bytes > 0, 'image-tables-in-memory')
       this.showRun(at, run)
     }
+  }
+
+  /** Whether the image below has data in a range. */
+  hasDataBelow(offsetBytes: number, lengthBytes: number): boolean {
+    return this.below !== null && !isZero(this.below.subarray(offsetBytes, offsetBytes + lengthBytes))
   }
 
   hasCompressed(offsetBytes: number, lengthBytes: number): boolean {
@@ -433,10 +369,15 @@ export class WatchedQcow2 extends Qcow2Driver {
   private end(request: ImageRequest, errno: Errno): Errno {
     const { operation, offsetBytes, lengthBytes } = request
     this.inFlight.splice(this.inFlight.indexOf(request), 1)
-    if (operation === 'write' || operation === 'write-zeroes' || operation === 'discard')
-      this.view.refresh(offsetBytes, lengthBytes)
+    if (operation === 'write') this.view.refresh(offsetBytes, lengthBytes)
+    else if (operation === 'write-zeroes' || operation === 'discard') this.zeroed(offsetBytes, lengthBytes)
     this.watcher.diskCompleted(request, errno)
     return errno
+  }
+
+  private zeroed(offsetBytes: number, lengthBytes: number): void {
+    this.view.refresh(offsetBytes, lengthBytes)
+    if (this.view.hasDataBelow(offsetBytes, lengthBytes)) this.watcher.hit('image/zeroes-over-below')
   }
 
   override *pread(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
@@ -447,6 +388,8 @@ export class WatchedQcow2 extends Qcow2Driver {
   }
 
   override *pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    if (this.view.mayHoldCompressed && this.view.hasCompressed(offsetBytes, buffer.length))
+      this.watcher.hit('image/compressed-overwritten')
     const request = this.begin(new ImageRequest(this, 'write', offsetBytes, buffer.length, buffer))
     return this.end(request, yield* super.pwrite(offsetBytes, buffer, flags))
   }
@@ -459,7 +402,7 @@ export class WatchedQcow2 extends Qcow2Driver {
       const look = this.begin(new ImageRequest(this, 'read', offsetBytes, lengthBytes, null))
       const errno = yield* super.pwriteZeroes(offsetBytes, lengthBytes, flags)
       this.end(look, OK)
-      if (errno === OK) this.view.refresh(offsetBytes, lengthBytes)
+      if (errno === OK) this.zeroed(offsetBytes, lengthBytes)
       else if (errno === ENOTSUP) this.watcher.hit('disk/zeroes-refused')
       else this.end(this.begin(new ImageRequest(this, 'write-zeroes', offsetBytes, lengthBytes, null, mayUnmap)), errno)
       return errno

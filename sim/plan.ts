@@ -10,7 +10,7 @@ export const SECTOR_BYTES = 512
 
 export interface Plan {
   format: 'mirrorsim-plan'
-  /** 2: disks may have formats, and the power may go off. 3: disks may be throttled, and requests may stall. */
+  /** 2: disks may have formats, and the power may go off. 3: disks are throttled, requests stall, backing images come and go. */
   version: 1 | 2 | 3
   seed: string
   /** Which part of the mixture made it: `uniform`, `swarm`, `extreme`, a scenario's name, … A label only. */
@@ -117,7 +117,7 @@ export interface BackingPlan {
   format: 'raw' | 'qcow2'
   lengthBytes: number
   initial: InitialExtent[]
-  /** Of a destination: named by the image and not attached before the world is over. */
+  /** Of a destination: named by the image, and not attached before an operator does that or the world is over. */
   isDetached: boolean
 }
 
@@ -200,6 +200,8 @@ export type ControlOperation = { id: string; when: Trigger } & (
   | { kind: 'device-reset' }
   /** The guest's disk gets the length that it has: refused as long as a mirror depends on it. */
   | { kind: 'resize' }
+  /** The image below is opened anew, and the disk's image linked to it: attached, or replaced by what shows the same. */
+  | { kind: 'link-backing'; disk: DiskName }
   /** The world ends at once; what has reached the media is all that is left. */
   | { kind: 'power-cut' }
 )

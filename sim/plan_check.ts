@@ -180,6 +180,7 @@ const CONTROL_FIELDS: Readonly<Record<ControlOperation['kind'], Readonly<Record<
   drain: { durationNs: count },
   'device-reset': {},
   resize: {},
+  'link-backing': { disk: oneOf('source', 'destination') },
   'power-cut': {},
 }
 
@@ -368,9 +369,22 @@ function checkFormats({ version, source, destination, mirror, control, stalls }:
     demand(isSame, 'plan.mirror.sync', 'top copies one layer: the destination needs the backing image of the source')
     demand(destination.initial.length === 0, 'plan.destination.initial', 'would show where sync=top copies nothing')
   }
+  for (const [index, operation] of control.entries()) {
+    if (operation.kind !== 'link-backing') continue
+    demand(isNew, 'plan.version', 'link-backing came with version 3')
+    const isThere = (operation.disk === 'source' ? below : backing) !== undefined
+    demand(isThere, `plan.control[${index}].disk`, 'has no image below')
+  }
   if (backing?.isDetached !== true) return
-  const early = control.findIndex(({ kind }) => kind === 'complete')
+  const attaching = new Set(control.filter((operation) => isAttaching(operation)).map(({ id }) => id))
+  const early = control.findIndex(({ kind, when: { on } }) => {
+    return kind === 'complete' && !(typeof on === 'object' && 'controlDone' in on && attaching.has(on.controlDone))
+  })
   demand(early < 0, `plan.control[${early}]`, 'would put the guest on a destination without its backing image')
+}
+
+function isAttaching(operation: ControlOperation): boolean {
+  return operation.kind === 'link-backing' && operation.disk === 'destination'
 }
 
 function sameImage(left: BackingPlan, right: BackingPlan): boolean {

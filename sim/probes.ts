@@ -68,7 +68,19 @@ export const PROBES = {
   'control/caretaker': 'nobody does anything any more, and the world brings the job to its end',
 } as const
 
-export type ProbeName = keyof typeof PROBES
+/** Those that only worlds with images can get into. */
+export const IMAGE_PROBES = {
+  'image/zeroes-over-below': 'a range is zeroed where the image below has data, which must not show through',
+  'image/compressed-overwritten': 'a compressed cluster is written to',
+  'mirror/whole-clusters': 'the mirror completes clusters of the destination, whose image below comes later',
+  'backing/linked-in-scan': 'an image below is attached or replaced before the first scan of the source has ended',
+  'backing/attached-in-job': 'the image below the destination is attached while the mirror copies',
+  'backing/attached-after-job': 'the image below the destination is attached after the job has ended',
+  'backing/replaced-in-job': 'an image below is replaced by another that shows the same, while the mirror copies',
+  'backing/replaced-after-job': 'an image below is replaced by another that shows the same, after the job has ended',
+} as const
+
+export type ProbeName = keyof typeof PROBES | keyof typeof IMAGE_PROBES
 
 /** An order given to a job in some status; `none` before the first. Of each pair the one name. */
 export function orderProbe(kind: string, status: string): string {
@@ -93,5 +105,8 @@ const ORDERS = [
   'resize',
 ]
 const STATUSES = ['none', 'running', 'paused', 'ready', 'standby', 'pending', 'aborting', 'concluded', 'null']
+
+/** An order that only disks with an image below can be given. */
+export const IMAGE_ORDER_PROBES: readonly string[] = STATUSES.map((status) => orderProbe('link-backing', status))
 
 export const ORDER_PROBES: readonly string[] = ORDERS.flatMap((kind) => STATUSES.map((status) => orderProbe(kind, status)))

@@ -241,6 +241,7 @@ export class Watch implements DiskWatcher, GuestHooks {
       this.trace.mixText(mirror.phase)
       this.trace.line('mirror', mirrorIs, '', mirror.phase, 0, 0, 0)
       if (mirror.phase === 'zeroing') this.hit('mirror/zeroing')
+      else if (mirror.phase === 'copying' && mirror.cowWords !== null) this.hit('mirror/whole-clusters')
     }
     if (mirror.activelySynced !== this.wasSynced) {
       this.wasSynced = mirror.activelySynced

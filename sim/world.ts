@@ -17,7 +17,8 @@ import { Faults, Occasions } from './faults'
 import { seenPlan } from './formats'
 import { makeImage, readAfresh, readImageAfresh } from './fresh_open'
 import { GuestDriver, type GuestRequest } from './guest/driver'
-import { emptyStores, FileWatcher, type ImageStores, ImageView, type OpenedImage, openImageNodes, openWatched } from './image'
+import { emptyStores, FileWatcher, type ImageStores, ImageView, openWatched } from './image'
+import { type OpenedImage, openImageNodes } from './image_nodes'
 import { GuestLanes } from './lanes'
 import type { CheckerFactory, MirrorView, WorldView } from './observer'
 import type { DiskName, DiskPlan, FormatPlan, Plan, StallPlan } from './plan'
@@ -136,7 +137,9 @@ class World implements Watched, Controlled {
     const plan = this.wanted[name]
     const { throttle } = plan
     if (throttle?.at !== 'top') return this.addStorage(name, name, plan)
-    const { view, node } = this.addStorage(name, `${name}-below`, plan)
+    // One node looks for zeroes: the one whose options the mirror knows.
+    const below: DiskPlan = { ...plan, node: { ...plan.node, detectZeroes: 'off' } }
+    const { view, node } = this.addStorage(name, `${name}-below`, below)
     return { view, node: this.throttles.above(name, throttle, name, node, plan.node) }
   }
 
@@ -160,31 +163,33 @@ class World implements Watched, Controlled {
     makeImage(stores, plan, format)
     const view = new ImageView(name, plan, format, stores, pool)
     const disks: SimDisk[] = []
+    let fileWatcher: FileWatcher | null = null
     const makeDisk = (store: DiskStore): SimDisk => {
       const disk = new SimDisk(store, plan, null, null, null)
-      disks.push(disk)
+      if (fileWatcher === null) disks.push(disk)
+      else disk.engage(this.decider, new Faults([], name), fileWatcher)
       return disk
     }
     const { throttle } = plan
     const aboveFile = (file: BlockNode): BlockNode =>
       throttles.above(name, throttle!, `${nodeName}-throttle`, file, { ...file.options })
-    const open = openImageNodes(
-      graph,
-      nodeName,
+    const open = openImageNodes(graph, {
+      name: nodeName,
       stores,
       format,
-      plan.node,
+      options: plan.node,
       makeDisk,
-      (file, options) => openWatched(file, options, view, watch),
-      { withoutBacking: format.backing?.isDetached === true, ...(throttle?.at === 'file' ? { aboveFile } : {}) },
-    )
+      makeDriver: (file, options) => openWatched(file, options, view, watch),
+      withoutBacking: format.backing?.isDetached === true,
+      ...(throttle?.at === 'file' ? { aboveFile } : {}),
+    })
     const opened = this.runAtOnce(open)
     this.runAtOnce(view.show(opened.driver))
-    const fileWatcher = new FileWatcher(opened.driver, watch)
+    fileWatcher = new FileWatcher(opened.driver, watch)
     for (const disk of disks) {
-      const faults = disk.store === stores.backing ? new Faults([], name) : this.faults[name]
-      disk.engage(this.decider, faults, fileWatcher)
-      if (disk.store === stores.backing) continue
+      const isBelow = disk.store === stores.backing
+      disk.engage(this.decider, isBelow ? new Faults([], name) : this.faults[name], fileWatcher)
+      if (isBelow) continue
       disk.stalls = this.stallsOf(name)
       this.addCache(disk, plan)
     }
@@ -401,6 +406,16 @@ class World implements Watched, Controlled {
     yield* this.graph.drainedBegin(node)
     yield* this.kernel.sleepNs(durationNs)
     this.graph.drainedEnd(node)
+  }
+
+  *linkBacking(disk: DiskName): Co<void> {
+    const opened = this.images.get(disk)!.opened
+    const wasLinked = opened.node.backing !== null
+    yield* opened.linkBacking()
+    const phase = this.mirror?.phase
+    if (phase === 'scanning' || phase === 'zeroing') this.watch.hit('backing/linked-in-scan')
+    if (phase === 'copying') this.watch.hit(wasLinked ? 'backing/replaced-in-job' : 'backing/attached-in-job')
+    else if (phase === 'finished') this.watch.hit(wasLinked ? 'backing/replaced-after-job' : 'backing/attached-after-job')
   }
 
   resetDevice(): void {

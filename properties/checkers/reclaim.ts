@@ -30,6 +30,8 @@ export function reclaimsAll(plan: Plan, granularityBytes: number): boolean {
     source.node.detectZeroes === 'off' &&
     // Block status tells of whole request blocks: a hole in a part of one goes unseen.
     source.allocationUnitBytes % Math.max(source.requestAlignmentBytes, 1) === 0 &&
+    // Zeroing a part of a cluster frees all of it where an image below reads zero around it, which may have been copied.
+    (source.format?.backing === undefined || device.blockBytes % Math.max(source.writeZeroesAlignmentBytes, 1) === 0) &&
     // Whatever empties a unit of the source covers whole units of the destination, in requests that free them.
     source.allocationUnitBytes % unitBytes === 0 &&
     granularityBytes % unitBytes === 0 &&

@@ -223,6 +223,7 @@ test('nothing is to be given back by those who cannot, or after errors', () => {
     { source: { discard: 'reads-old' } },
     { source: { allocationUnitBytes: 512 } },
     { source: { node: { discard: 'unmap', detectZeroes: 'unmap' } } },
+    { source: { writeZeroesAlignmentBytes: UNIT, format: { ...IMAGE, backing: BELOW } } },
     {
       mirror: { sync: 'top' },
       source: { format: { ...IMAGE, backing: BELOW } },

@@ -8,7 +8,7 @@
  */
 import { AllocationBound } from '../../model/allocation'
 import type { Checker, DiskRequestView, JobEventView, MirrorView, WorldView } from '../../sim/observer'
-import type { DiskName, GuestOperation } from '../../sim/plan'
+import type { DiskName, GuestOperation, Plan } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
 import { reclaimsAll } from './reclaim'
 import { bufferOn, isZeroRange, OK, punchesZeroes } from './shared'
@@ -22,6 +22,8 @@ class SparsenessChecker implements Checker {
   readonly name = 'sparseness'
   private readonly world: WorldView
   private readonly bound: AllocationBound
+  /** With a base that is not copied: what the layer above it was given. Chunks are copied whole, with what shows of the base. */
+  private readonly above: Array<readonly [offsetBytes: number, endBytes: number]> | null
   private readonly zeroesMayComeAsData: boolean
   private readonly zeroWritesAllocate: boolean
   private mirror: MirrorView | null = null
@@ -39,12 +41,22 @@ class SparsenessChecker implements Checker {
     this.zeroWritesAllocate = destination.writeZeroes !== 'unmapping'
     // What is not known to be a hole of zeroes has to be copied.
     if (!source.reportsHoles || !source.holesReadZero) this.bound.allowAll()
+    this.above = rangesAbove(world.plan)
     this.allowSource(0, world.source.lengthBytes)
+  }
+
+  /** Chunks, and clusters of the source, that hold something above the base. */
+  private allowAbove(offsetBytes: number, endBytes: number): void {
+    const { mirror } = this.world
+    const unitBytes = Math.max(mirror!.granularityBytes, this.world.source.allocationUnitBytes)
+    const startBytes = Math.floor(offsetBytes / unitBytes) * unitBytes
+    this.bound.allow(startBytes, Math.min(Math.ceil(endBytes / unitBytes) * unitBytes, this.world.source.lengthBytes))
   }
 
   /** Whatever is allocated in a range of the source may be copied, and have been when it is no longer there. */
   private allowSource(offsetBytes: number, endBytes: number): void {
     const { allocated, allocationUnitBytes: unitBytes } = this.world.source
+    if (this.above !== null) return
     const last = Math.min(Math.ceil(endBytes / unitBytes), allocated.length)
     for (let unit = Math.floor(offsetBytes / unitBytes); unit < last; unit++) {
       if (allocated[unit] === 0) continue
@@ -56,7 +68,11 @@ class SparsenessChecker implements Checker {
 
   guestSubmitted(operation: GuestOperation): Finding | null {
     const { kind, offsetBytes, lengthBytes } = operation
-    if (kind === 'write') this.bound.allow(offsetBytes, offsetBytes + lengthBytes)
+    const endBytes = offsetBytes + lengthBytes
+    if (kind === 'write') this.bound.allow(offsetBytes, endBytes)
+    if (this.above === null || (kind !== 'write' && kind !== 'write-zeroes' && kind !== 'discard')) return null
+    if (this.mirror === null) this.above.push([offsetBytes, endBytes])
+    else this.allowAbove(offsetBytes, endBytes)
     return null
   }
 
@@ -80,6 +96,7 @@ class SparsenessChecker implements Checker {
     const { mirror, plan, destination } = this.world
     this.mirror = mirror
     if (mirror === null) return
+    for (const [offsetBytes, endBytes] of this.above ?? []) this.allowAbove(offsetBytes, endBytes)
     const bytes = bufferOn(destination.bytes)
     const punches = punchesZeroes(plan)
     const readsZero = isZeroRange(bytes, 0, bytes.length)
@@ -203,4 +220,14 @@ class SparsenessChecker implements Checker {
 function isZeroData({ data }: DiskRequestView): boolean {
   // Data nearly always shows in its first byte.
   return data !== null && data[0] === 0 && isZeroRange(bufferOn(data), 0, data.length)
+}
+
+/** What the layer above a base that is not copied holds at first; null where everything is copied. */
+function rangesAbove({ source, mirror }: Plan): Array<readonly [number, number]> | null {
+  const backing = source.format?.backing
+  if (mirror.sync !== 'top' || backing === undefined) return null
+  const below = new Set(backing.initial.map(({ id }) => id))
+  return source.initial
+    .filter(({ id }) => !below.has(id))
+    .map(({ offsetBytes, lengthBytes }) => [offsetBytes, offsetBytes + lengthBytes] as const)
 }

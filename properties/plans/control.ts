@@ -8,7 +8,7 @@ import { drawSpeed, type Geometry } from './geometry'
 import type { Profile } from './mixture'
 import * as mixture from './mixture_events'
 
-type DrawnKind = Exclude<ControlOperation['kind'], 'mirror-start' | 'complete' | 'cancel'>
+type DrawnKind = Exclude<ControlOperation['kind'], 'mirror-start' | 'complete' | 'cancel' | 'link-backing' | 'power-cut'>
 type WithoutHead<T> = T extends unknown ? Omit<T, 'id' | 'when'> : never
 type Action = WithoutHead<ControlOperation>
 

@@ -39,9 +39,9 @@ const KIND: Table<Kind> = [
 ]
 
 export function damagedPlanOfSeed(seed: string): Plan {
-  const plan = planOfSeed(seed, 'formats')
+  const { stalls: _stalls, ...plan } = planOfSeed(seed, 'formats')
   const choices = new Choices(seed, 'damage', 'uniform')
-  const image = plan.source.format === undefined ? plan.destination : plan.source
+  const { throttle: _throttle, ...image } = plan.source.format === undefined ? plan.destination : plan.source
   const { backing: _none, ...format } = { ...image.format!, dataFile: 'none' as const }
   const readOnly = choices.chance(READ_ONLY_PERCENT)
   return {

@@ -1,12 +1,24 @@
 /**
  * Draws images for the disks of a plan: options of creation, what lies below, and what of the first content is compressed or
- * masks the image below. Only what an image can be made with is drawn.
+ * masks the image below; and when what lies below is attached or replaced. Only what an image can be made with is drawn.
  */
-import { type BackingPlan, type DiskPlan, type FormatPlan, type InitialExtent, type Plan, SECTOR_BYTES } from '../../sim/plan'
+import {
+  type BackingPlan,
+  type ControlOperation,
+  type DiskName,
+  type DiskPlan,
+  type FormatPlan,
+  type GuestOperation,
+  type InitialExtent,
+  type Plan,
+  SECTOR_BYTES,
+  type Trigger,
+} from '../../sim/plan'
 import type { Choices } from './choices'
 import type { Geometry } from './geometry'
 import { drawImage } from './images'
 import * as mixture from './mixture'
+import * as mixtureOfEvents from './mixture_events'
 
 /** Gives the plan's disks formats, or leaves them as they are. The first content of both has been drawn. */
 export function withFormats(choices: Choices, plan: Plan, geometry: Geometry, profile: mixture.Profile): Plan {
@@ -29,15 +41,40 @@ export function withFormats(choices: Choices, plan: Plan, geometry: Geometry, pr
   const backing = destination.format?.backing
   if (backing !== undefined) targetIsZero = false
   if (choices.chance(mixture.FORMAT_GRANULARITY_PERCENT)) granularityBytes = choices.pick(mixture.FORMAT_GRANULARITY)
-  const control = backing?.isDetached === true ? plan.control.filter(({ kind }) => kind !== 'complete') : plan.control
-  const kept = new Set(control.map(({ id }) => id))
-  return {
-    ...plan,
-    source,
-    destination,
-    mirror: { ...plan.mirror, sync, targetIsZero, granularityBytes },
-    control: control.filter(({ when: { on } }) => typeof on === 'string' || !('controlDone' in on) || kept.has(on.controlDone)),
+  const mirror = { ...plan.mirror, sync, targetIsZero, granularityBytes }
+  return { ...plan, source, destination, mirror, control: withLinks(choices, plan, source, destination) }
+}
+
+/** The operator's part: images below come and go; and nobody completes before the one of the destination is there. */
+function withLinks(choices: Choices, plan: Plan, source: DiskPlan, destination: DiskPlan): ControlOperation[] {
+  const links: ControlOperation[] = []
+  const addLink = (disk: DiskName, percent: number): void => {
+    if (!choices.chance(percent)) return
+    const when = { on: drawMoment(choices, plan.guest), afterNs: choices.below(choices.pick(mixtureOfEvents.AFTER_MAX_NS) + 1) }
+    links.push({ id: `k${links.length + 1}`, when, kind: 'link-backing', disk })
   }
+  const isDetached = destination.format?.backing?.isDetached === true
+  if (source.format?.backing !== undefined) addLink('source', mixtureOfEvents.LINKED_PERCENT)
+  const attachIndex = links.length
+  const percent = isDetached ? mixtureOfEvents.ATTACHED_PERCENT : mixtureOfEvents.LINKED_PERCENT
+  if (destination.format?.backing !== undefined) addLink('destination', percent)
+  if (!isDetached) return [...plan.control, ...links]
+  const attached = links[attachIndex]
+  const control = plan.control.flatMap((operation): ControlOperation[] => {
+    if (operation.kind !== 'complete') return [operation]
+    return attached === undefined ? [] : [{ ...operation, when: { ...operation.when, on: { controlDone: attached.id } } }]
+  })
+  const kept = new Set(control.map(({ id }) => id))
+  const isKept = ({ when: { on } }: ControlOperation): boolean =>
+    typeof on === 'string' || !('controlDone' in on) || kept.has(on.controlDone) || on.controlDone === attached?.id
+  // Those who wait come after those for whom they wait.
+  return [...links, ...control.filter(isKept)]
+}
+
+function drawMoment(choices: Choices, guest: readonly GuestOperation[]): Trigger['on'] {
+  const moment = choices.pick(mixtureOfEvents.LINK_MOMENT)
+  if (moment !== 'operation') return moment
+  return guest.length === 0 ? 'mirror-started' : { operationDone: guest[choices.below(guest.length)]!.id }
 }
 
 function drawFormat(choices: Choices, disk: DiskPlan, geometry: Geometry, profile: mixture.Profile, prefix: string): DiskPlan {

@@ -102,7 +102,9 @@ export const ENDING: Table<Ending> = [
 ]
 
 /** Other control operations, in legal and in illegal moments. A pause brings its resume along. */
-export const CONTROL_KIND: Table<Exclude<ControlOperation['kind'], 'mirror-start' | 'complete' | 'cancel'>> = [
+export const CONTROL_KIND: Table<
+  Exclude<ControlOperation['kind'], 'mirror-start' | 'complete' | 'cancel' | 'link-backing' | 'power-cut'>
+> = [
   ['pause', 25, 20],
   ['resume', 4, 10],
   ['set-speed', 16, 15],
@@ -226,4 +228,20 @@ export const STALL_NS: Table<number> = [
   [5 * MILLI, 30, 20],
   [100 * MILLI, 50, 20],
   [5_000 * MILLI, 20, 60],
+]
+
+// -------------------------------------------------------------------------------------------------------- images below
+
+/** Of the disks with an image below: it is opened anew in the course of the world; detached ones are attached. */
+export const LINKED_PERCENT = 25
+export const ATTACHED_PERCENT = 50
+
+export const LINK_MOMENT: Table<'start' | 'mirror-started' | 'ready' | 'guest-done' | 'ending' | 'concluded' | 'operation'> = [
+  ['start', 10, 10],
+  ['mirror-started', 25, 20],
+  ['ready', 15, 20],
+  ['guest-done', 10, 10],
+  ['ending', 5, 10],
+  ['concluded', 10, 20],
+  ['operation', 25, 10],
 ]

@@ -21,10 +21,8 @@ const SCAN_STEPS_MAX = 64
 /** Fills the dirty map and the zero bitmap. Returns early, with OK, when the job is cancelled by force. */
 export function* initialise(state: MirrorState, pausePoint: () => Co<void>): Co<Errno> {
   assert(state.zeroes === null && !state.isPublished, 'initialise-once')
-  const { sync, commit } = state.options
+  const { sync } = state.options
   if (sync === 'none' || state.lengthBytes === 0) return OK
-  const below = commit === undefined ? (state.source.skipFilters().backing?.node ?? null) : state.target
-  const base = sync === 'top' ? below : null
   const known = yield* knowsZero(state)
   if (known.errno !== OK) return known.errno
   const zeroes = new ZeroBitmap(state.lengthBytes, state.granularityBytes)
@@ -32,7 +30,7 @@ export function* initialise(state: MirrorState, pausePoint: () => Co<void>): Co<
   const punches = state.target.options.detectZeroes === 'unmap' && state.canUnmapTarget
   if (known.isZero && !punches) zeroes.setAll()
   // Layers above a base: nothing else is copied, whatever the target holds there.
-  if (base === null) {
+  if (baseOf(state) === null) {
     const isZeroedFirst = !known.isZero && !punches && state.canUnmapTarget && state.zeroFlags !== 0
     if (isZeroedFirst) yield* zeroFirst(state, pausePoint)
     else if (!known.isZero || punches) {
@@ -41,7 +39,13 @@ export function* initialise(state: MirrorState, pausePoint: () => Co<void>): Co<
     }
   }
   state.phase = 'scanning'
-  return yield* scan(state, base, pausePoint)
+  return yield* scan(state, pausePoint)
+}
+
+/** Below it nothing is copied; null: everything is. Users may replace it by another image that shows the same. */
+function baseOf({ options, source, target }: MirrorState): BlockNode | null {
+  if (options.sync !== 'top') return null
+  return options.commit === undefined ? (source.skipFilters().backing?.node ?? null) : target
 }
 
 /** Whether the whole target reads zero, in the chain that it will have when the job is over. */
@@ -71,13 +75,13 @@ function* zeroFirst(state: MirrorState, pausePoint: () => Co<void>): Co<void> {
   }
 }
 
-function* scan(state: MirrorState, base: BlockNode | null, pausePoint: () => Co<void>): Co<Errno> {
+function* scan(state: MirrorState, pausePoint: () => Co<void>): Co<Errno> {
   const { lengthBytes } = state
   let steps = 0
   for (let at = 0; at < lengthBytes; ) {
     yield* pausePoint()
     if (state.control.isForceCancelled) return OK
-    const { errno, isAllocated, bytes } = yield* isAllocatedAbove(state.source, base, at, lengthBytes - at)
+    const { errno, isAllocated, bytes } = yield* isAllocatedAbove(state.source, baseOf(state), at, lengthBytes - at)
     if (errno !== OK) return errno
     assert(bytes > 0 && at + bytes <= lengthBytes, 'scan-progress', () => `${at}+${bytes}`)
     if (isAllocated) state.dirty.set(at, bytes)
