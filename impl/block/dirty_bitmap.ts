@@ -197,6 +197,38 @@ export class DirtyBitmap {
     }
   }
 
+  /** Bits as bytes, the lowest bit of a byte first, from byte `fromByte` on; what lies behind the last bit is 0. */
+  saveBytes(fromByte: number, bytes: Uint8Array): void {
+    const words = this.levels[0]!
+    assert(fromByte % 4 === 0 && bytes.length % 4 === 0, 'bitmap-bytes-aligned')
+    for (let at = 0; at < bytes.length; at += 4) {
+      const word = words[(fromByte + at) / 4] ?? 0
+      bytes[at] = word
+      bytes[at + 1] = word >>> 8
+      bytes[at + 2] = word >>> 16
+      bytes[at + 3] = word >>> 24
+    }
+  }
+
+  /** Sets what `saveBytes` has given; bits behind the last one are ignored. */
+  loadBytes(fromByte: number, bytes: Uint8Array): void {
+    const words = this.levels[0]!
+    assert(fromByte % 4 === 0 && bytes.length % 4 === 0, 'bitmap-bytes-aligned')
+    for (let at = 0; at < bytes.length; at += 4) {
+      const index = (fromByte + at) / 4
+      if (index >= words.length) return
+      let word = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
+      const rest = this.bits - index * BITS_PER_WORD
+      if (rest < BITS_PER_WORD) word &= (1 << rest) - 1
+      const before = words[index]!
+      const after = (before | word) >>> 0
+      if (before === after) continue
+      words[index] = after
+      this.setCount += countBits(after) - countBits(before)
+      if (before === 0 && this.levels.length > 1) this.summarise(index, true)
+    }
+  }
+
   /** The disk has another length now: what is new is clean, what is gone is forgotten. */
   truncate(lengthBytes: number): void {
     assert(Number.isSafeInteger(lengthBytes) && lengthBytes >= 0, 'bitmap-length')

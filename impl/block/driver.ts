@@ -8,6 +8,7 @@
  */
 import { type Co, ENOTSUP, type Errno, OK } from '../co'
 import { type BlockLimits, Permission, StatusFlag } from './flags'
+import { refuseStorage } from './named_bitmap'
 import type { BlockChild, BlockNode } from './node'
 
 /** The answer of a status query: `flags` of StatusFlag hold for the first `bytes` of the range asked (0 < bytes <= asked). */
@@ -210,6 +211,16 @@ export abstract class BlockDriver {
   /** Deletes the first snapshot with this id and name; null stands for any. Throws BlockError; drains the node. */
   *snapshotDelete(_id: string | null, _name: string | null): Co<Errno> {
     return ENOTSUP
+  }
+
+  /** Throws BlockError, with QEMU's text, unless the format can keep a new bitmap of this name and granularity. */
+  *checkStorableBitmap(_name: string, _granularityBytes: number): Co<void> {
+    throw refuseStorage(this.node)
+  }
+
+  /** Removes a bitmap from the image, if it is there. */
+  *removeStoredBitmap(_name: string): Co<Errno> {
+    return OK
   }
 
   /**

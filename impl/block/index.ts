@@ -19,6 +19,20 @@ export { BlockError, type QmpErrorClass } from './error'
 export { type BlockLimits, defaultLimits, Permission, REQUEST_MAX_BYTES, RequestFlag, StatusFlag } from './flags'
 export { BlockGraph, type NewEdge, type NewNode } from './graph'
 export type { FileTraits, HostExtent, HostFile, HostFiles, OpenFileOptions } from './hostfile'
+export {
+  addBitmap,
+  type BitmapInfo,
+  BitmapRefusal,
+  clearBitmap,
+  defaultGranularity,
+  enableBitmap,
+  findBitmap,
+  listBitmaps,
+  mergeBitmaps,
+  NamedBitmap,
+  type NewBitmap,
+  removeBitmap,
+} from './named_bitmap'
 export { BlockChild, BlockNode, type BlockParent, type ChildRole, type NodeOptions, type RequestGate } from './node'
 export { type BlockOperation, checkUnblocked, type OperationBlocker } from './op_blockers'
 export { type Allocation, isAllocatedAbove, probeAllZero } from './status'

@@ -41,6 +41,7 @@ function* truncateNode(child: BlockChild, lengthBytes: number, exact: boolean, p
   let errno = yield* node.driver.truncate(lengthBytes, exact, preallocation)
   const newBytes = node.lengthBytes
   if (errno === OK && exact && preallocation === 'off' && newBytes < lengthBytes) errno = EIO
+  for (const bitmap of node.namedBitmaps.values()) bitmap.truncate(newBytes)
   for (const bitmap of node.dirtyBitmaps) if (bitmap.lengthBytes !== newBytes) bitmap.truncate(newBytes)
   if (errno === OK && newBytes > oldBytes) errno = yield* coverBacking(node, oldBytes, newBytes)
   node.writeGeneration++

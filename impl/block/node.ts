@@ -15,6 +15,7 @@ import type { BlockGraph } from './graph'
 import { discardThrough, readThrough, writeThrough, writeZeroesThrough } from './io'
 import { flushThrough } from './io_flush'
 import { truncateThrough } from './io_truncate'
+import type { NamedBitmap } from './named_bitmap'
 import type { OperationBlocker } from './op_blockers'
 import { nodeStatus, nodeStatusAbove } from './status'
 import { TrackedRequests } from './tracked_requests'
@@ -130,6 +131,8 @@ export class BlockNode implements BlockParent {
   readonly parents = new Set<BlockChild>()
   /** Set, where written to, after the driver has answered and before the writer hears of it. */
   readonly dirtyBitmaps = new Set<DirtyBitmap>()
+  /** By name, in the order in which they were made. Those that record are in `dirtyBitmaps` as well. */
+  readonly namedBitmaps = new Map<string, NamedBitmap>()
   readonly blockers = new Set<OperationBlocker>()
   readonly requests: TrackedRequests
   /** A node that the user did not name and that user-visible queries skip (the mirror's own filter, unless named). */

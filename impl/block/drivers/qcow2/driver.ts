@@ -25,6 +25,8 @@ import { BlockError } from '../../error'
 import { type BlockLimits, Permission, RequestFlag, StatusFlag } from '../../flags'
 import type { BlockChild, BlockNode } from '../../node'
 import { writeImage } from './allocate'
+import { BITMAP_AUTO, BITMAP_IN_USE, type StoredBitmap } from './bitmap_directory'
+import { checkNewBitmap, loadBitmaps, readStoredBitmaps, removeStored, storeBitmaps } from './bitmap_store'
 import { lockedCheck } from './check'
 import { writeCompressed } from './compress'
 import { discardImage } from './discard'
@@ -57,7 +59,7 @@ function* repairDirty(driver: Qcow2Driver): Co<Errno> {
   return errno === OK && checkErrors > 0 ? EIO : errno
 }
 
-/** ImageInfoSpecificQCow2, by its names in QMP; bitmaps are told by whoever keeps them. */
+/** ImageInfoSpecificQCow2, by its names in QMP. */
 export interface Qcow2Info {
   compat: '0.10' | '1.1'
   'compression-type': 'zlib' | 'zstd'
@@ -67,6 +69,18 @@ export interface Qcow2Info {
   'data-file-raw'?: boolean
   corrupt?: boolean
   'extended-l2'?: boolean
+  bitmaps?: Array<{ name: string; granularity: number; flags: Array<'in-use' | 'auto'> }>
+}
+
+function bitmapInfo({ name, granularityBits, flags }: StoredBitmap): NonNullable<Qcow2Info['bitmaps']>[number] {
+  const isInUse = (flags & BITMAP_IN_USE) !== 0
+  const isAuto = (flags & BITMAP_AUTO) !== 0
+  assert(granularityBits > 0, 'bitmap-granularity')
+  return {
+    name,
+    granularity: 2 ** granularityBits,
+    flags: [...(isInUse ? ['in-use' as const] : []), ...(isAuto ? ['auto' as const] : [])],
+  }
 }
 
 /** Reads an image. Throws BlockError with QEMU's texts. Nothing has been written afterwards. */
@@ -137,16 +151,49 @@ export class Qcow2Driver extends BlockDriver {
     this.repair = repair
     const { header, settings } = image
     assert(image.file.node.graph === this.node.graph, 'start-attached')
-    if (settings.isReadOnly || this.isForCheck) return
+    image.canResizeBitmaps = () => this.areBitmapsUsable()
+    if (this.isForCheck) {
+      yield* this.locked(() => readStoredBitmaps(image))
+      return
+    }
+    if (settings.isReadOnly) {
+      yield* this.locked(() => loadBitmaps(image, this.node))
+      return
+    }
     if ((header.autoclear & ~AUTOCLEAR_KNOWN) !== 0n) {
       header.autoclear &= AUTOCLEAR_KNOWN
       demand(yield* image.writeHeader(), 'Could not update qcow2 header')
       demand(yield* image.flushFiles(), 'Could not update qcow2 header')
     }
-    if ((header.incompatible & INCOMPATIBLE_DIRTY) === 0n) return
-    demand(yield* (repair ?? repairDirty)(this), 'Could not repair dirty image')
-    yield* this.reload()
-    demand(yield* image.markClean(), 'Could not repair dirty image')
+    if ((header.incompatible & INCOMPATIBLE_DIRTY) !== 0n) {
+      demand(yield* (repair ?? repairDirty)(this), 'Could not repair dirty image')
+      yield* this.reload()
+      demand(yield* image.markClean(), 'Could not repair dirty image')
+    }
+    yield* this.locked(() => loadBitmaps(image, this.node))
+  }
+
+  private *locked<T>(body: () => Co<T>): Co<T> {
+    yield* this.image.lock.lock()
+    try {
+      return yield* body()
+    } finally {
+      this.image.lock.unlock()
+    }
+  }
+
+  /** Each bitmap in the image is in memory, and nothing speaks against changing it. */
+  private areBitmapsUsable(): boolean {
+    return this.image.storedBitmaps.every(({ name }) => {
+      const bitmap = this.node.namedBitmaps.get(name)
+      return bitmap !== undefined && !bitmap.isBusy && !bitmap.isInconsistent
+    })
+  }
+  override *checkStorableBitmap(name: string, granularityBytes: number): Co<void> {
+    checkNewBitmap(this.image, this.node, name, granularityBytes)
+  }
+  override removeStoredBitmap(name: string): Co<Errno> {
+    return this.locked(() => removeStored(this.image, name))
   }
 
   /** Reads header and tables again, after somebody else has changed them in the file. Throws BlockError. */
@@ -231,6 +278,12 @@ export class Qcow2Driver extends BlockDriver {
     if (settings.isReadOnly === isReadOnly) return
     if (isReadOnly) demand(yield* this.close(), 'Could not write what is in memory')
     settings.isReadOnly = isReadOnly
+    const bitmaps = [...this.node.namedBitmaps.values()].filter(({ isPersistent }) => isPersistent)
+    for (const bitmap of bitmaps) {
+      // They are in the image now, and are loaded again from it if it is to be written to.
+      if (isReadOnly) bitmap.isReadOnly = true
+      else bitmap.release()
+    }
     if (!isReadOnly) yield* this.start(repair)
   }
 
@@ -269,6 +322,7 @@ export class Qcow2Driver extends BlockDriver {
       ...(image.hasDataFile ? { 'data-file-raw': image.isDataFileRaw } : {}),
       corrupt: (header.incompatible & INCOMPATIBLE_CORRUPT) !== 0n,
       'extended-l2': image.geometry.hasSubclusters,
+      ...(image.storedBitmaps.length === 0 ? {} : { bitmaps: image.storedBitmaps.map(bitmapInfo) }),
     }
   }
 
@@ -396,9 +450,10 @@ export class Qcow2Driver extends BlockDriver {
     const { image } = this
     if (image.settings.isReadOnly || image.isBroken || this.isForCheck) return OK
     yield* image.lock.lock()
+    const storeErrno = yield* storeBitmaps(image, this.node)
     let errno = yield* image.markClean()
     if (errno === OK) errno = yield* image.flushFiles()
     image.lock.unlock()
-    return errno
+    return storeErrno === OK ? errno : storeErrno
   }
 }

@@ -12,6 +12,7 @@ import { assert, type Co, EIO, type Errno, type Kernel, Mutex, OK, WaitQueue } f
 import type { Codec, Codecs } from '../../codec'
 import type { BlockChild, BlockNode } from '../../node'
 import type { Allocation } from './allocation'
+import type { StoredBitmap } from './bitmap_directory'
 import { Metadata, type Table, TableCache } from './cache'
 import { encodeHeader, geometryOfHeader, type Qcow2Header } from './header'
 import { inactiveL1Tables } from './inactive'
@@ -83,8 +84,10 @@ export class Qcow2Image implements RefcountHost {
   onCorruption: (corruption: Corruption) => void = () => {}
   /** With a fatal corruption nothing is written any more. */
   isBroken = false
-  /** Set by who keeps persistent bitmaps in step with the length of the disk. */
-  canResizeBitmaps = false
+  /** As the directory has them. */
+  storedBitmaps: readonly StoredBitmap[] = []
+  /** Whether the image's bitmaps can follow another length of the disk. */
+  canResizeBitmaps: () => boolean = () => false
   /** The file knows more about data than the image does: clusters were mapped before anything was written to them. */
   hasPreallocatedMetadata = false
   lock!: Mutex

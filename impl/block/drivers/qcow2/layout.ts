@@ -54,6 +54,7 @@ export const HEADER_L1_SIZE_AT = 36
 export const HEADER_REFCOUNT_TABLE_AT = 48
 export const HEADER_SNAPSHOTS_AT = 60
 export const HEADER_INCOMPATIBLE_AT = 72
+export const HEADER_AUTOCLEAR_AT = 88
 
 export const COMPRESSION_ZLIB = 0
 export const COMPRESSION_ZSTD = 1

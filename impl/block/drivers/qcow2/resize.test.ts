@@ -90,8 +90,11 @@ test('lengths and modes that cannot be are refused', () => {
   const old = newStack({ ...SIZE, version: 2 })
   old.driver.header.snapshotCount = 1
   assert.is(resize(old, 65), ENOTSUP)
-  stack.driver.header.bitmaps = { count: 1, directoryBytes: 64, directoryOffsetBytes: 0 }
-  assert.is(resize(stack, 65), ENOTSUP)
+  const bitmaps = newStack(SIZE)
+  bitmaps.driver.header.bitmaps = { count: 1, directoryBytes: 64, directoryOffsetBytes: 0 }
+  const unknown = { name: 'unknown', tableOffsetBytes: CLUSTER, tableEntries: 1, flags: 1, granularityBits: 16 }
+  bitmaps.driver.image.storedBitmaps = [unknown]
+  assert.is(resize(bitmaps, 65), ENOTSUP)
 })
 
 test('the length in the file is the one that was asked for', () => {

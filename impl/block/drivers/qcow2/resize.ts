@@ -35,7 +35,7 @@ export function* resizeImage(image: Qcow2Image, newBytes: number, preallocation:
   const oldBytes = image.header.sizeBytes
   if (newBytes % SECTOR_BYTES !== 0) return EINVAL
   if (image.header.snapshotCount > 0 && image.header.version < 3) return ENOTSUP
-  if (image.header.bitmaps !== null && !image.canResizeBitmaps) return ENOTSUP
+  if (image.header.bitmaps !== null && !image.canResizeBitmaps()) return ENOTSUP
   if (newBytes < oldBytes && preallocation !== 'off') return EINVAL
   if (newBytes > oldBytes) {
     const zeroErrno = yield* zeroTail(image, oldBytes, newBytes)

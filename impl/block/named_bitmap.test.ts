@@ -1,0 +1,184 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { OK } from '../co'
+import { addBitmap, clearBitmap, enableBitmap, findBitmap, listBitmaps, mergeBitmaps, removeBitmap } from './index'
+import { BitmapRefusal, defaultGranularity, type NamedBitmap } from './named_bitmap'
+import { type MemoryStack, memoryStack } from './testing'
+
+const KIB = 1024
+
+function write(stack: MemoryStack, atKib: number): void {
+  assert.is(stack.run(stack.backend.pwrite(atKib * KIB, new Uint8Array(KIB).fill(1))), OK)
+}
+function dirty({ bits }: NamedBitmap): number[] {
+  const found: number[] = []
+  for (let at = bits.nextDirty(0); at >= 0; at = bits.nextDirty(at + bits.granularityBytes)) found.push(at / KIB)
+  return found
+}
+/** What `body` is refused with. */
+function refusal(body: () => unknown): string {
+  try {
+    body()
+  } catch (error) {
+    return (error as Error).message
+  }
+  return 'taken'
+}
+/** A stack that has a bitmap `a`; one on which something was refused takes no more. */
+function withBitmap(): MemoryStack {
+  const stack = memoryStack(64 * KIB)
+  add(stack, 'a')
+  return stack
+}
+function add(stack: MemoryStack, name: string, more: { disabled?: boolean; granularityBytes?: number } = {}): NamedBitmap {
+  return stack.run(addBitmap(stack.node, { name, granularityBytes: KIB, ...more }))
+}
+
+test('a bitmap takes in what changes while it records', () => {
+  const stack = memoryStack(64 * KIB)
+  const on = add(stack, 'on')
+  const off = add(stack, 'off', { disabled: true })
+  write(stack, 3)
+  enableBitmap(stack.node, 'off', true)
+  enableBitmap(stack.node, 'on', false)
+  write(stack, 5)
+  assert.equal([dirty(on), dirty(off)], [[3], [5]])
+  const before = clearBitmap(stack.node, 'off')
+  write(stack, 6)
+  assert.equal(dirty(off), [6])
+  off.restore(before)
+  write(stack, 7)
+  assert.equal(dirty(off), [5, 7])
+})
+
+test('listings are in QMP’s words, the newest first', () => {
+  const stack = memoryStack(64 * KIB)
+  add(stack, 'a')
+  add(stack, 'b', { disabled: true, granularityBytes: 4096 })
+  write(stack, 1)
+  assert.equal(listBitmaps(stack.node), [
+    { name: 'b', count: 0, granularity: 4096, recording: false, busy: false, persistent: false },
+    { name: 'a', count: 1024, granularity: 1024, recording: true, busy: false, persistent: false },
+  ])
+  assert.is(defaultGranularity(stack.node), 65536)
+})
+
+test('wrong wishes are refused in QEMU’s words', () => {
+  const stack = memoryStack(64 * KIB)
+  const { node } = stack
+  const bitmap = add(stack, 'a')
+  assert.is(
+    refusal(() => add(withBitmap(), 'a')),
+    'Bitmap already exists: a',
+  )
+  assert.is(
+    refusal(() => add(withBitmap(), '')),
+    'Bitmap name cannot be empty',
+  )
+  assert.match(
+    refusal(() => add(withBitmap(), 'x'.repeat(1024))),
+    'Bitmap name too long: xxx',
+  )
+  for (const granularityBytes of [256, 1000, 0]) {
+    const text = 'Granularity must be power of 2 and at least 512'
+    assert.is(
+      refusal(() => add(withBitmap(), 'b', { granularityBytes })),
+      text,
+    )
+  }
+  assert.is(
+    refusal(() => findBitmap(node, 'b')),
+    "Dirty bitmap 'b' not found",
+  )
+  const plain = withBitmap()
+  assert.is(
+    refusal(() => plain.run(addBitmap(plain.node, { name: 'p', persistent: true }))),
+    "Can't store persistent bitmaps to disk: Operation not supported",
+  )
+  bitmap.setBusy(true)
+  const busy = "Bitmap 'a' is currently in use by another operation and cannot be used"
+  assert.is(
+    refusal(() => clearBitmap(node, 'a')),
+    busy,
+  )
+  bitmap.setBusy(false)
+  bitmap.isReadOnly = true
+  assert.is(
+    refusal(() => clearBitmap(node, 'a')),
+    "Bitmap 'a' is readonly and cannot be modified",
+  )
+  bitmap.demand(BitmapRefusal.AllowReadOnly)
+  bitmap.isReadOnly = false
+  bitmap.isInconsistent = true
+  assert.is(
+    refusal(() => enableBitmap(node, 'a', true)),
+    "Bitmap 'a' is inconsistent and cannot be used",
+  )
+  stack.run(removeBitmap(node, 'a'))
+  assert.is(node.namedBitmaps.size, 0)
+})
+
+test('merging takes all sources or none, and can be taken back', () => {
+  const stack = memoryStack(64 * KIB)
+  const { node } = stack
+  const target = add(stack, 'target', { disabled: true })
+  const coarse = add(stack, 'coarse', { granularityBytes: 4096 })
+  write(stack, 9)
+  enableBitmap(node, 'coarse', false)
+  add(stack, 'fine')
+  write(stack, 20)
+  const sources = [
+    { node, name: 'coarse' },
+    { node, name: 'fine' },
+  ]
+  const before = mergeBitmaps(node, 'target', sources)
+  assert.equal([dirty(target), dirty(coarse)], [[8, 9, 10, 11, 20], [8]])
+  target.restore(before)
+  assert.equal(dirty(target), [])
+  assert.is(
+    refusal(() => mergeBitmaps(node, 'target', [sources[1]!, { node, name: 'none' }])),
+    "Dirty bitmap 'none' not found",
+  )
+  const other = memoryStack(32 * KIB)
+  add(other, 'short')
+  assert.is(
+    refusal(() => mergeBitmaps(node, 'target', [sources[1]!, { node: other.node, name: 'short' }])),
+    "Bitmaps are of different sizes (destination size is 65536, source size is 32768) and can't be merged",
+  )
+  assert.equal(dirty(target), [])
+})
+
+test('a successor takes changes in while an operation uses the bitmap', () => {
+  for (const works of [true, false]) {
+    const stack = memoryStack(64 * KIB)
+    const bitmap = add(stack, 'a')
+    write(stack, 1)
+    bitmap.createSuccessor()
+    write(stack, 2)
+    assert.equal(dirty(bitmap), [1])
+    assert.equal([bitmap.isBusy, bitmap.isRecording], [true, true])
+    assert.throws(() => bitmap.createSuccessor(), /in use by another operation/)
+    if (works) bitmap.abdicate()
+    else bitmap.reclaim()
+    write(stack, 3)
+    assert.equal(dirty(bitmap), works ? [2, 3] : [1, 2, 3])
+    assert.is(bitmap.isBusy, false)
+    assert.is(stack.node.dirtyBitmaps.size, 1)
+  }
+})
+
+test('bitmaps follow the length of the node, recording or not', () => {
+  const stack = memoryStack(64 * KIB)
+  const on = add(stack, 'on')
+  const off = add(stack, 'off', { disabled: true })
+  write(stack, 60)
+  on.createSuccessor()
+  stack.backend.setPermissions(15, 15)
+  assert.is(stack.run(stack.backend.truncate(32 * KIB, false, 'off')), OK)
+  assert.is(stack.run(stack.backend.truncate(128 * KIB, false, 'off')), OK)
+  write(stack, 100)
+  on.reclaim()
+  assert.equal([dirty(on), off.bits.lengthBytes], [[100], 128 * KIB])
+})
+
+test.run()
