@@ -131,7 +131,7 @@ export class NodeStream implements ByteStream {
     }
     this.heldBytes -= at
     assert(at > 0 && this.heldBytes >= 0, 'stream-held-bytes', () => this.peer)
-    if (this.isPaused && this.heldBytes < READ_AHEAD_BYTES / 2) {
+    if (this.isPaused && !this.isHandedOver && this.heldBytes < READ_AHEAD_BYTES / 2) {
       this.isPaused = false
       this.readable.resume()
     }
@@ -187,7 +187,7 @@ export class NodeStream implements ByteStream {
   }
 
   close(): void {
-    if (this.isClosed || this.isHandedOver) return
+    if (this.isClosed) return
     this.isClosed = true
     this.chunks.length = 0
     this.heldBytes = 0
@@ -198,17 +198,24 @@ export class NodeStream implements ByteStream {
   }
 
   /**
-   * Leaves the socket to somebody else; this stream is dead then. False, and nothing has happened, if something has been
-   * read ahead that would be lost.
+   * Leaves the socket to somebody else, with what has arrived and was not read; nothing but `close` may be done with this
+   * stream then. False: it is dead already.
    */
   handOver(): boolean {
     assert(this.reader === null && this.writer === null, 'stream-idle', () => this.peer)
-    if (this.heldBytes > 0 || this.isClosed || this.failure !== OK) return false
+    if (this.isClosed || this.isHandedOver || this.failure !== OK) return false
     this.isHandedOver = true
+    this.readable.pause()
     this.readable.off('data', this.onData)
     this.readable.off('end', this.onEnd)
     this.readable.off('close', this.onEnd)
     this.readable.off('error', this.onError)
+    if (this.heldBytes > 0) {
+      const held = new Uint8Array(this.heldBytes)
+      const bytes = this.take(held)
+      assert(bytes === held.length, 'stream-handed-over-whole')
+      this.readable.unshift(held)
+    }
     return true
   }
 }

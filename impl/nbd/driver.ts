@@ -80,7 +80,7 @@ function* connect(host: StreamHost, options: NbdOptions): Co<ClientAgreement> {
   const agreement = yield* new ClientHandshake(stream).enter({
     exportName: options.exportName,
     tls: options.tls ?? null,
-    tlsHostname: options.tlsHostname ?? null,
+    tlsHostname: options.tlsHostname ?? (options.server.type === 'inet' ? options.server.host : null),
     context: options.dirtyBitmap ?? 'base:allocation',
   })
   const error = whyUnfit(agreement, options)
