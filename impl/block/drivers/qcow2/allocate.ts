@@ -25,6 +25,8 @@ const MERGED_BYTES_MAX = 65536
 /** Writes `buffer` at `guestBytes`. */
 export function* writeImage(image: Qcow2Image, guestBytes: number, buffer: Uint8Array): Co<Errno> {
   const run = new Run()
+  // Behind what this write has just written is the best place for what comes next.
+  let nextHostBytes = 0
   for (let at = 0; at < buffer.length; ) {
     if (image.isBroken) return EIO
     const from = guestBytes + at
@@ -32,7 +34,7 @@ export function* writeImage(image: Qcow2Image, guestBytes: number, buffer: Uint8
     let allocation: Allocation | null = null
     if (!peekRun(image, from, rest, run) || run.type !== ClusterType.Normal || !run.isCopied) {
       yield* image.lock.lock()
-      const prepared = yield* prepare(image, from, from + rest, run)
+      const prepared = yield* prepare(image, from, from + rest, run, nextHostBytes)
       image.lock.unlock()
       if (typeof prepared === 'number') {
         if (prepared !== OK) return prepared
@@ -47,6 +49,7 @@ export function* writeImage(image: Qcow2Image, guestBytes: number, buffer: Uint8
         : yield* writeAllocated(image, allocation, from, part, run.hostBytes)
     if (errno !== OK) return errno
     at += bytes
+    nextHostBytes = run.hostBytes + bytes
   }
   return OK
 }
@@ -65,9 +68,15 @@ function* writeInPlace(image: Qcow2Image, hostBytes: number, part: Uint8Array): 
 
 /**
  * Finds a place for the start of [from, to), as long as it goes in one piece: `run.bytes` at `run.hostBytes`. Gives OK if it
- * is there already, an errno, or what was allocated.
+ * is there already, an errno, or what was allocated: at `nextHostBytes` if that is free, unless it is 0.
  */
-function* prepare(image: Qcow2Image, fromBytes: number, toBytes: number, run: Run): Co<Errno | Allocation> {
+function* prepare(
+  image: Qcow2Image,
+  fromBytes: number,
+  toBytes: number,
+  run: Run,
+  nextHostBytes: number,
+): Co<Errno | Allocation> {
   const { clusterBytes } = image.geometry
   const clusterFrom = fromBytes - (fromBytes % clusterBytes)
   let endBytes = toBytes
@@ -88,15 +97,16 @@ function* prepare(image: Qcow2Image, fromBytes: number, toBytes: number, run: Ru
   const index = image.sliceIndex(fromBytes)
   const clusters = Math.min(Math.ceil((endBytes - clusterFrom) / clusterBytes), image.sliceEntries - index)
   const keeps = isKept(image, slice, index)
-  const count = keeps ? keptClusters(image, slice, index, clusters) : newClusters(image, slice, index, clusters)
-  const lastBytes = Math.min(endBytes, clusterFrom + count * clusterBytes)
+  let count = keeps ? keptClusters(image, slice, index, clusters) : newClusters(image, slice, index, clusters)
   let hostBytes = keeps ? run.hostBytes - (fromBytes - clusterFrom) : clusterFrom
   if (!keeps && !image.hasDataFile) {
     errno = yield* image.markDirty()
-    if (errno === OK) errno = yield* image.refcounts.allocate(count)
+    if (errno === OK) errno = yield* takeClusters(image, count, nextHostBytes)
     if (errno !== OK) return errno
     hostBytes = image.refcounts.allocatedBytes
+    count = image.refcounts.allocatedClusters
   }
+  const lastBytes = Math.min(endBytes, clusterFrom + count * clusterBytes)
   const refusal = image.hasDataFile ? null : image.guard(hostBytes, count * clusterBytes, Place.None)
   if (refusal !== null) return yield* refusal
   const allocation = new Allocation(image.kernel, clusterFrom, clusterFrom + count * clusterBytes, hostBytes, keeps)
@@ -106,6 +116,18 @@ function* prepare(image: Qcow2Image, fromBytes: number, toBytes: number, run: Ru
   run.bytes = lastBytes - fromBytes
   run.hostBytes = hostBytes + (fromBytes - clusterFrom)
   return allocation
+}
+
+/** Takes up to `count` clusters at `hintBytes` if the first is free there, otherwise `count` somewhere. */
+function* takeClusters({ refcounts }: Qcow2Image, count: number, hintBytes: number): Co<Errno> {
+  assert(count > 0, 'take-something')
+  if (hintBytes > 0) {
+    const errno = yield* refcounts.allocateAt(hintBytes, count)
+    refcounts.allocatedBytes = hintBytes
+    if (errno !== OK || refcounts.allocatedClusters > 0) return errno
+  }
+  refcounts.allocatedClusters = count
+  return yield* refcounts.allocate(count)
 }
 
 /** Whether a cluster is there that may be written in place, apart from what its entry says about its parts. */

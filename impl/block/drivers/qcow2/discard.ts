@@ -111,6 +111,7 @@ function discardEntry(image: Qcow2Image, slice: Table, index: number, kind: Free
   const isAllocated = type !== ClusterType.UnallocatedPlain && type !== ClusterType.ZeroPlain
   const keepsCluster =
     image.settings.discardNoUnref &&
+    image.header.version >= 3 &&
     !image.hasDataFile &&
     !isFull &&
     type !== ClusterType.Compressed &&

@@ -2,14 +2,14 @@
  * Writing zeroes by saying so in the tables: whole subclusters (clusters without extended L2 entries), and parts of those
  * that read zero already.
  *
- * What may fail: reading and making tables, as an errno; ENOTSUP where only data can say it: version 2, parts of clusters
- * that hold data, single subclusters of compressed clusters.
+ * What may fail: reading and making tables, as an errno; ENOTSUP where only data can say it: version 2 above something, parts
+ * of clusters that hold data, single subclusters of compressed clusters.
  */
 import { assert, type Co, EIO, ENOTSUP, type Errno, OK } from '../../../co'
 import { RequestFlag, StatusFlag } from '../../flags'
 import { bitRange } from './allocate'
 import type { Table } from './cache'
-import { freeEntry, waitAllocations } from './discard'
+import { discardClusters, freeEntry, waitAllocations } from './discard'
 import type { Qcow2Image } from './image'
 import { ClusterType, COPIED_HIGH, entryOffset, standardType, ZERO_LOW } from './layout'
 import { findRunLocked, Run } from './mapping'
@@ -19,7 +19,8 @@ import { ownedSlice, ownSlice } from './tables'
 /** Makes [guestBytes, guestBytes + lengthBytes) read zero. `flags` are RequestFlag bits. */
 export function* zeroImage(image: Qcow2Image, guestBytes: number, lengthBytes: number, flags: number): Co<Errno> {
   if (image.isBroken) return EIO
-  if (image.header.version < 3) return ENOTSUP
+  // Without the zero flag, a cluster that is not there says it, unless something lies below.
+  if (image.header.version < 3 && image.backing !== null) return ENOTSUP
   const { clusterBytes, subclusterBytes } = image.geometry
   const endBytes = guestBytes + lengthBytes
   const isLast = endBytes >= image.header.sizeBytes
@@ -33,7 +34,9 @@ export function* zeroImage(image: Qcow2Image, guestBytes: number, lengthBytes: n
   if (errno === OK && !isWhole) errno = yield* checkRestZero(image, fromBytes, guestBytes, endBytes, isLast ? endBytes : toBytes)
   if (errno === OK && image.isDataFileRaw)
     errno = yield* image.data.pwriteZeroes(guestBytes, lengthBytes, flags & RequestFlag.MayUnmap)
-  if (errno === OK) errno = yield* zeroSubclusters(image, fromBytes, toBytes, flags)
+  if (errno === OK && image.header.version < 3) {
+    errno = yield* discardClusters(image, fromBytes, toBytes, FreeKind.Request, false)
+  } else if (errno === OK) errno = yield* zeroSubclusters(image, fromBytes, toBytes, flags)
   const passes = (flags & RequestFlag.MayUnmap) !== 0 && image.settings.passDiscardRequest
   if (errno === OK && image.hasDataFile && !image.isDataFileRaw && passes)
     errno = yield* image.discardData(guestBytes, lengthBytes)
@@ -81,13 +84,7 @@ export function* zeroSubclusters(image: Qcow2Image, fromBytes: number, toBytes: 
     const clusterEnd = at - inCluster + clusterBytes
     if (inCluster !== 0 || (toBytes < clusterEnd && !isLast)) {
       const partEnd = Math.min(toBytes, clusterEnd)
-      errno = zeroPart(
-        image,
-        slice,
-        image.sliceIndex(at),
-        inCluster,
-        partEnd >= image.header.sizeBytes ? clusterBytes : partEnd - (clusterEnd - clusterBytes),
-      )
+      errno = zeroPart(image, slice, image.sliceIndex(at), inCluster, partEnd - (clusterEnd - clusterBytes))
       if (errno !== OK) return errno
       at = partEnd
       continue
