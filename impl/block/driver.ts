@@ -78,6 +78,15 @@ export interface SnapshotInfo extends NewSnapshot {
   diskBytes: number
 }
 
+/** A past state of a disk, of which parts may have been given up. */
+export interface SnapshotSource {
+  /** EACCES where the state is not kept any more, or never was. */
+  readSnapshot(offsetBytes: number, buffer: Uint8Array): Co<Errno>
+  snapshotStatus(mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus>
+  /** The range will not be read again. */
+  discardSnapshot(offsetBytes: number, lengthBytes: number): Co<Errno>
+}
+
 export type PreallocationMode = 'off' | 'metadata' | 'falloc' | 'full'
 
 export abstract class BlockDriver {
@@ -96,6 +105,8 @@ export abstract class BlockDriver {
   readonly judgesStatus: boolean = false
   /** True if `debugEvent` has somebody to tell. */
   readonly hearsEvents: boolean = false
+  /** What the node held at some moment, where it keeps that for readers: `snapshot-access` shows it. */
+  readonly snapshot: SnapshotSource | null = null
   /** Which request flags reach the driver; the block layer emulates Fua by a flush and drops MayUnmap otherwise. */
   supportedWriteFlags = 0
   supportedZeroFlags = 0
@@ -128,6 +139,11 @@ export abstract class BlockDriver {
   /** Copies a range of the other driver's medium to the same place of this one; ENOTSUP: not for this range. */
   *copyFrom(_source: BlockDriver, _offsetBytes: number, _lengthBytes: number): Co<Errno> {
     return ENOTSUP
+  }
+
+  /** Whether a flush of the node is one of this child too, if the node may write there. */
+  flushes(_child: BlockChild): boolean {
+    return true
   }
 
   /** Makes everything that completed before durable. */

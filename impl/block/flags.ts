@@ -13,6 +13,8 @@ export const enum RequestFlag {
   WriteUnchanged = 8,
   /** Whole clusters are to be stored compressed where that is shorter; ENOTSUP by drivers that never can. */
   Compressed = 16,
+  /** Excludes everything that overlaps, in whole clusters, while it runs. Meant for the node itself; not handed on. */
+  Serialising = 32,
 }
 
 /** What a block-status query says about a range; a bit set, as QEMU's BDRV_BLOCK_*. */

@@ -85,6 +85,11 @@ function* readPastEnd(node: BlockNode, offsetBytes: number, buffer: Uint8Array, 
   return errno
 }
 
+/** What a request that excludes others excludes them from: what the node allocates at once. */
+function exclusiveUnit(node: BlockNode): number {
+  return Math.max(node.driver.info().clusterBytes, node.limits.requestAlignmentBytes)
+}
+
 /** See `BlockChild.pwrite`. */
 export function* writeThrough(child: BlockChild, offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
   const gate = child.gate
@@ -99,6 +104,7 @@ export function* writeThrough(child: BlockChild, offsetBytes: number, buffer: Ui
     node.enter()
     const request = node.requests.begin(offsetBytes, buffer.length)
     if (isAligned(offsetBytes, buffer.length, node.limits.requestAlignmentBytes)) {
+      if ((flags & RequestFlag.Serialising) !== 0) node.requests.serialise(request, exclusiveUnit(node))
       if (node.requests.hasSerialising) yield* node.requests.waitForConflicts(request)
       errno = yield* submitWrite(node, offsetBytes, buffer, flags)
     } else errno = yield* writePadded(node, request, offsetBytes, buffer, flags)
@@ -183,6 +189,7 @@ export function* writeZeroesThrough(child: BlockChild, offsetBytes: number, leng
     node.enter()
     const request = node.requests.begin(offsetBytes, lengthBytes)
     if (isAligned(offsetBytes, lengthBytes, node.limits.requestAlignmentBytes)) {
+      if ((flags & RequestFlag.Serialising) !== 0) node.requests.serialise(request, exclusiveUnit(node))
       if (node.requests.hasSerialising) yield* node.requests.waitForConflicts(request)
       errno = yield* submitZeroes(node, offsetBytes, lengthBytes, effective)
     } else errno = yield* writeZeroesPadded(node, request, offsetBytes, lengthBytes, effective)

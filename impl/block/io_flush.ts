@@ -39,7 +39,7 @@ export function* flushNode(node: BlockNode): Co<Errno> {
   let errno = node.flushedGeneration < generation ? yield* node.driver.flush() : OK
   // A child may have been written to by others: each node knows for itself whether there is something to flush.
   for (const child of node.children.values()) {
-    if ((child.permission & (Permission.Write | Permission.WriteUnchanged)) === 0) continue
+    if ((child.permission & (Permission.Write | Permission.WriteUnchanged)) === 0 || !node.driver.flushes(child)) continue
     const childErrno = yield* flushNode(child.node)
     if (errno === OK) errno = childErrno
   }

@@ -1,6 +1,6 @@
 /** The texts of job errors, as QEMU words them: scripts match on them. */
 import { BlockError } from '../block/error'
-import { EBUSY, EPERM } from '../co'
+import { assert, EBUSY, EPERM } from '../co'
 
 /** `job-*` commands name a job that does not exist. */
 export function jobNotFound(): BlockError {
@@ -34,4 +34,14 @@ export function jobIdInUse(id: string): BlockError {
 
 export function speedInvalid(): BlockError {
   return new BlockError("Parameter 'speed' expects a non-negative value")
+}
+
+/** Runs `make`, which puts a job's filter into the graph; its errors read as QEMU's way of doing that says them. */
+export function makeFilter<T>(make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    assert(error instanceof BlockError, 'graph-refuses-in-words', () => String(error))
+    throw new BlockError(`Could not create node: ${error.message}`, { errno: error.errno })
+  }
 }

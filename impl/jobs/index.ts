@@ -1,3 +1,4 @@
+export { BackupJob, type BackupOptions, type BackupSync, type BitmapMode, startBackup } from './backup'
 export { CommitJob, type CommitOptions, startCommit } from './commit'
 export type { ErrorPolicy } from './error_policy'
 export { type BlockJobInfo, type IoStatus, Job, type JobInfo, type JobStatus, type JobVerb } from './job'

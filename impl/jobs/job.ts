@@ -157,6 +157,8 @@ export abstract class Job {
   protected abstract run(): Co<Errno>
   /** The last step of a success, which may still fail. Whatever it returns, the job has left the graph afterwards. */
   protected abstract prepare(): Co<Errno>
+  /** What may only be done when nothing can fail any more. */
+  protected *commit(): Co<void> {}
   /** Leaves the graph without having had success; does nothing if `prepare` has run. */
   protected abstract abort(): Co<void>
   /** Ends what the job has started by itself: it will stand still after that. */
@@ -196,7 +198,7 @@ export abstract class Job {
       this.errorText ??= strerror(errno)
       this.transition('aborting')
       yield* this.abort()
-    }
+    } else yield* this.commit()
     this.emitEnd(errno)
     this.transition('concluded')
     if (this.autoDismiss) this.vanish()

@@ -2,7 +2,7 @@
 import { type BlockGraph, type BlockNode, nodesAbove, Permission } from '../../block'
 import { CopyOnReadDriver } from '../../block/drivers/copy_on_read'
 import { assert, type Co } from '../../co'
-import { speedInvalid } from '../errors'
+import { makeFilter, speedInvalid } from '../errors'
 import { JobHold } from '../hold'
 import type { JobManager } from '../job_manager'
 import { type StreamHoldings, StreamJob } from './job'
@@ -50,12 +50,14 @@ function* insertFilter(
   { device, lastLayer, aboveBase }: StreamPlaces,
 ): Co<Pick<StreamHoldings, 'filter' | 'filterEdge' | 'driver' | 'hold'>> {
   const driver = new CopyOnReadDriver(lastLayer)
-  const filter = graph.addNode({
-    ...(name === undefined ? {} : { name }),
-    driver,
-    children: [{ name: 'file', role: 'filtered', node: device }],
-    options: { discard: 'unmap' },
-  })
+  const filter = makeFilter(() =>
+    graph.addNode({
+      ...(name === undefined ? {} : { name }),
+      driver,
+      children: [{ name: 'file', role: 'filtered', node: device }],
+      options: { discard: 'unmap' },
+    }),
+  )
   filter.isImplicit = name === undefined
   const hold = new JobHold(job)
   let isFrozen = false

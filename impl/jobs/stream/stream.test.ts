@@ -221,7 +221,7 @@ test('what cannot be streamed is refused with the reason, and nothing has change
     [{ backingFile: 'x' }, 'backing file specified, but streaming the entire chain'],
     [{ jobId: '' }, "Invalid job ID ''"],
     [{ speedBytesPerSecond: 0.5 }, "Parameter 'speed' expects a non-negative value"],
-    [{ filterNodeName: 'base' }, "Duplicate nodes with node-name='base'"],
+    [{ filterNodeName: 'base' }, "Could not create node: Duplicate nodes with node-name='base'"],
   ]
   for (const [options, text] of refusals) {
     assert.is(chain.run(attempt(chain, options)), text)
