@@ -66,14 +66,16 @@ export class Layer extends OverlayDriver {
   }
   /** Data that nobody sees coming. */
   plant(offsetBytes: number, lengthBytes: number, fill: number): this {
+    this.markZeroes(offsetBytes, lengthBytes, 0)
     this.data.fill(fill, offsetBytes, offsetBytes + lengthBytes)
     this.allocated.fill(1, offsetBytes / SECTOR, (offsetBytes + lengthBytes) / SECTOR)
     return this
   }
   /** A zero cluster: it hides what lies below. */
   plantZeroes(offsetBytes: number, lengthBytes: number): this {
+    this.plant(offsetBytes, lengthBytes, 0)
     this.markZeroes(offsetBytes, lengthBytes, 1)
-    return this.plant(offsetBytes, lengthBytes, 0)
+    return this
   }
 }
 

@@ -42,6 +42,7 @@ export function* launchBackup(graph: BlockGraph, jobs: JobManager, options: Back
     throw error
   }
   jobs.add(job)
+  assert(job.isMoving && source.blockers.size > 0, 'backup-takes-hold')
   job.start()
   return job
 }
@@ -81,6 +82,7 @@ function* insert(graph: BlockGraph, options: BackupOptions, job: BackupJob): Co<
     hold.take('main node', filter, Permission.None, Permission.All)
     hold.take('target', target, Permission.None, Permission.All)
     hold.block(source)
+    assert(filter.filtered?.node === source && driver.copy.isIdle, 'filter-in-place')
     return { copy: driver.copy, filter, driver, hold }
   } catch (error) {
     hold.giveAll()
