@@ -105,6 +105,8 @@ export class BlockCopy {
   /** Only what the source's own layer holds is copied; the rest is left out when it is come to. */
   skipsUnallocated = false
   progress: CopyProgress | null = null
+  /** Told of clusters that are left out. */
+  onLeftOut: ((offsetBytes: number, lengthBytes: number) => void) | null = null
   private readonly options: BlockCopyOptions
   private readonly tasks: Task[] = []
   private readonly waiting: WaitQueue
@@ -139,6 +141,13 @@ export class BlockCopy {
   }
   clusterCeiling(offsetBytes: number): number {
     return Math.ceil(offsetBytes / this.clusterBytes) * this.clusterBytes
+  }
+
+  /** Only what is dirty in `bits`, a bitmap of the same disk, is copied. */
+  limitTo(bits: DirtyBitmap): void {
+    assert(this.isIdle && bits.lengthBytes === this.lengthBytes, 'copy-limited-at-rest')
+    this.bitmap.resetAll()
+    this.bitmap.merge(bits)
   }
 
   /** Whole clusters inside the range are not to be copied any more. */
@@ -214,6 +223,7 @@ export class BlockCopy {
     const { isAllocated, isZero, endBytes } = yield* this.lookAt(task)
     if (endBytes < task.endBytes) this.shrink(task, endBytes)
     if (this.skipsUnallocated && !isAllocated) {
+      this.onLeftOut?.(startBytes, Math.min(endBytes, this.lengthBytes) - startBytes)
       this.end(task, OK)
       return endBytes
     }
@@ -325,7 +335,10 @@ export class BlockCopy {
     const stopBytes = offsetBytes + bytes
     const wholeBytes = stopBytes >= this.lengthBytes ? this.lengthBytes - offsetBytes : bytes - (bytes % this.clusterBytes)
     assert(wholeBytes > 0, 'leave-out-progress')
-    if (!isAllocated) this.reset(offsetBytes, wholeBytes)
+    if (!isAllocated) {
+      this.reset(offsetBytes, wholeBytes)
+      this.onLeftOut?.(offsetBytes, wholeBytes)
+    }
     return { errno: OK, bytes: wholeBytes }
   }
 }

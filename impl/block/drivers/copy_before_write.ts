@@ -61,21 +61,27 @@ export class CopyBeforeWriteDriver extends FilterDriver implements SnapshotSourc
     const target = this.node.children.get('target')
     assert(target !== undefined, 'copy-before-write-has-target', () => this.node.name)
     const engine = new BlockCopy({ ...this.options, source: this.child, target })
-    if (bitmap !== null) {
-      if (bitmap.lengthBytes !== engine.lengthBytes) {
-        throw new BlockError(
-          `Bitmaps are of different sizes (destination size is ${engine.lengthBytes}, source size is ${bitmap.lengthBytes}) ` +
-            `and can't be merged`,
-        )
-      }
-      engine.bitmap.resetAll()
-      engine.bitmap.merge(bitmap)
+    if (bitmap !== null && bitmap.lengthBytes !== engine.lengthBytes) {
+      throw new BlockError(
+        `Bitmaps are of different sizes (destination size is ${engine.lengthBytes}, source size is ${bitmap.lengthBytes}) ` +
+          `and can't be merged`,
+      )
     }
     this.done = new DirtyBitmap(engine.lengthBytes, engine.clusterBytes)
     this.accessible = new DirtyBitmap(engine.lengthBytes, engine.clusterBytes)
-    this.accessible.merge(engine.bitmap)
+    this.accessible.setAll()
+    engine.onLeftOut = (offsetBytes, lengthBytes) => this.accessible.reset(offsetBytes, lengthBytes)
     this.waiting.queue = new WaitQueue(this.node.kernel)
     this.engine = engine
+    if (bitmap !== null) this.limitTo(bitmap)
+  }
+
+  /** Only what is dirty in `bits` is kept. */
+  limitTo(bits: DirtyBitmap): void {
+    this.copy.limitTo(bits)
+    this.accessible.resetAll()
+    this.accessible.merge(bits)
+    assert(this.done.count === 0, 'copy-before-write-limited-at-start')
   }
 
   get copy(): BlockCopy {

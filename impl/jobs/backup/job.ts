@@ -52,8 +52,8 @@ export class BackupJob extends Job {
     const { sync, bitmap } = this.plan
     copy.progress = this.progress
     if (sync === 'bitmap' && bitmap !== null) {
-      copy.bitmap.resetAll()
-      copy.bitmap.merge(bitmap.bits)
+      if (driver === null) copy.limitTo(bitmap.bits)
+      else driver.limitTo(bitmap.bits)
     }
     // Until the job has looked at all of it, clusters without data of the source's own are left out as they come.
     copy.skipsUnallocated = sync === 'top'

@@ -5,6 +5,7 @@
 import * as fc from 'fast-check'
 import * as assert from 'uvu/assert'
 import { BlockError, type BlockNode } from '../../block'
+import type { MemoryDriver } from '../../block/testing'
 import { type Co, EIO, ENOSPC, OK } from '../../co'
 import type { Job } from '../job'
 import { type ChainBench, chainBench, Layer, SECTOR } from '../testing'
@@ -33,7 +34,7 @@ interface Extent {
 }
 
 export interface World {
-  /** Of each layer, from the active one to the base, in sectors. */
+  /** Of each layer, from the active one to the base, in units. */
   lengths: number[]
   extents: Extent[][]
   latenciesNs: number[]
@@ -82,6 +83,8 @@ export function anyWorld(layersMin: number, layersMax: number): fc.Arbitrary<Wor
 }
 
 export interface Running extends ChainBench {
+  /** What lengths and places are counted in. */
+  unitBytes: number
   /** What each byte of the guest's disk must be; -1: one cannot know. */
   model: Int16Array
   /** Sectors of the guest's request that is on its way. */
@@ -90,15 +93,15 @@ export interface Running extends ChainBench {
   heal(): void
 }
 
-/** Builds the chain; nothing has failed yet. */
-export function build(world: World, extra: readonly Layer[] = []): Running {
-  const bench = chainBench({ lengths: world.lengths.map((sectors) => sectors * SECTOR) })
+/** Builds the chain; nothing has failed yet. `extra` disks have latency and fail like those of the chain. */
+export function build(world: World, unitBytes = SECTOR, extra: readonly MemoryDriver[] = []): Running {
+  const bench = chainBench({ lengths: world.lengths.map((units) => units * unitBytes) })
   bench.layers.forEach((layer, index) => {
     for (const { sector, count, isZero } of world.extents[index]!) {
       const first = sector % world.lengths[index]!
       const length = Math.min(count, world.lengths[index]! - first)
-      if (isZero) layer.plantZeroes(first * SECTOR, length * SECTOR)
-      else layer.plant(first * SECTOR, length * SECTOR, 200 - 30 * index + (sector % 30))
+      if (isZero) layer.plantZeroes(first * unitBytes, length * unitBytes)
+      else layer.plant(first * unitBytes, length * unitBytes, 200 - 30 * index + (sector % 30))
     }
   })
   const model = Int16Array.from(bench.read())
@@ -117,17 +120,18 @@ export function build(world: World, extra: readonly Layer[] = []): Running {
   const heal = (): void => {
     failures = FAILURES_MAX
   }
-  return { ...bench, model, busy: { from: 0, to: 0 }, heal }
+  return { ...bench, unitBytes, model, busy: { from: 0, to: 0 }, heal }
 }
 
 /** The guest's requests one after another, each into the model as soon as its answer is there. */
 export function* guest(run: Running, steps: readonly GuestStep[]): Co<void> {
-  const sectors = run.model.length / SECTOR
+  const { unitBytes } = run
+  const units = run.model.length / unitBytes
   let fill = 1
   for (const { kind, sector, count, waitNs } of steps) {
     if (waitNs > 0) yield* run.kernel.sleepNs(waitNs)
-    const from = (sector % sectors) * SECTOR
-    const to = Math.min(from + count * SECTOR, run.model.length)
+    const from = (sector % units) * unitBytes
+    const to = Math.min(from + count * unitBytes, run.model.length)
     const isChange = kind !== 'read' && kind !== 'flush'
     if (isChange) Object.assign(run.busy, { from, to })
     fill++
