@@ -97,7 +97,19 @@ function drawFormat(choices: Choices, disk: DiskPlan, geometry: Geometry, profil
     format.backing = drawBacking(choices, geometry, prefix, prefix === 'db' && choices.chance(mixture.DETACHED_PERCENT))
   }
   const initial = disk.initial.map((extent) => drawContent(choices, extent, format))
-  return { ...disk, format, initial }
+  const mask = format.version === 3 ? drawMask(choices, disk, format, prefix) : []
+  return { ...disk, format, initial: [...initial, ...mask] }
+}
+
+/** A hole over data of the image below, which must not show through it. */
+function drawMask(choices: Choices, disk: DiskPlan, { backing }: FormatPlan, prefix: string): InitialExtent[] {
+  const masked = backing?.initial.filter(({ content, offsetBytes }) => content === 'data' && offsetBytes < disk.lengthBytes) ?? []
+  if (masked.length === 0 || !choices.chance(mixture.MASK_PERCENT)) return []
+  const { offsetBytes, lengthBytes } = masked[choices.below(masked.length)]!
+  const mostBytes = Math.min(lengthBytes, disk.lengthBytes - offsetBytes)
+  const isWhole = choices.chance(50)
+  const maskBytes = isWhole ? mostBytes : choices.between(1, mostBytes / SECTOR_BYTES) * SECTOR_BYTES
+  return [{ id: `${prefix}mask`, offsetBytes, lengthBytes: maskBytes, content: 'hole' }]
 }
 
 function drawBacking(choices: Choices, geometry: Geometry, prefix: string, isDetached: boolean): BackingPlan {

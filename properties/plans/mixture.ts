@@ -330,6 +330,8 @@ export const BACKING_LENGTH: Table<readonly [numerator: number, denominator: num
   [[4, 1], 10, 20],
 ]
 export const COMPRESSED_PERCENT = 15
+/** Of the images above others that have data: a part of that is hidden by a hole. */
+export const MASK_PERCENT = 30
 /** How often the granularity is drawn without regard for clusters and the disk. */
 export const FORMAT_GRANULARITY_PERCENT = 20
 export const FORMAT_GRANULARITY: Table<number> = [
