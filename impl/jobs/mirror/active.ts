@@ -11,7 +11,7 @@ import { assert, type Co, ENOTSUP, type Errno, OK } from '../../co'
 import type { MirrorOperationView } from './inspect'
 import { MirrorOperation } from './operations'
 import type { MirrorState } from './state'
-import { writeTarget, zeroTarget } from './target_writes'
+import { writeClusters, writeTarget, zeroTarget } from './target_writes'
 
 export function* activeWrite(state: MirrorState, offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
   // The guest may change its memory meanwhile: both sides must get the same bytes.
@@ -172,7 +172,7 @@ function* copyCluster(state: MirrorState, operation: MirrorOperation, offsetByte
   const cluster = new Uint8Array(Math.min(state.filledBytes, state.lengthBytes - offsetBytes))
   const errno = yield* state.sourceChild.pread(offsetBytes, cluster)
   operation.hasFailedToRead = errno !== OK
-  return errno === OK ? yield* writeTarget(state, offsetBytes, cluster) : errno
+  return errno === OK ? yield* writeClusters(state, offsetBytes, cluster) : errno
 }
 
 /** The target must get whole clusters: what surrounds the change comes from the source. */
@@ -187,7 +187,7 @@ function* followWhole(state: MirrorState, operation: MirrorOperation): Co<void> 
     const buffer = new Uint8Array(lengthBytes)
     let errno = yield* state.sourceChild.pread(at, buffer)
     const isRead = errno !== OK
-    if (errno === OK) errno = yield* writeTarget(state, at, buffer)
+    if (errno === OK) errno = yield* writeClusters(state, at, buffer)
     if (errno !== OK) return fail(state, at, claimEndBytes - at, isRead, errno)
     control.progress.succeed(lengthBytes)
     state.cow!.set(at, lengthBytes)

@@ -59,22 +59,46 @@ function* writeData(state: MirrorState, offsetBytes: number, data: Uint8Array): 
 }
 
 /**
+ * Writes clusters that are copied whole: those of zeroes need no space in the target, whoever has asked for the copy. Starts
+ * at a cluster and ends at one, or at the end of the disk.
+ */
+export function* writeClusters(state: MirrorState, offsetBytes: number, data: Uint8Array): Co<Errno> {
+  const clusterBytes = state.filledBytes > 1 ? state.filledBytes : state.unitBytes
+  assert(offsetBytes % clusterBytes === 0 && data.length > 0, 'write-clusters')
+  for (let at = 0; at < data.length; ) {
+    const stop = runEnd(data, at, (from) => Math.min(from + clusterBytes, data.length))
+    const errno = isZero(data.subarray(at, Math.min(at + clusterBytes, stop)))
+      ? yield* zeroTarget(state, offsetBytes + at, offsetBytes + stop, state.zeroFlags)
+      : yield* writeTarget(state, offsetBytes + at, data.subarray(at, stop))
+    if (errno !== OK) return errno
+    at = stop
+  }
+  return OK
+}
+
+/** Where a run of pieces ends that are all of zeroes, or all of them not. */
+function runEnd(data: Uint8Array, at: number, pieceEnd: (at: number) => number): number {
+  let stop = pieceEnd(at)
+  const isZeroRun = isZero(data.subarray(at, stop))
+  for (let next = stop; next < data.length; stop = next) {
+    next = pieceEnd(stop)
+    if (isZero(data.subarray(stop, next)) !== isZeroRun) break
+  }
+  assert(stop > at && stop <= data.length, 'run-end')
+  return stop
+}
+
+/**
  * The target's node would turn a buffer of zeroes into a zero write anyhow. Doing it here, chunk by chunk, finds more of
  * them and leaves chunks alone that read zero already.
  */
 function* writeDetecting(state: MirrorState, offsetBytes: number, data: Uint8Array): Co<Errno> {
-  const endBytes = offsetBytes + data.length
-  for (let at = offsetBytes; at < endBytes; ) {
-    let stop = Math.min(state.chunkCeiling(at + 1), endBytes)
-    const isZeroRun = isZero(data.subarray(at - offsetBytes, stop - offsetBytes))
-    for (let next = stop; next < endBytes; stop = next) {
-      next = Math.min(state.chunkCeiling(stop + 1), endBytes)
-      if (isZero(data.subarray(stop - offsetBytes, next - offsetBytes)) !== isZeroRun) break
-    }
-    assert(stop > at, 'detect-progress')
-    const errno = isZeroRun
-      ? yield* zeroTarget(state, at, stop, state.detectedZeroFlags)
-      : yield* writeData(state, at, data.subarray(at - offsetBytes, stop - offsetBytes))
+  const chunkEnd = (at: number): number => Math.min(state.chunkCeiling(offsetBytes + at + 1) - offsetBytes, data.length)
+  for (let at = 0; at < data.length; ) {
+    const stop = runEnd(data, at, chunkEnd)
+    const errno = isZero(data.subarray(at, chunkEnd(at)))
+      ? yield* zeroTarget(state, offsetBytes + at, offsetBytes + stop, state.detectedZeroFlags)
+      : yield* writeData(state, offsetBytes + at, data.subarray(at, stop))
     if (errno !== OK) return errno
     at = stop
   }

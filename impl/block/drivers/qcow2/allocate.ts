@@ -97,6 +97,7 @@ function* prepare(
   const index = image.sliceIndex(fromBytes)
   const clusters = Math.min(Math.ceil((endBytes - clusterFrom) / clusterBytes), image.sliceEntries - index)
   const keeps = isKept(image, slice, index)
+  if (keeps || image.hasDataFile) yield* image.hiddenSettled()
   let count = keeps ? keptClusters(image, slice, index, clusters) : newClusters(image, slice, index, clusters)
   let hostBytes = keeps ? run.hostBytes - (fromBytes - clusterFrom) : clusterFrom
   if (!keeps && !image.hasDataFile) {

@@ -5,6 +5,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Co, type Errno, makeLabel, OK } from '../../../co'
+import type { Qcow2CreateOptions, Qcow2OpenOptions } from './index'
 import { checkRefcounts, GrowingFile, type ImageStack, newStack, randomFrom } from './testing'
 
 const SECTOR = 512
@@ -16,6 +17,7 @@ class Values {
   private readonly inFlight: Array<Map<number, number>>
   /** For each write in flight the sectors that another one has met there: its value is not the only one afterwards. */
   private readonly mixed = new Map<number, Set<number>>()
+  private readonly begun: number[] = new Array(SECTORS).fill(0)
   private readonly readers = new Set<Array<Set<number>>>()
 
   constructor(initial: (sector: number) => number) {
@@ -31,6 +33,7 @@ class Values {
         this.mixed.get(other)!.add(sector)
       }
       this.inFlight[sector]!.set(id, value)
+      this.begun[sector]!++
       for (const reader of this.readers) reader[sector]!.add(value)
     }
   }
@@ -41,6 +44,14 @@ class Values {
       if (isAdvice || this.mixed.get(id)!.has(sector)) this.settled[sector]!.add(value)
       else this.settled[sector] = new Set([value])
     }
+  }
+  /** How many writes have begun, by sector; -1 while one is in flight. */
+  atRest(): number[] {
+    return this.begun.map((count, sector) => (this.inFlight[sector]!.size === 0 ? count : -1))
+  }
+  /** What a read has shown where nobody was writing stays there: no write that has ended may come through later. */
+  seen(sector: number, value: number, countBefore: number): void {
+    if (countBefore === this.begun[sector]) this.settled[sector] = new Set([value])
   }
   /** What a read that begins now may see; grows until `stopReading`. */
   startReading(): Array<Set<number>> {
@@ -71,6 +82,7 @@ function slowDown({ file, kernel }: ImageStack, random: (below: number) => numbe
 
 function* readAndCheck(stack: ImageStack, values: Values, first: number, count: number): Co<void> {
   const legal = values.startReading()
+  const before = values.atRest()
   const buffer = new Uint8Array(count * SECTOR)
   assert.is(yield* stack.backend.pread(first * SECTOR, buffer), OK)
   values.stopReading(legal)
@@ -85,6 +97,7 @@ function* readAndCheck(stack: ImageStack, values: Values, first: number, count: 
       data.every((byte) => byte === is),
       `sector ${first + sector} is torn`,
     )
+    values.seen(first + sector, is, before[first + sector]!)
   }
 }
 
@@ -144,6 +157,43 @@ function run(seed: number): void {
   stack.run(readAndCheck(stack, values, 0, SECTORS))
   checkRefcounts(stack.close(), true)
 }
+
+/** A write is on its way to a cluster that is zeroed meanwhile; another one fills the cluster again, and is faster. */
+function overtaken(create: Partial<Qcow2CreateOptions>, open: Partial<Qcow2OpenOptions>, hide: 'zero' | 'discard'): void {
+  const stack = newStack({ sizeBytes: 65536, clusterBytes: 16384, ...create }, { open })
+  const { backend, file, kernel, clock } = stack
+  stack.run(backend.pwrite(0, new Uint8Array(16384).fill(1)))
+  const write = file.pwrite.bind(file)
+  file.pwrite = function* (offsetBytes, buffer, flags) {
+    if (buffer[0] === 2) yield* kernel.sleepNs(1000)
+    return yield* write(offsetBytes, buffer, flags)
+  }
+  function* change(afterNs: number, request: () => Co<Errno>): Co<void> {
+    yield* kernel.sleepNs(afterNs)
+    assert.is(yield* request(), OK)
+  }
+  kernel.spawn(
+    change(0, () => backend.pwrite(0, new Uint8Array(512).fill(2))),
+    makeLabel('slow'),
+  )
+  const hides = (): Co<Errno> => (hide === 'zero' ? backend.pwriteZeroes(0, 16384, 0) : backend.pdiscard(0, 16384))
+  kernel.spawn(change(10, hides), makeLabel('hides'))
+  kernel.spawn(
+    change(20, () => backend.pwrite(512, new Uint8Array(512).fill(3))),
+    makeLabel('fills'),
+  )
+  clock.run()
+  const result = new Uint8Array(1024)
+  stack.run(backend.pread(0, result))
+  assert.equal([result[0], result[512]], [0, 3])
+}
+
+test('a write that was overtaken by zeroes does not come through when their cluster is filled again', () => {
+  overtaken({}, {}, 'zero')
+  overtaken({ extendedL2: true }, {}, 'zero')
+  overtaken({}, { discardNoUnref: true }, 'discard')
+  overtaken({ extendedL2: true }, { discardNoUnref: true }, 'discard')
+})
 
 test('guests that overlap see what they wrote, and nobody gets stuck', () => {
   for (let seed = 1; seed <= 25; seed++) run(seed)

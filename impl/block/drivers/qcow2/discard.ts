@@ -132,6 +132,7 @@ function discardEntry(image: Qcow2Image, slice: Table, index: number, kind: Free
     words[at + 3] = 0
   }
   image.metadata.l2.markDirty(slice, at * 4, (at + entryWords) * 4)
+  if (keepsCluster || image.hasDataFile) image.noteHidden()
   if (keepsCluster) return entryOffset(high, low)
   freeEntry(image, high, low, kind)
   return 0

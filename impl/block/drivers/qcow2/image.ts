@@ -100,6 +100,7 @@ export class Qcow2Image implements RefcountHost {
   private epoch: 0 | 1 = 0
   private readonly transfers: [number, number] = [0, 0]
   private transferQueue!: WaitQueue
+  private hidesTransfers = false
 
   constructor(kernel: Kernel, header: Qcow2Header, settings: Qcow2Settings, codecs: Codecs) {
     this.header = header
@@ -279,6 +280,21 @@ export class Qcow2Image implements RefcountHost {
     while (this.transfers[old] > 0) {
       yield* this.transferQueue.wait({ describe: () => 'waits for transfers to clusters that were given up' })
     }
+  }
+
+  /**
+   * What lies in a place that stays in use is not shown any more. A write that is on its way there must not come through when
+   * the place is filled again.
+   */
+  noteHidden(): void {
+    if (this.transfers[0] + this.transfers[1] > 0) this.hidesTransfers = true
+  }
+  /** Before a place that was not given up is filled again. Under the lock. */
+  *hiddenSettled(): Co<void> {
+    assert(this.lock.isLocked, 'hidden-under-lock')
+    if (!this.hidesTransfers) return
+    this.hidesTransfers = false
+    yield* this.transfersSettled()
   }
 
   /** Clusters before this offset of the data file may have been written to. */

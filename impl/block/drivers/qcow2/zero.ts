@@ -115,6 +115,7 @@ function zeroPart(image: Qcow2Image, slice: Table, index: number, from: number, 
   if (zeroBits === words[at + 2] && dataBits === words[at + 3]) return OK
   words[at + 2] = zeroBits
   words[at + 3] = dataBits
+  image.noteHidden()
   image.metadata.l2.markDirty(slice, at * 4, (at + 4) * 4)
   return OK
 }
@@ -144,6 +145,7 @@ function zeroEntry(image: Qcow2Image, slice: Table, index: number, flags: number
     words[at + 3] = 0
   }
   image.metadata.l2.markDirty(slice, at * 4, (at + entryWords) * 4)
+  if (!givesUp || image.hasDataFile) image.noteHidden()
   if (givesUp) freeEntry(image, high, low, FreeKind.Request)
   return mayUnmap && mayKeep && !image.hasDataFile ? entryOffset(high, low) : 0
 }
