@@ -24,7 +24,8 @@ function seenDisk(disk: DiskPlan): DiskPlan {
     maxDiscardBytes: 0,
     discardAlignmentBytes: clusterBytes,
     allocationUnitBytes: clusterBytes,
-    writeZeroes: version === 2 ? 'none' : 'unmapping',
+    // Version 2 zeroes by giving clusters up, and cannot do that above another image.
+    writeZeroes: version === 3 ? 'unmapping' : format.backing === undefined ? 'allocating' : 'none',
     discard: version === 2 && format.backing !== undefined ? 'none' : 'reads-zero',
     reportsHoles: true,
     holesReadZero: true,

@@ -421,12 +421,13 @@ export class WatchedQcow2 extends Qcow2Driver {
   }
 
   /**
-   * Whether the driver may say that it cannot zero a range: in version 2 it never can, in version 3 not parts of subclusters
-   * (unless they read zero already) or of what is compressed.
+   * Whether the driver may say that it cannot zero a range: in version 2 it never can above another image; elsewhere not
+   * parts of subclusters (unless they read zero already) or of what is compressed.
    */
   private mayRefuse(offsetBytes: number, lengthBytes: number): boolean {
     const { clusterBytes, subclusterBytes } = this.info()
-    if (this.header.version < 3 || !this.isWhole(offsetBytes, lengthBytes, subclusterBytes)) return true
+    if (this.header.version < 3 && this.header.backingName !== null) return true
+    if (!this.isWhole(offsetBytes, lengthBytes, subclusterBytes)) return true
     return !this.isWhole(offsetBytes, lengthBytes, clusterBytes) && this.view.hasCompressed(offsetBytes, lengthBytes)
   }
   private isWhole(offsetBytes: number, lengthBytes: number, unitBytes: number): boolean {

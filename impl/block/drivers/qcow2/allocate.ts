@@ -25,7 +25,7 @@ const MERGED_BYTES_MAX = 65536
 /** Writes `buffer` at `guestBytes`. */
 export function* writeImage(image: Qcow2Image, guestBytes: number, buffer: Uint8Array): Co<Errno> {
   const run = new Run()
-  // Behind what this write has just written is the best place for what comes next.
+  // Behind what this write has just written is the best place for what comes next, where a cluster begins there.
   let nextHostBytes = 0
   for (let at = 0; at < buffer.length; ) {
     if (image.isBroken) return EIO
@@ -49,7 +49,8 @@ export function* writeImage(image: Qcow2Image, guestBytes: number, buffer: Uint8
         : yield* writeAllocated(image, allocation, from, part, run.hostBytes)
     if (errno !== OK) return errno
     at += bytes
-    nextHostBytes = run.hostBytes + bytes
+    const endBytes = run.hostBytes + bytes
+    nextHostBytes = endBytes % image.geometry.clusterBytes === 0 ? endBytes : 0
   }
   return OK
 }

@@ -411,4 +411,14 @@ test('a table that says nothing beyond the end of its file reads as zeroes', () 
   assert.equal([...new Set(read(opened, 0, CLUSTER))], [0])
 })
 
+test('version 2 zeroes by giving clusters up, but not where an image may come below', () => {
+  const zeroed = (backing: { backingName?: string; backingFormat?: string }): number => {
+    const stack = newStack({ ...SIZE, version: 2, ...backing })
+    write(stack, 0, CLUSTER)
+    return stack.run(stack.driver.pwriteZeroes(0, CLUSTER, 0))
+  }
+  assert.is(zeroed({}), OK)
+  assert.is(zeroed({ backingName: 'later', backingFormat: 'raw' }), ENOTSUP)
+})
+
 test.run()

@@ -19,8 +19,9 @@ import { ownedSlice, ownSlice } from './tables'
 /** Makes [guestBytes, guestBytes + lengthBytes) read zero. `flags` are RequestFlag bits. */
 export function* zeroImage(image: Qcow2Image, guestBytes: number, lengthBytes: number, flags: number): Co<Errno> {
   if (image.isBroken) return EIO
-  // Without the zero flag, a cluster that is not there says it, unless something lies below.
-  if (image.header.version < 3 && image.backing !== null) return ENOTSUP
+  // Without the zero flag, a cluster that is not there says it, unless something lies below, or will: an image that the header
+  // names and that is not attached yet.
+  if (image.header.version < 3 && (image.backing !== null || image.header.backingName !== null)) return ENOTSUP
   const { clusterBytes, subclusterBytes } = image.geometry
   const endBytes = guestBytes + lengthBytes
   const isLast = endBytes >= image.header.sizeBytes
