@@ -105,6 +105,8 @@ export abstract class BlockDriver {
   readonly judgesStatus: boolean = false
   /** True if `debugEvent` has somebody to tell. */
   readonly hearsEvents: boolean = false
+  /** Read-only only as long as nobody above has to write: `auto-read-only` of files. */
+  readonly becomesWritable: boolean = false
   /** What the node held at some moment, where it keeps that for readers: `snapshot-access` shows it. */
   readonly snapshot: SnapshotSource | null = null
   /** Which request flags reach the driver; the block layer emulates Fua by a flush and drops MayUnmap otherwise. */

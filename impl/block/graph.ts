@@ -50,6 +50,8 @@ export class BlockGraph {
   allocateBuffer: (bytes: number) => Uint8Array = (bytes) => new Uint8Array(bytes)
   /** How an image is called by those that name it as their backing file. Whoever opens nodes by options knows better. */
   filenameOf: (node: BlockNode) => string = plainFilename
+  /** A job stands on `node` no longer. Whoever opens nodes closes those that nobody needs; it looks for itself. */
+  release: (node: BlockNode) => Co<void> = keep
   private nextAutomaticName = 0
 
   constructor(kernel: Kernel) {
@@ -146,7 +148,7 @@ export class BlockGraph {
    * drained. Throws BlockError, and changes nothing, if somebody does write or a driver cannot.
    */
   *setReadOnly(node: BlockNode, isReadOnly: boolean): Co<void> {
-    const family = heirsOf(node)
+    const family = heirsOf(node, isReadOnly)
     // A file is writable before its format is, and as long as that one is.
     if (!isReadOnly) family.reverse()
     const changed: BlockNode[] = []
@@ -385,12 +387,13 @@ export class BlockGraph {
   }
 }
 
-/** `node`, and the nodes below it that were opened for it, from top to bottom. */
-function heirsOf(node: BlockNode): BlockNode[] {
+/** `node`, and the nodes below it that have to follow where it becomes (or is no longer) read-only, from top to bottom. */
+function heirsOf(node: BlockNode, isReadOnly: boolean): BlockNode[] {
   const heirs = [node]
   for (const { node: child, role } of node.children.values()) {
     // Images below others stay as they are.
-    if (child.inheritsFrom === node && role !== 'cow') heirs.push(...heirsOf(child))
+    const follows = child.inheritsFrom === node || (!isReadOnly && child.driver.becomesWritable && child.options.readOnly)
+    if (follows && role !== 'cow') heirs.push(...heirsOf(child, isReadOnly))
   }
   return heirs
 }
@@ -421,3 +424,5 @@ function plainFilename(node: BlockNode): string {
   }
   return ''
 }
+
+function* keep(): Co<void> {}

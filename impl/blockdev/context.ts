@@ -7,6 +7,7 @@ import type { Codecs } from '../block/codec'
 import type { Repair } from '../block/drivers/qcow2'
 import { ThrottleGroups } from '../block/throttle'
 import type { StreamHost, TlsCredentials } from '../co'
+import { releaseNode } from './close'
 import type { BlockdevDriver } from './driver'
 import type { Options } from './options'
 import { formatOf } from './probe'
@@ -61,6 +62,7 @@ export class BlockdevContext {
   constructor(options: BlockdevContextOptions) {
     this.isRaw = (head) => formatOf(head).name === 'raw'
     this.graph = options.graph
+    this.graph.release = (node) => releaseNode(this, node)
     this.files = options.files
     this.codecs = options.codecs
     this.repair = options.repair ?? null

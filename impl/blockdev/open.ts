@@ -171,6 +171,8 @@ class NodeBuilder {
   private readonly explicit: Options
   private readonly place: OpenPlace
   private readonly children: BlockNode[] = []
+  /** Those of the children whose `read-only` follows that of the node to be. */
+  private readonly heirs: BlockNode[] = []
   private opened: Opened | null = null
 
   constructor(context: BlockdevContext, options: Options, explicit: Options, place: OpenPlace) {
@@ -235,6 +237,7 @@ class NodeBuilder {
       backingName: opened.backing?.name ?? '',
       backingFormat: opened.backing?.format ?? '',
     })
+    for (const heir of this.heirs) heir.inheritsFrom = node
     this.opened = null
     this.children.length = 0
     if (opened.start !== undefined) yield* this.start(node, opened)
@@ -290,6 +293,7 @@ class NodeBuilder {
     const { options, place, context } = this
     const below = options.takeBelow(`${wanted.name}.`)
     const reference = options.takeString(wanted.name) ?? null
+    const isHeir = reference === null && !below.has(READ_ONLY)
     if (reference === null) inheritOptions(this.options, below, wanted.role)
     const node = yield* openNode(context, filename, reference, below, {
       depth: place.depth + 1,
@@ -299,6 +303,7 @@ class NodeBuilder {
       chain: place.chain,
     })
     this.children.push(node)
+    if (isHeir) this.heirs.push(node)
     return node
   }
 

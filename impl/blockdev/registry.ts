@@ -4,6 +4,7 @@ import { BLKDEBUG } from './drivers/blkdebug'
 import { BLKLOGWRITES } from './drivers/blklogwrites'
 import { BLKVERIFY } from './drivers/blkverify'
 import { COMPRESS } from './drivers/compress'
+import { COPY_BEFORE_WRITE } from './drivers/copy_before_write'
 import { COPY_ON_READ } from './drivers/copy_on_read'
 import { FILE, HOST_DEVICE } from './drivers/file'
 import { NBD } from './drivers/nbd'
@@ -11,6 +12,7 @@ import { NULL_AIO, NULL_CO } from './drivers/null'
 import { PREALLOCATE } from './drivers/preallocate'
 import { QCOW2 } from './drivers/qcow2'
 import { RAW } from './drivers/raw'
+import { SNAPSHOT_ACCESS } from './drivers/snapshot_access'
 import { THROTTLE } from './drivers/throttle'
 
 export const DRIVERS: readonly BlockdevDriver[] = [
@@ -18,6 +20,7 @@ export const DRIVERS: readonly BlockdevDriver[] = [
   BLKLOGWRITES,
   BLKVERIFY,
   COMPRESS,
+  COPY_BEFORE_WRITE,
   COPY_ON_READ,
   FILE,
   HOST_DEVICE,
@@ -27,6 +30,7 @@ export const DRIVERS: readonly BlockdevDriver[] = [
   PREALLOCATE,
   QCOW2,
   RAW,
+  SNAPSHOT_ACCESS,
   THROTTLE,
 ]
 

@@ -52,6 +52,7 @@ export function* openFile(files: HostFiles, options: FileOptions): Co<FileDriver
     throw new BlockError('File locks are not supported: use locking=auto or locking=off')
   }
   const driver = new FileDriver(file, noFlush, hasLocks ? new ImageLock(file) : null, options.driverName)
+  driver.becomesWritable = options.autoReadOnly === true && !readOnly
   driver.openAgain = (isReadOnly) => files.open(options.filename, { ...how, readOnly: isReadOnly })
   return driver
 }
@@ -107,6 +108,7 @@ function* resize(
 export class FileDriver extends BlockDriver {
   readonly name: string
   override readonly isProtocol = true
+  override becomesWritable = false
   file: HostFile
   /** As the file was when it was opened; its length is `lengthBytes()`. */
   traits: FileTraits

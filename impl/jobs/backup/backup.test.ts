@@ -1,11 +1,10 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { BlockBackend, BlockError, DirtyBitmap, Permission, RequestFlag } from '../../block'
+import { addBitmap, BlockBackend, BlockError, type NamedBitmap, Permission, RequestFlag } from '../../block'
 import { MemoryDriver, OverlayDriver } from '../../block/testing'
 import { EIO, ENOSPC, OK } from '../../co'
 import { addDisk, KIB } from '../testing'
 import { type BackupOptions, startBackup } from './index'
-import type { SyncBitmap } from './sync_bitmap'
 import { type BackupBench, backupBench, CLUSTER, LENGTH } from './testing'
 
 test('the whole disk is copied, and the filter leaves', () => {
@@ -77,42 +76,19 @@ test('top copies what the active layer holds, in whole clusters; none what guest
   assert.is(none.graph.nodes.size, 3)
 })
 
-/** As much of a named bitmap as a backup needs. */
-class FakeBitmap implements SyncBitmap {
-  readonly name = 'b'
-  bits = new DirtyBitmap(LENGTH, CLUSTER)
-  successor: DirtyBitmap | null = null
-  readonly bench: BackupBench
-  constructor(bench: BackupBench) {
-    this.bench = bench
-    const node = bench.nodes[0]!
-    Object.assign(node, { namedBitmaps: new Map([['b', this]]) })
-  }
-  demand(): void {
-    if (this.successor !== null) throw new BlockError('busy')
-  }
-  createSuccessor(): void {
-    this.successor = new DirtyBitmap(LENGTH, CLUSTER)
-    this.bench.nodes[0]!.dirtyBitmaps.add(this.successor)
-  }
-  abdicate(): void {
-    this.bits = this.successor!
-    this.successor = null
-  }
-  reclaim(): void {
-    this.bits.merge(this.successor!)
-    this.successor = null
-  }
-  get clusters(): number[] {
-    return [...Array(LENGTH / CLUSTER).keys()].filter((cluster) => this.bits.get(cluster * CLUSTER))
-  }
+function addedBitmap(bench: BackupBench): NamedBitmap {
+  return bench.run(addBitmap(bench.nodes[0]!, { name: 'b', granularityBytes: CLUSTER }))
+}
+
+function dirtyClusters({ bits }: NamedBitmap): number[] {
+  return [...Array(LENGTH / CLUSTER).keys()].filter((cluster) => bits.get(cluster * CLUSTER))
 }
 
 test('a bitmap says what is copied, and holds afterwards what is to be copied next time', () => {
   for (const bitmapMode of ['on-success', 'never', 'always'] as const) {
     for (const fails of [false, true]) {
       const bench = backupBench()
-      const bitmap = new FakeBitmap(bench)
+      const bitmap = addedBitmap(bench)
       bitmap.bits.set(CLUSTER, 2 * CLUSTER)
       const before = bench.read()
       bench.target.latencyNs = 1000
@@ -126,7 +102,7 @@ test('a bitmap says what is copied, and holds afterwards what is to be copied ne
       assert.is(bench.target.data[0], 0xee)
       const isNew = bitmapMode === 'always' || (bitmapMode === 'on-success' && !fails)
       const kept = isNew ? (fails ? [2] : []) : [1, 2]
-      assert.equal(bitmap.clusters, [...kept, 4], `${bitmapMode} ${fails}`)
+      assert.equal(dirtyClusters(bitmap), [...kept, 4], `${bitmapMode} ${fails}`)
     }
   }
 })
@@ -281,7 +257,7 @@ function* attempt(bench: BackupBench, changes: Partial<BackupOptions>) {
 
 test('what cannot be backed up is refused with the reason, and nothing has changed', () => {
   const bench = backupBench()
-  const bitmap = new FakeBitmap(bench)
+  const bitmap = addedBitmap(bench)
   const small = addDisk(bench, 'small', new MemoryDriver(CLUSTER))
   const readOnly = addDisk(bench, 'ro', new MemoryDriver(LENGTH), { readOnly: true })
   const refusals: Array<[Partial<BackupOptions>, string]> = [
@@ -313,10 +289,10 @@ test('what cannot be backed up is refused with the reason, and nothing has chang
   for (const [changes, text] of refusals) {
     assert.is(bench.run(attempt(bench, changes)), text)
     assert.is(bench.graph.nodes.size, 5)
-    assert.is(bitmap.successor, null)
+    assert.not(bitmap.hasSuccessor)
   }
   assert.is(bench.run(attempt(bench, { target: readOnly, sync: 'bitmap', bitmap: 'b', bitmapMode: 'always' })), refusals[2]![1])
-  assert.is(bitmap.successor, null)
+  assert.not(bitmap.hasSuccessor)
   assert.equal(bench.story(), [])
   bench.target.latencyNs = 1000
   bench.start()

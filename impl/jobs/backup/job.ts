@@ -194,5 +194,6 @@ export class BackupJob extends Job {
       yield* graph.removeNode(filter)
     }
     graph.drainedEnd(source)
+    yield* graph.release(this.options.target)
   }
 }

@@ -1,10 +1,10 @@
 /** What a backup can be asked for, and what is refused before anything has been touched, with QEMU's texts. */
-import { BlockError, type BlockNode, checkUnblocked, RequestFlag } from '../../block'
+import { BlockError, type BlockNode, checkUnblocked, type NamedBitmap, RequestFlag } from '../../block'
 import { COPY_WORKERS_MAX, copyClusterBytes } from '../../block/block_copy'
 import type { CopyError } from '../../block/drivers/copy_before_write'
 import { assert } from '../../co'
 import type { ErrorPolicy } from '../error_policy'
-import { checkSyncBitmap, type SyncBitmap } from './sync_bitmap'
+import { checkSyncBitmap } from './sync_bitmap'
 
 export type BackupSync = 'full' | 'top' | 'none' | 'bitmap' | 'incremental'
 /** What becomes of the bitmap: it starts anew if the backup works, it stays as it is, or it starts anew in any case. */
@@ -47,7 +47,7 @@ const INT_MAX = 2147483647
 export interface BackupPlan {
   /** incremental is bitmap with on-success. */
   readonly sync: 'full' | 'top' | 'none' | 'bitmap'
-  readonly bitmap: SyncBitmap | null
+  readonly bitmap: NamedBitmap | null
   readonly bitmapMode: BitmapMode
   readonly clusterBytes: number
 }

@@ -2,29 +2,12 @@
  * The named bitmap of a backup: which clusters it copies (sync=bitmap), and what has changed since it began (all modes but
  * never). It is busy while the job runs; its successor takes the changes in.
  */
-import { BlockError, type BlockNode, type DirtyBitmap } from '../../block'
+import { BitmapRefusal, BlockError, type DirtyBitmap, type NamedBitmap } from '../../block'
 import { assert } from '../../co'
 import type { BackupOptions, BitmapMode } from './options'
 
-/** What a backup needs of a named bitmap. */
-export interface SyncBitmap {
-  readonly name: string
-  readonly bits: DirtyBitmap
-  /** Throws BlockError if it is in one of these states. */
-  demand(refusals: number): void
-  createSuccessor(): void
-  /** The successor takes its place. */
-  abdicate(): void
-  /** The successor is merged into it. */
-  reclaim(): void
-}
-
-/** What bitmaps refuse: being busy, inconsistent and, where they are to be changed, read-only. */
-const REFUSE_READ = 5
-const REFUSE_WRITE = 7
-
 /** The bitmap of a backup and what becomes of it. Throws BlockError. */
-export function checkSyncBitmap(options: BackupOptions): { bitmap: SyncBitmap | null; bitmapMode: BitmapMode } {
+export function checkSyncBitmap(options: BackupOptions): { bitmap: NamedBitmap | null; bitmapMode: BitmapMode } {
   const { sync, source, bitmap: name } = options
   let { bitmapMode } = options
   if ((sync === 'bitmap' || sync === 'incremental') && name === undefined) {
@@ -40,25 +23,20 @@ export function checkSyncBitmap(options: BackupOptions): { bitmap: SyncBitmap | 
     if (bitmapMode !== undefined) throw new BlockError('Cannot specify bitmap sync mode without a bitmap')
     return { bitmap: null, bitmapMode: 'never' }
   }
-  const bitmap = bitmapOf(source, name)
-  if (bitmap === null) throw new BlockError(`Bitmap '${name}' could not be found`)
+  const bitmap = source.namedBitmaps.get(name)
+  if (bitmap === undefined) throw new BlockError(`Bitmap '${name}' could not be found`)
   if (bitmapMode === undefined) throw new BlockError('Bitmap sync mode must be given when providing a bitmap')
-  bitmap.demand(REFUSE_READ)
+  bitmap.demand(BitmapRefusal.AllowReadOnly)
   if (sync === 'none') throw new BlockError("sync mode 'none' does not produce meaningful bitmap outputs")
   if (bitmapMode === 'never' && sync !== 'bitmap' && sync !== 'incremental') {
     throw new BlockError(`Bitmap sync mode 'never' has no meaningful effect when combined with sync mode '${sync}'`)
   }
-  if (bitmapMode !== 'never') bitmap.demand(REFUSE_WRITE)
+  if (bitmapMode !== 'never') bitmap.demand(BitmapRefusal.Default)
   return { bitmap, bitmapMode }
 }
 
-function bitmapOf(node: BlockNode, name: string): SyncBitmap | null {
-  const { namedBitmaps } = node as { namedBitmaps?: ReadonlyMap<string, SyncBitmap> }
-  return namedBitmaps?.get(name) ?? null
-}
-
 /** The end of a backup. `left`: what has not been copied. */
-export function finishBitmap(bitmap: SyncBitmap, mode: BitmapMode, isDone: boolean, left: DirtyBitmap): void {
+export function finishBitmap(bitmap: NamedBitmap, mode: BitmapMode, isDone: boolean, left: DirtyBitmap): void {
   if (mode === 'never' || (mode === 'on-success' && !isDone)) {
     bitmap.reclaim()
     return

@@ -133,6 +133,7 @@ export class CommitJob extends SequentialJob {
     graph.drainedEnd(top)
     graph.drainedEnd(base)
     yield* graph.removeNode(filter)
+    yield* graph.release(top)
     return errno
   }
 

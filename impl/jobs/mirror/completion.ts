@@ -46,6 +46,8 @@ export function* leaveGraph(state: MirrorState, places: MirrorPlaces, switchesOv
   if (replaced !== source) graph.drainedEnd(replaced)
   graph.drainedEnd(target)
   graph.drainedEnd(source)
+  yield* graph.release(replaced)
+  yield* graph.release(target)
   return errno
 }
 

@@ -86,6 +86,7 @@ export class StreamJob extends SequentialJob {
     const { graph } = device
     this.hasLeft = true
     const base = aboveBase.below()
+    const formerlyBelow = target.below()
     if (base !== null) yield* graph.drainedBegin(base)
     yield* graph.drainedBegin(target)
     // The header must not lose the layers before what was copied from them is on the medium.
@@ -99,6 +100,7 @@ export class StreamJob extends SequentialJob {
     if (wasReadOnly) yield* graph.setReadOnly(device, true)
     graph.drainedEnd(target)
     if (base !== null) graph.drainedEnd(base)
+    if (formerlyBelow !== null) yield* graph.release(formerlyBelow)
     return errno
   }
 
