@@ -9,7 +9,7 @@ import { Command, Option } from 'commander'
 import { Chunk } from '../properties/campaign'
 import { grouped } from '../reports/text'
 import { benchCopy, type CopyResult } from './bench_copy'
-import { Qcow2Bench, type Qcow2Cell, qcow2CellText, qcow2Text } from './bench_qcow2'
+import { Qcow2Bench, type Qcow2Cell, type Qcow2Shape, qcow2CellText, qcow2Text } from './bench_qcow2'
 import { EXIT_OK, parseOrExitCode, runProgram, type Streams, seconds, wholeNumber } from './cli'
 import { subjectOf } from './subject'
 
@@ -106,12 +106,16 @@ function qcow2Folder(): string {
 async function benchQcow2(options: Options, streams: Streams): Promise<Qcow2Cell[]> {
   const { rounds, rows, directory = qcow2Folder() } = options
   return await inTemporaryFolder(directory, async (folder) => {
-    const bench = await Qcow2Bench.open(root, folder)
+    const bench = await Qcow2Bench.open(root, folder, shapeOf(options))
     const isShown = (streams.err as { isTTY?: boolean }).isTTY === true
     return await bench.run(rounds, rows, (cell) => {
       if (isShown) streams.err.write(`${qcow2CellText(cell).padEnd(78)}\r`)
     })
   })
+}
+
+function shapeOf({ clusterSize, extendedL2 = false }: Options): Qcow2Shape {
+  return { clusterBytes: clusterSize, extendedL2 }
 }
 
 type Part = 'worlds' | 'copy' | 'qcow2'
@@ -122,6 +126,8 @@ interface Options {
   size: number
   rounds: number
   rows: string
+  clusterSize: number
+  extendedL2?: boolean
   directory?: string
   json?: boolean
 }
@@ -134,6 +140,8 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     .option('--size <MiB>', 'length of the file to copy', wholeNumber(4, 1 << 20), 4096)
     .option('--rounds <count>', 'runs of each program; the median counts', wholeNumber(1, 99), 3)
     .option('--rows <text>', 'only the rows of the qcow2 table whose name has this in it', '')
+    .option('--cluster-size <bytes>', 'of the qcow2 images', wholeNumber(512, 2 * MIB), 65536)
+    .option('--extended-l2', 'qcow2 images with subclusters')
     .option('--directory <folder>', 'where to make the files')
     .option('--json', 'print the result as one JSON object')
     .allowExcessArguments(false)
@@ -152,7 +160,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     : null
   if (copy !== null) print(copyText(copy))
   const qcow2 = has('qcow2') ? await benchQcow2(options, streams) : null
-  if (qcow2 !== null) print(qcow2Text(qcow2))
+  if (qcow2 !== null) print(qcow2Text(qcow2, shapeOf(options)))
   if (options.json === true) streams.out.write(`${JSON.stringify({ worlds, copy, qcow2 })}\n`)
   return EXIT_OK
 }

@@ -46,11 +46,12 @@ test('a table has a line for each row and a column for each size', () => {
     { ...cell, requestBytes: 65536, oursUs: 5, peerUs: 10, ratio: 0.5 },
     { ...cell, requestBytes: MIB, oursUs: 90, peerUs: 100, ratio: 0.9 },
   ]
-  const lines = qcow2Text(cells).split('\n')
+  const shape = { clusterBytes: 65536, extendedL2: false }
+  const lines = qcow2Text(cells, shape).split('\n')
   assert.is(lines.length, 3)
-  assert.match(lines[1]!, /depth\s+64 KiB\s+1 MiB$/)
+  assert.match(lines[1]!, /clusters of 64 KiB +depth\s+64 KiB\s+1 MiB$/)
   assert.match(lines[2]!, /^ {2}read, random\s+1\s+5\.0\s+10\.0\s+0\.50\s+90\.0\s+100\.0\s+0\.90$/)
-  assert.match(qcow2Text([{ ...cells[0]!, peerUs: null, ratio: null }]), /skipped/)
+  assert.match(qcow2Text([{ ...cells[0]!, peerUs: null, ratio: null }], shape), /skipped/)
 })
 
 test.run()

@@ -13,13 +13,22 @@ const KIB = 1024
 const MIB = 1024 * KIB
 const GIB = 1024 * MIB
 
+/** `mapped`: clusters in the tables and none in the file; `overlay`: nothing written yet above an image that is. */
+type ImageKind = 'written' | 'new' | 'mapped' | 'overlay'
+
+/** How images are made; 64 KiB and no extended L2 entries where the user says nothing else. */
+export interface Qcow2Shape {
+  clusterBytes: number
+  extendedL2: boolean
+}
+
 /** A row of the table. */
 interface Row {
   name: string
   operation: Operation
   isRandom: boolean
   depth: number
-  image: 'written' | 'new' | 'mapped'
+  image: ImageKind
 }
 
 /** What is measured for one request size of a row. */
@@ -44,17 +53,17 @@ const REQUESTS: ReadonlyArray<readonly [requestBytes: number, count: number, zer
   [MIB, 1000, 60_000],
 ]
 
-/** `written`: all of it written before. `new`: nothing written yet. `mapped`: clusters in the tables and none in the file. */
-const IMAGE_BYTES = { written: GIB, new: GIB, mapped: 64 * GIB } as const
+const IMAGE_BYTES = { written: GIB, new: GIB, overlay: GIB, mapped: 64 * GIB } as const
 
 const ROWS: readonly Row[] = [
   ...rowsOf('read', 'read', 'written'),
   ...rowsOf('write', 'write', 'written'),
   ...rowsOf('allocating write', 'write', 'new'),
+  ...rowsOf('copy on write', 'write', 'overlay').filter(({ depth }) => depth === 1),
   ...rowsOf('zero', 'zero', 'mapped').filter(({ depth }) => depth === 1),
 ]
 
-function rowsOf(name: string, operation: Operation, image: Row['image']): Row[] {
+function rowsOf(name: string, operation: Operation, image: ImageKind): Row[] {
   return [false, true].flatMap((isRandom) =>
     [1, 16].map((depth) => ({ name: `${name}, ${isRandom ? 'random' : 'sequential'}`, operation, isRandom, depth, image })),
   )
@@ -116,11 +125,12 @@ export class Qcow2Bench {
   private constructor(
     private readonly folder: string,
     private readonly ours: Program,
+    private readonly shape: Qcow2Shape,
   ) {}
 
   /** Files are made in `folder`, two gibibytes at a time at most. */
-  static async open(root: string, folder: string): Promise<Qcow2Bench> {
-    return new Qcow2Bench(folder, await ourProgram(root, folder))
+  static async open(root: string, folder: string, shape: Qcow2Shape): Promise<Qcow2Bench> {
+    return new Qcow2Bench(folder, await ourProgram(root, folder), shape)
   }
 
   /** All cells of the rows whose name contains `only`. */
@@ -139,7 +149,7 @@ export class Qcow2Bench {
   }
 
   private async measure(row: Row, requestBytes: number, count: number, rounds: number): Promise<Qcow2Cell> {
-    const file = path.join(this.folder, `${row.image}.qcow2`)
+    const file = this.fileOf(row.image)
     const stepBytes = stepOf(row.isRandom, requestBytes, IMAGE_BYTES[row.image])
     const work: Qcow2Work = { file, operation: row.operation, requestBytes, stepBytes, count, depth: row.depth }
     const ours: number[] = []
@@ -174,14 +184,19 @@ export class Qcow2Bench {
     return Math.max(whole - start, 1e-6)
   }
 
-  private provide(image: Row['image'], file: string): void {
-    const isThere = fs.existsSync(file)
-    if (isThere && image === 'written') return
+  private provide(image: ImageKind, file: string): void {
+    if (image === 'overlay') this.provide('written', this.fileOf('written'))
+    if (image === 'written' && fs.existsSync(file)) return
     const sizeBytes = IMAGE_BYTES[image]
     fs.rmSync(file, { force: true })
     const blank: Qcow2Work = { file, operation: 'write', requestBytes: MIB, stepBytes: MIB, count: 0, depth: 1 }
-    this.prepare({ ...blank, create: { sizeBytes, preallocation: image === 'mapped' ? 'metadata' : 'off' } })
+    const backing = image === 'overlay' ? { backingName: 'written.qcow2', backingFormat: 'qcow2' } : {}
+    const preallocation = image === 'mapped' ? 'metadata' : 'off'
+    this.prepare({ ...blank, create: { ...this.shape, ...backing, sizeBytes, preallocation } })
     if (image === 'written') this.prepare({ ...blank, count: sizeBytes / MIB })
+  }
+  private fileOf(image: ImageKind): string {
+    return path.join(this.folder, `${image}.qcow2`)
   }
 
   private prepare(work: Qcow2Work): void {
@@ -224,10 +239,15 @@ function median(values: readonly number[]): number {
   return sorted[sorted.length >> 1]!
 }
 
+function sizeText(bytes: number): string {
+  if (bytes < KIB) return `${bytes} B`
+  return bytes < MIB ? `${bytes / KIB} KiB` : `${bytes / MIB} MiB`
+}
+
 /** The cells as a table: a line for each row, a column for each size. */
-export function qcow2Text(cells: readonly Qcow2Cell[]): string {
+export function qcow2Text(cells: readonly Qcow2Cell[], { clusterBytes, extendedL2 }: Qcow2Shape): string {
   const sizes = [...new Set(cells.map(({ requestBytes }) => requestBytes))]
-  const head = sizes.map((bytes) => `${bytes >= MIB ? `${bytes / MIB} MiB` : `${bytes / KIB} KiB`}`.padStart(24)).join('')
+  const head = sizes.map((bytes) => sizeText(bytes).padStart(24)).join('')
   const rows = new Map<string, Qcow2Cell[]>()
   for (const cell of cells) {
     const key = `  ${cell.row.padEnd(29)}${String(cell.depth).padStart(5)}`
@@ -236,7 +256,7 @@ export function qcow2Text(cells: readonly Qcow2Cell[]): string {
   const peerless = cells.some(({ peerUs }) => peerUs === null)
   return [
     'qcow2: CPU microseconds a request, ours and of qemu-utils, and their ratio',
-    `  ${'clusters of 64 KiB'.padEnd(29)}depth${head}`,
+    `  ${`clusters of ${sizeText(clusterBytes)}${extendedL2 ? ', extended' : ''}`.padEnd(29)}depth${head}`,
     ...[...rows].map(([key, row]) => key + row.map(cellText).join('')),
     ...(peerless ? ['  qemu-utils skipped: not installed'] : []),
   ].join('\n')

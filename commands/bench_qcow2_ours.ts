@@ -3,8 +3,9 @@
  * protocol on a file of the machine. One argument, a Qcow2Work as JSON. Exit code 1 and a line on stderr if a request fails.
  */
 import { BlockBackend, BlockGraph, type BlockNode, Permission } from '../impl/block'
-import { createFile, openFile } from '../impl/block/drivers/file'
-import { createQcow2, openQcow2 } from '../impl/block/drivers/qcow2'
+import { createFile } from '../impl/block/drivers/file'
+import { createQcow2, type Qcow2CreateOptions } from '../impl/block/drivers/qcow2'
+import { BlockdevContext, Options, openImage, releaseNode } from '../impl/blockdev'
 import { assert, type Co, makeLabel, OK, strerror } from '../impl/co'
 import { HOST_CODECS, HostLoop, RealFiles } from '../impl/host'
 
@@ -14,7 +15,7 @@ export type Operation = 'read' | 'write' | 'zero'
 export interface Qcow2Work {
   file: string
   /** Makes the image instead; requests are left out. */
-  create?: { sizeBytes: number; preallocation: 'off' | 'metadata' }
+  create?: Qcow2CreateOptions
   operation: Operation
   requestBytes: number
   stepBytes: number
@@ -27,28 +28,23 @@ const loop = new HostLoop()
 const files = new RealFiles(loop)
 const WORKER = makeLabel('worker')
 
-function* openNode(graph: BlockGraph, filename: string): Co<BlockNode> {
-  const file = graph.addNode({ name: 'file', driver: yield* openFile(files, { filename, readOnly: false }) })
-  const driver = yield* openQcow2(file, { codecs: HOST_CODECS })
-  const node = graph.addNode({ name: 'disk', driver, children: [{ name: 'file', role: 'image', node: file }] })
-  yield* driver.start(null)
-  return node
+function open(context: BlockdevContext, filename: string, driver: 'qcow2' | 'file'): Co<BlockNode> {
+  return openImage(context, { filename, options: new Options([['driver', driver]]) })
 }
 
-function* create(graph: BlockGraph, { file, create: wanted }: Qcow2Work): Co<void> {
-  assert(wanted !== undefined, 'create-something')
-  yield* createFile(loop.kernel, files, { filename: file, sizeBytes: 0 })
-  const node = graph.addNode({ driver: yield* openFile(files, { filename: file, readOnly: false }) })
+function* create(context: BlockdevContext, filename: string, wanted: Qcow2CreateOptions): Co<void> {
+  yield* createFile(loop.kernel, files, { filename, sizeBytes: 0 })
+  const node = yield* open(context, filename, 'file')
   yield* createQcow2(node, wanted)
-  yield* graph.removeNode(node)
+  yield* releaseNode(context, node)
 }
 
 function* work(job: Qcow2Work): Co<void> {
   const graph = new BlockGraph(loop.kernel)
   graph.allocateBuffer = (bytes) => files.allocateBuffer(bytes)
-  if (job.create !== undefined) return yield* create(graph, job)
-  const node = yield* openNode(graph, job.file)
-  const file = node.children.get('file')!.node
+  const context = new BlockdevContext({ graph, files, codecs: HOST_CODECS })
+  if (job.create !== undefined) return yield* create(context, job.file, job.create)
+  const node = yield* open(context, job.file, 'qcow2')
   const backend = new BlockBackend(graph, 'disk0')
   backend.attach(node, Permission.ConsistentRead | Permission.Write, Permission.All)
   const requests = new Requests(backend, job)
@@ -56,9 +52,9 @@ function* work(job: Qcow2Work): Co<void> {
   for (const worker of workers) yield* loop.kernel.join(worker)
   const errno = yield* backend.flush()
   if (errno !== OK) throw new Error(`flush: ${strerror(errno)}`)
+  assert(requests.isDone, 'all-requests-made')
   backend.dispose()
-  yield* graph.removeNode(node)
-  yield* graph.removeNode(file)
+  yield* releaseNode(context, node)
 }
 
 class Requests {
@@ -69,6 +65,10 @@ class Requests {
     private readonly backend: BlockBackend,
     private readonly job: Qcow2Work,
   ) {}
+
+  get isDone(): boolean {
+    return this.begun === this.job.count
+  }
 
   *worker(): Co<void> {
     const { operation, requestBytes, stepBytes, count } = this.job
