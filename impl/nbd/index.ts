@@ -1,6 +1,8 @@
 export { ClientHandshake, type ExportFacts } from './client_handshake'
 export { NbdDriver, type NbdOptions, openNbd } from './driver'
 export { type ExportBitmap, type ExportOptions, NbdExport } from './export'
+export { takeBitmaps, type WantedBitmap } from './export_bitmaps'
+export { describeServer, type ListedExport, listExports } from './list'
 export { DEFAULT_PORT } from './protocol'
 export { NbdServer, type ServerOptions } from './server'
 export { nbdName, parseInet, parseNbdName } from './uri'

@@ -11,6 +11,7 @@ type QemuProgram = (name: string, args: readonly string[]) => Promise<number>
 /** Programs of QEMU's shape: by the name under which this one is called, or by a first argument. Loaded when they run. */
 const QEMU_PROGRAMS: ReadonlyArray<readonly [name: string, argument: string, load: () => QemuProgram]> = [
   ['qemu-io', 'io', () => (require('./qemu/io') as typeof import('./qemu/io')).runIo],
+  ['qemu-nbd', 'nbd', () => (require('./qemu/nbd') as typeof import('./qemu/nbd')).runNbd],
 ]
 
 /** The program that is meant, or null for those of our own shape. */

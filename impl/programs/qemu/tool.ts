@@ -8,7 +8,7 @@
 import { BlockBackend, BlockError, BlockGraph, type BlockNode, Permission } from '../../block'
 import type { Codecs } from '../../block/codec'
 import { BlockdevContext, Options, openImage, parseJsonOrKeyval, parseQemuOpts, releaseNode } from '../../blockdev'
-import { assert, type Co, strerror } from '../../co'
+import { assert, type Co, type StreamHost, strerror } from '../../co'
 import { HOST_CODECS, HostLoop, loadCodecs, RealFiles } from '../../host'
 import type { Terminals } from './terminal'
 import { ToolObjects } from './tool_objects'
@@ -73,7 +73,8 @@ export class Tool {
   readonly context: BlockdevContext
   /** Filled in before anything runs: compressed images need it. */
   private readonly codecs: Codecs = { ...HOST_CODECS }
-  readonly objects = new ToolObjects()
+  readonly objects = new ToolObjects(this.loop)
+  private sockets: StreamHost | null = null
 
   constructor(name: string, terminals: Terminals) {
     this.name = name
@@ -83,11 +84,20 @@ export class Tool {
       graph: this.graph,
       files: this.files,
       codecs: this.codecs,
+      streams: { connect: (address) => this.streams.connect(address), listen: (address) => this.streams.listen(address) },
+      tlsCredentials: (id) => this.objects.tlsCredentials(id),
       warn: (text) => this.complain(`warning: ${text}`),
       say: (line) => this.print(`${line}\n`),
     })
   }
 
+  /** Most images are files: sockets are loaded when one is wanted. */
+  get streams(): StreamHost {
+    if (this.sockets !== null) return this.sockets
+    const { Sockets }: typeof import('../../host/sockets') = require('../../host/sockets')
+    this.sockets = new Sockets(this.loop)
+    return this.sockets
+  }
   get kernel() {
     return this.loop.kernel
   }
@@ -101,8 +111,8 @@ export class Tool {
   /** An error, with what was being done in front, and its hint below. */
   complainOf(error: BlockError, prefix = ''): void {
     this.complain(`${prefix}${error.message}`)
-    const { hint } = error as { hint?: unknown }
-    if (typeof hint !== 'string') return
+    const { hint } = error
+    if (hint === '') return
     // QEMU ends every hint's line but this one.
     this.terminals.err.write(hint.startsWith('Detected format of') ? hint : `${hint}\n`)
   }
