@@ -28,7 +28,6 @@ import {
   INCOMPATIBLE_DIRTY,
   OFFSET_END_BYTES,
   prefixedHex,
-  readU32,
   writeBits,
   writeU32,
 } from './layout'
@@ -170,11 +169,11 @@ export class Qcow2Image implements RefcountHost {
   refreshPlaces(): void {
     const { l1 } = this
     assert(l1.length % 2 === 0, 'l1-words')
-    this.places.l2Tables.fill(
-      (function* () {
-        for (let at = 0; at < l1.length; at += 2) yield entryOffset(l1[at]!, l1[at + 1]!)
-      })(),
-    )
+    const offsets: number[] = []
+    for (let at = 0; at < l1.length; at += 2) {
+      if ((l1[at]! | l1[at + 1]!) !== 0) offsets.push(entryOffset(l1[at]!, l1[at + 1]!))
+    }
+    this.places.l2Tables.fill(offsets)
   }
 
   /** The image reads and writes through these edges from now on; `node` is null while it has no node of its own. */
@@ -434,11 +433,13 @@ export class Qcow2Image implements RefcountHost {
   }
 }
 
-/** Big-endian words as numbers. */
-export function decodeWords(bytes: Uint8Array): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(bytes.length / 4)
-  for (let index = 0; index < words.length; index++) words[index] = readU32(bytes, index * 4)
-  return words
+const IS_LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
+
+/** Big-endian words as numbers, in the memory of the bytes, which are nobody else's any more: tables may be long. */
+export function decodeWords(bytes: Uint8Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
+  assert(bytes.byteOffset % 4 === 0 && bytes.length % 4 === 0, 'words-aligned')
+  if (IS_LITTLE_ENDIAN) Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).swap32()
+  return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
 }
 
 /** Words in the order of the file. */

@@ -14,7 +14,7 @@ import { decodeWords, Qcow2Image, type Qcow2Settings } from './image'
 import { findInactiveTables } from './inactive'
 import { HEADER_V3_BYTES } from './layout'
 import { OVERLAP_TEMPLATES, PLACE_NAMES } from './overlap'
-import { decodeRefcountTable, reservedEntries } from './refcount'
+import { decodeRefcountTable } from './refcount'
 import { findSnapshot, findSnapshotBy, showSnapshot } from './snapshots'
 
 /** The options of blockdev-add that concern the format, in bytes where they are sizes. What is absent has QEMU's default. */
@@ -72,7 +72,8 @@ function* readImageTables(edge: BlockChild, options: Qcow2OpenOptions): Co<Qcow2
   demand(yield* edge.pread(header.refcountTableOffsetBytes, refcountTable), 'Could not initialize refcount handling')
   const l1 = new Uint8Array(header.l1Entries * 8)
   demand(yield* edge.pread(header.l1OffsetBytes, l1), 'Could not read L1 table')
-  image.setTables(decodeWords(l1), decodeRefcountTable(refcountTable), reservedEntries(refcountTable))
+  const { table, reserved } = decodeRefcountTable(refcountTable)
+  image.setTables(decodeWords(l1), table, reserved)
   if (!forCheck) yield* findInactiveTables(image, edge)
   assert(image.l1.length === header.l1Entries * 2, 'l1-read')
   if (options.snapshot !== undefined) yield* show(image, edge, options.snapshot)

@@ -51,10 +51,10 @@ export class OffsetSet {
   private sorted = new Float64Array(0)
   private recent: number[] = []
 
-  /** `offsets` of 0 stand for none. The array is not kept. */
-  fill(offsets: Iterable<number>): void {
+  /** `offsets` of 0 stand for none. The array, which may have millions of them, is not kept. */
+  fill(offsets: ArrayLike<number>): void {
     const wanted: number[] = []
-    for (const offset of offsets) if (offset !== 0) wanted.push(offset)
+    for (let index = 0; index < offsets.length; index++) if (offsets[index] !== 0) wanted.push(offsets[index]!)
     this.sorted = Float64Array.from(wanted).sort()
     this.recent = []
   }

@@ -20,13 +20,14 @@ export const SNAPSHOT_EXTRA_BYTES = 24
 /** No instruction count. */
 const ICOUNT_NONE = 0xffffffffffffffffn
 const WINDOW_BYTES = 32768
+const NOTHING = new Uint8Array(0)
 
 /** One entry of the table. Texts stay the bytes that they are in the file. */
 export class SnapshotEntry {
   l1OffsetBytes = 0
   l1Entries = 0
-  idBytes: Uint8Array = new Uint8Array(0)
-  nameBytes: Uint8Array = new Uint8Array(0)
+  idBytes: Uint8Array = NOTHING
+  nameBytes: Uint8Array = NOTHING
   dateSeconds = 0
   dateNanoseconds = 0
   vmClockNs = 0n
@@ -35,7 +36,7 @@ export class SnapshotEntry {
   icount: bigint | null = null
   /** Length of the extra data in the file: less than SNAPSHOT_EXTRA_BYTES in images of old programs. */
   extraBytes = SNAPSHOT_EXTRA_BYTES
-  unknownExtra: Uint8Array = new Uint8Array(0)
+  unknownExtra: Uint8Array = NOTHING
 
   get id(): string {
     return textOf(this.idBytes)
@@ -68,7 +69,7 @@ export interface SnapshotRepair {
 class TableReader {
   private readonly read: ReadFile
   private windowAt = 0
-  private window: Uint8Array = new Uint8Array(0)
+  private window: Uint8Array = NOTHING
   at: number
 
   constructor(read: ReadFile, at: number) {
@@ -77,6 +78,7 @@ class TableReader {
   }
   /** The next bytes, as a copy. */
   *take(lengthBytes: number): Co<Uint8Array> {
+    if (lengthBytes === 0) return NOTHING
     const from = this.at
     this.at += lengthBytes
     if (from < this.windowAt || from + lengthBytes > this.windowAt + this.window.length) {
@@ -148,7 +150,7 @@ function* readEntry(reader: TableReader, number: number, diskBytes: number, repa
     const icount = readBits(extra, 16)
     entry.icount = icount === ICOUNT_NONE ? null : icount
   }
-  entry.unknownExtra = extra.slice(SNAPSHOT_EXTRA_BYTES)
+  if (extra.length > SNAPSHOT_EXTRA_BYTES) entry.unknownExtra = extra.slice(SNAPSHOT_EXTRA_BYTES)
   const idBytes = (fixed[12]! << 8) | fixed[13]!
   const nameBytes = (fixed[14]! << 8) | fixed[15]!
   entry.idBytes = yield* reader.take(idBytes)
