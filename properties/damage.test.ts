@@ -8,7 +8,8 @@ import { damagedPlanOfSeed } from './plans/damage'
 const SEEDS = 150
 
 function withDamage(...damage: DamagePlan[]): Plan {
-  return { ...damagedPlanOfSeed('damage.1'), damage }
+  const { damageUse: _none, ...plan } = damagedPlanOfSeed('damage.1')
+  return { ...plan, damage }
 }
 
 test('an image that nobody has damaged works', () => {
@@ -29,6 +30,15 @@ test('fields are changed where the image says that they are', () => {
   assert.ok((runDamaged(withDamage(entry)).probes['image/works'] ?? 0) === 0)
 })
 
+test('a sound image with snapshots and bitmaps is found sound, and works', () => {
+  for (let index = 0; index < 40; index++) {
+    const plan: Plan = { ...damagedPlanOfSeed(`sound.${index}`), damage: [] }
+    const { failure, probes } = runDamaged(plan)
+    assert.is(failure, null, `sound.${index}`)
+    assert.is(probes['image/works'], 1, JSON.stringify(probes))
+  }
+})
+
 test('damaged images are refused, give errors, or work: all of it happens, and nothing else', () => {
   const seen: Record<string, number> = {}
   for (let index = 0; index < SEEDS; index++) {
@@ -39,8 +49,8 @@ test('damaged images are refused, give errors, or work: all of it happens, and n
     if (index % 10 === 0) assert.is(runDamaged(plan).hash, hash)
     for (const name of Object.keys(probes)) seen[name] = (seen[name] ?? 0) + 1
   }
-  for (const name of ['image/refused', 'image/gives-errors', 'image/works'])
-    assert.ok((seen[name] ?? 0) > 5, JSON.stringify(seen))
+  const wanted = ['image/refused', 'image/gives-errors', 'image/works', 'image/checked', 'image/repaired', 'image/snapshot-shown']
+  for (const name of wanted) assert.ok((seen[name] ?? 0) > 2, JSON.stringify(seen))
 })
 
 test.run()

@@ -26,6 +26,8 @@ export interface Plan {
   stalls?: StallPlan[]
   /** Present: no world, but the image of the source, damaged like this and then used by the guest's operations. */
   damage?: DamagePlan[]
+  /** What else is done with a damaged image. Absent: nothing. */
+  damageUse?: DamageUsePlan
   /** Bounds after which the world is stuck: a liveness failure. */
   bounds: { eventsMax: number; timeMaxNs: number }
 }
@@ -34,12 +36,35 @@ export interface Plan {
 export interface DamagePlan {
   id: string
   /** Where the field is, by what the undamaged image says; `length` cuts the file. */
-  target: 'header' | 'extensions' | 'l1' | 'l2' | 'refcount-table' | 'refcount-block' | 'anywhere' | 'length'
+  target:
+    | 'header'
+    | 'extensions'
+    | 'l1'
+    | 'l2'
+    | 'refcount-table'
+    | 'refcount-block'
+    | 'snapshots'
+    | 'snapshot-l1'
+    | 'bitmaps'
+    | 'bitmap-table'
+    | 'anywhere'
+    | 'length'
   /** Which of the fields there, taken modulo their number. */
   index: number
   widthBytes: 1 | 2 | 4 | 8
   /** Big-endian, up to 16 hexadecimal digits. */
   value: string
+}
+
+/** What a damaged image has beside its disk, and what is done with it before and after the guest's operations. */
+export interface DamageUsePlan {
+  /** Internal snapshots and persistent bitmaps, made before the damage. */
+  snapshots: number
+  bitmaps: number
+  /** A check before it is used, which repairs so much. */
+  check: 'skip' | 'none' | 'leaks' | 'all'
+  snapshotUse: 'none' | 'create' | 'apply' | 'delete' | 'show'
+  bitmapUse: 'none' | 'add' | 'remove'
 }
 
 /** The virtio-blk device as the guest sees it. */

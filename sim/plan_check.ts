@@ -244,7 +244,10 @@ const planShape = record({
     listOf(
       record({
         id: identifier,
-        target: oneOf('header', 'extensions', 'l1', 'l2', 'refcount-table', 'refcount-block', 'anywhere', 'length'),
+        target: oneOf(
+          ...(['header', 'extensions', 'l1', 'l2', 'refcount-table', 'refcount-block', 'snapshots', 'snapshot-l1'] as const),
+          ...(['bitmaps', 'bitmap-table', 'anywhere', 'length'] as const),
+        ),
         index: count,
         widthBytes: oneOf(1, 2, 4, 8),
         value: (value, path) =>
@@ -256,6 +259,15 @@ const planShape = record({
       }),
     ),
   ),
+  damageUse: optional(
+    record({
+      snapshots: count,
+      bitmaps: count,
+      check: oneOf('skip', 'none', 'leaks', 'all'),
+      snapshotUse: oneOf('none', 'create', 'apply', 'delete', 'show'),
+      bitmapUse: oneOf('none', 'add', 'remove'),
+    }),
+  ),
   faults: listOf(record({ ...occasion, kind: oneOf('error'), errno: oneOf('EIO', 'ENOSPC'), torn: optional(flag) })),
   stalls: optional(listOf(record({ ...occasion, delayNs: count }))),
   bounds: record({ eventsMax: integer(1), timeMaxNs: integer(1) }),
@@ -266,6 +278,7 @@ const planShape = record({
 function checkWhole(plan: Plan): void {
   if (plan.damage !== undefined)
     demand(plan.source.format !== undefined, 'plan.damage', 'only an image can be damaged: the source has no format')
+  demand(plan.damageUse === undefined || plan.damage !== undefined, 'plan.damageUse', 'no image is damaged')
   const { device, source, destination, guest, control } = plan
   checkDisk(source, 'plan.source')
   checkDisk(destination, 'plan.destination')

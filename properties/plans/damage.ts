@@ -2,7 +2,7 @@
  * Plans of damaged images: a small sound image with clusters of every kind, one to four of its fields changed, and a few
  * operations on what is left of it. Values are those that parsers trip over: ends of ranges, off by one, unaligned, huge.
  */
-import type { DamagePlan, Plan } from '../../sim/plan'
+import type { DamagePlan, DamageUsePlan, Plan } from '../../sim/plan'
 import { Choices, type Table } from './choices'
 import { planOfSeed } from './index'
 
@@ -18,6 +18,10 @@ const TARGET: Table<DamagePlan['target']> = [
   ['l2', 18, 1],
   ['refcount-table', 8, 1],
   ['refcount-block', 8, 1],
+  ['snapshots', 8, 1],
+  ['snapshot-l1', 4, 1],
+  ['bitmaps', 8, 1],
+  ['bitmap-table', 4, 1],
   ['anywhere', 6, 1],
   ['length', 4, 1],
 ]
@@ -38,6 +42,30 @@ const KIND: Table<Kind> = [
   ['random', 18, 1],
 ]
 
+const EXTRAS: Table<number> = [
+  [0, 50, 1],
+  [1, 30, 1],
+  [2, 20, 1],
+]
+const CHECK: Table<DamageUsePlan['check']> = [
+  ['skip', 40, 1],
+  ['none', 20, 1],
+  ['leaks', 15, 1],
+  ['all', 25, 1],
+]
+const SNAPSHOT_USE: Table<DamageUsePlan['snapshotUse']> = [
+  ['none', 40, 1],
+  ['create', 15, 1],
+  ['apply', 15, 1],
+  ['delete', 15, 1],
+  ['show', 15, 1],
+]
+const BITMAP_USE: Table<DamageUsePlan['bitmapUse']> = [
+  ['none', 60, 1],
+  ['add', 20, 1],
+  ['remove', 20, 1],
+]
+
 export function damagedPlanOfSeed(seed: string): Plan {
   const { stalls: _stalls, ...plan } = planOfSeed(seed, 'formats')
   const choices = new Choices(seed, 'damage', 'uniform')
@@ -55,7 +83,19 @@ export function damagedPlanOfSeed(seed: string): Plan {
     control: [],
     faults: [],
     damage: drawDamage(choices, format.clusterBytes),
+    damageUse: drawUse(choices, format.version === 3),
   }
+}
+
+function drawUse(choices: Choices, canKeepBitmaps: boolean): DamageUsePlan {
+  const use: DamageUsePlan = {
+    snapshots: choices.pick(EXTRAS),
+    bitmaps: choices.pick(EXTRAS),
+    check: choices.pick(CHECK),
+    snapshotUse: choices.pick(SNAPSHOT_USE),
+    bitmapUse: choices.pick(BITMAP_USE),
+  }
+  return canKeepBitmaps ? use : { ...use, bitmaps: 0, bitmapUse: 'none' }
 }
 
 function plainDisk({ format: _none, throttle: _neither, ...disk }: Plan['source']): Plan['source'] {
@@ -66,7 +106,7 @@ function drawDamage(choices: Choices, clusterBytes: number): DamagePlan[] {
   const damage: DamagePlan[] = []
   for (let number = choices.pick(COUNT); number > 0; number--) {
     const target = choices.pick(TARGET)
-    const isEntry = target === 'l1' || target === 'l2' || target === 'refcount-table'
+    const isEntry = ['l1', 'l2', 'refcount-table', 'snapshot-l1', 'bitmap-table'].includes(target)
     const widthBytes = isEntry ? 8 : ([1, 2, 4, 8] as const)[choices.below(4)]!
     damage.push({
       id: `d${number}`,

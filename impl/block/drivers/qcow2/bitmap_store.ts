@@ -12,6 +12,7 @@ import { DirtyBitmap } from '../../dirty_bitmap'
 import { BlockError } from '../../error'
 import { adoptBitmap, type NamedBitmap } from '../../named_bitmap'
 import type { BlockNode } from '../../node'
+import { isZero } from '../../zero_detect'
 import {
   BITMAP_AUTO,
   BITMAP_IN_USE,
@@ -181,7 +182,7 @@ function* storeBits(image: Qcow2Image, stored: StoredBitmap, { bits }: NamedBitm
   let errno = OK
   for (let index = 0; index < entries && errno === OK; index++) {
     bits.saveBytes(index * clusterBytes, cluster)
-    if (cluster.every((byte) => byte === 0)) continue
+    if (isZero(cluster)) continue
     errno = yield* writeNew(image, cluster)
     if (errno === OK) writeU64(table, index * 8, image.refcounts.allocatedBytes)
   }
@@ -234,6 +235,7 @@ function* writeDirectory(image: Qcow2Image, list: readonly StoredBitmap[]): Co<E
       throw error
     }
     errno = yield* writeNew(image, bytes)
+    if (errno !== OK) return errno
     bitmaps = { count: list.length, directoryBytes: bytes.length, directoryOffsetBytes: refcounts.allocatedBytes }
   }
   const wanted = { ...header, bitmaps }
@@ -247,7 +249,7 @@ function* writeDirectory(image: Qcow2Image, list: readonly StoredBitmap[]): Co<E
     if (bitmaps !== null) refcounts.free(bitmaps.directoryOffsetBytes, bitmaps.directoryBytes, FreeKind.Other)
     return errno
   }
-  if (before.bitmaps !== null) {
+  if (before.bitmaps !== null && image.isPlace(before.bitmaps.directoryOffsetBytes)) {
     refcounts.free(before.bitmaps.directoryOffsetBytes, before.bitmaps.directoryBytes, FreeKind.Other)
   }
   image.storedBitmaps = [...list]

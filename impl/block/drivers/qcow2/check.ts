@@ -17,6 +17,8 @@ import { ClusterType, COPIED_HIGH, entryOffset, INCOMPATIBLE_CORRUPT, INCOMPATIB
 import { Place } from './overlap'
 
 const INT32_MAX = 0x7fffffff
+/** New structures that are made in one repair. */
+const REBUILDS_MAX = 4
 
 /** See the head of the file. `tell` gets each line that QEMU prints. */
 export function* checkMetadata(image: Qcow2Image, fix: CheckFix, tell: (line: string) => void): Co<CheckResult> {
@@ -33,7 +35,13 @@ export function* checkMetadata(image: Qcow2Image, fix: CheckFix, tell: (line: st
     const { imageEndOffsetBytes, totalClusters, allocatedClusters, fragmentedClusters, compressedClusters } = run.found
     Object.assign(sum, { imageEndOffsetBytes, totalClusters, allocatedClusters, fragmentedClusters, compressedClusters })
     run.found = snapshots
+    const tableOffsetBytes = image.header.snapshotsOffsetBytes
     if (errno === OK) errno = yield* fixSnapshotTable(run)
+    // Where the old table lay in somebody's cluster, that cluster has one user less now.
+    if (errno === OK && image.header.snapshotsOffsetBytes !== tableOffsetBytes) {
+      errno = yield* image.refcounts.settle()
+      if (errno === OK) errno = yield* checkCopied(run)
+    }
   }
   addResult(sum, snapshots)
   if (errno === OK && fix !== 'none' && sum.checkErrors === 0 && sum.corruptions === 0) errno = yield* clearBits(image)
@@ -80,11 +88,28 @@ function* checkRefcounts(run: CheckRun): Co<Errno> {
   return errno
 }
 
-/** New refcount structures; the old ones are leaks then, which nobody needs to hear of if leaks are repaired. */
+/**
+ * New refcount structures; the old ones are leaks then, which nobody needs to hear of if leaks are repaired. What lay behind
+ * the end of the file may lie in it now that it is longer: then it takes another round.
+ */
 function* rebuild(run: CheckRun): Co<Errno> {
   const { found } = run
   const old = { ...found }
-  run.tell('Rebuilding refcount structure')
+  let errno = OK
+  for (let round = 0; run.needsRebuild && round < REBUILDS_MAX && errno === OK; round++) {
+    run.tell('Rebuilding refcount structure')
+    errno = yield* rebuildOnce(run)
+  }
+  if (errno !== OK) return errno
+  if (run.needsRebuild) run.tell('ERROR rebuilt refcount structure is still broken')
+  found.corruptionsFixed += Math.max(0, old.corruptions - found.corruptions)
+  found.leaksFixed += Math.max(0, old.leaks - found.leaks)
+  assert(found.corruptionsFixed >= old.corruptionsFixed, 'rebuild-counts')
+  return OK
+}
+
+function* rebuildOnce(run: CheckRun): Co<Errno> {
+  const { found } = run
   let errno = yield* rebuildRefcounts(run)
   if (errno !== OK) {
     run.tell(`ERROR could not rebuild refcount structure: ${strerror(errno)}`)
@@ -100,15 +125,10 @@ function* rebuild(run: CheckRun): Co<Errno> {
   errno = yield* countReferences(run)
   run.fixesErrors = true
   if (errno !== OK) return errno
-  if (run.fixesLeaks) {
-    const saved = { ...found }
-    yield* compareRefcounts(run, { errors: false, leaks: true })
-    if (run.needsRebuild) run.tell('ERROR rebuilt refcount structure is still broken')
-    Object.assign(found, saved)
-  }
-  found.corruptionsFixed += Math.max(0, old.corruptions - found.corruptions)
-  found.leaksFixed += Math.max(0, old.leaks - found.leaks)
-  assert(found.corruptionsFixed >= old.corruptionsFixed, 'rebuild-counts')
+  const saved = { ...found }
+  yield* compareRefcounts(run, { errors: false, leaks: true })
+  assert(run.references.clusters > 0, 'rebuilt-references')
+  if (!run.needsRebuild) Object.assign(found, saved)
   return OK
 }
 

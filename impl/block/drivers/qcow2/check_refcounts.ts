@@ -86,7 +86,7 @@ export function* rebuildRefcounts(run: CheckRun): Co<Errno> {
     }
     return hasGrown
   }
-  if (Math.ceil(references.clusters / refcountBlockEntries) * 8 > REFCOUNT_TABLE_BYTES_MAX) return EFBIG
+  if (!run.canRebuild || Math.ceil(references.clusters / refcountBlockEntries) * 8 > REFCOUNT_TABLE_BYTES_MAX) return EFBIG
   placeBlocks(0, () => references.clusters)
   let tableOffsetBytes = 0
   for (let hasGrown = true; hasGrown; ) {

@@ -8,12 +8,15 @@
 import { assert } from '../../../co'
 
 const PAGE_ENTRIES = 1024
+/** Ranges behind the end of the file; an image that names more is not given new tables. */
+const AVOIDED_MAX = 1024
 
 export class ReferenceCounts {
   /** Clusters that are looked at: those of the file, and what was referred to right behind its end. */
   clusters: number
   private readonly countMax: number
   private readonly pages = new Map<number, Uint32Array>()
+  private avoided: Array<{ from: number; to: number }> = []
   private latestIndex = -1
   private latest: Uint32Array = new Uint32Array(0)
 
@@ -73,11 +76,31 @@ export class ReferenceCounts {
     return -1
   }
 
+  /** Something refers to clusters behind the end of the file: nothing new may be put there. False: too many to remember. */
+  avoid(from: number, to: number): boolean {
+    assert(from < to, 'avoided-range')
+    if (this.avoided.length >= AVOIDED_MAX) return false
+    this.avoided.push({ from, to })
+    return true
+  }
+
+  private avoidedUntil(cluster: number): number {
+    for (const { from, to } of this.avoided) if (cluster >= from && cluster < to) return to
+    return 0
+  }
+
   /** The offset, in clusters, of the first `count` neighbours from `from` on that nothing refers to; they are taken. */
   allocate(count: number, from: number): number {
     let found = 0
     let cluster = from
-    for (; cluster < this.clusters && found < count; cluster++) found = this.get(cluster) === 0 ? found + 1 : 0
+    for (; found < count; cluster++) {
+      const end = this.avoided.length === 0 ? 0 : this.avoidedUntil(cluster)
+      if (end === 0 && (cluster >= this.clusters || this.get(cluster) === 0)) found++
+      else {
+        found = 0
+        cluster = Math.max(cluster, end - 1)
+      }
+    }
     const first = cluster - found
     for (let number = 0; number < count; number++) this.set(first + number, 1)
     assert(first >= from, 'reference-allocated')
@@ -86,6 +109,7 @@ export class ReferenceCounts {
 
   clear(): void {
     this.pages.clear()
+    this.avoided = []
     this.latestIndex = -1
   }
 }

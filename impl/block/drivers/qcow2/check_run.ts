@@ -62,6 +62,8 @@ export class CheckRun {
   /** Refcounts cannot be put right where they are: they need new tables. */
   needsRebuild = false
   highestCluster = 0
+  /** False: too much lies behind the end of the file for anybody to say where new tables harm nothing. */
+  canRebuild = true
   private readonly words: Uint32Array
   private hasToldBlock = false
 
@@ -96,6 +98,9 @@ export class CheckRun {
     if (offsetBytes + lengthBytes - this.image.file.node.lengthBytes >= clusterBytes) {
       const where = `offset 0x${hexNumber(offsetBytes)} size 0x${hexNumber(lengthBytes)}`
       this.corrupt(`ERROR: counting reference for region exceeding the end of the file by one cluster or more: ${where}`)
+      const first = Math.floor(offsetBytes / clusterBytes)
+      const isKept = this.references.avoid(first, Math.ceil((offsetBytes + lengthBytes) / clusterBytes))
+      this.canRebuild &&= isKept
       return
     }
     const last = Math.floor((offsetBytes + lengthBytes - 1) / clusterBytes)

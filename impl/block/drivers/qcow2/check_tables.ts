@@ -28,6 +28,9 @@ const RESERVED_L1_LOW = 0x1ff
 const RESERVED_L2_HIGH = 0x3f000000
 const RESERVED_L2_LOW = 0x1fe
 
+/** A long L1 table is read in parts. */
+const L1_WINDOW_ENTRIES = 8192
+
 /** What stays the same over one L1 table. */
 interface Walk {
   run: CheckRun
@@ -71,19 +74,21 @@ function* walkL1(run: CheckRun, offsetBytes: number, entries: number, isActive: 
   run.refer(offsetBytes, entries * 8)
   // So far behind the end of every file there is nothing, or not even a place to read from.
   if (offsetBytes >= OFFSET_END_BYTES && offsetBytes < 2 ** 63) return OK
-  const bytes = new Uint8Array(entries * 8)
-  const readErrno = offsetBytes >= OFFSET_END_BYTES ? EIO : yield* image.readThrough(offsetBytes, bytes)
-  if (readErrno !== OK) {
-    run.tell('ERROR: I/O error in check_refcounts_l1')
-    run.found.checkErrors++
-    return readErrno
-  }
   const walk: Walk = { run, isActive, tablesLeft: run.references.clusters + 1 }
-  const words = decodeWords(bytes)
-  assert(words.length === entries * 2, 'l1-words')
-  for (let at = 0; at < words.length; at += 2) {
-    const errno = (words[at]! | words[at + 1]!) === 0 ? OK : yield* walkL1Entry(walk, words[at]!, words[at + 1]!)
-    if (errno !== OK) return errno
+  assert(entries * 8 <= L1_BYTES_MAX, 'l1-bounded')
+  for (let first = 0; first < entries; first += L1_WINDOW_ENTRIES) {
+    const bytes = new Uint8Array(Math.min(L1_WINDOW_ENTRIES, entries - first) * 8)
+    const readErrno = offsetBytes >= OFFSET_END_BYTES ? EIO : yield* image.readThrough(offsetBytes + first * 8, bytes)
+    if (readErrno !== OK) {
+      run.tell('ERROR: I/O error in check_refcounts_l1')
+      run.found.checkErrors++
+      return readErrno
+    }
+    const words = decodeWords(bytes)
+    for (let at = 0; at < words.length; at += 2) {
+      const errno = (words[at]! | words[at + 1]!) === 0 ? OK : yield* walkL1Entry(walk, words[at]!, words[at + 1]!)
+      if (errno !== OK) return errno
+    }
   }
   return OK
 }

@@ -309,6 +309,12 @@ export class Qcow2Image implements RefcountHost {
     return this.file.node.graph.allocateBuffer(bytes)
   }
 
+  /** Whether a cluster can begin there, apart from the first one. */
+  isPlace(offsetBytes: number): boolean {
+    const { clusterBytes } = this.geometry
+    return offsetBytes >= clusterBytes && offsetBytes < OFFSET_END_BYTES && offsetBytes % clusterBytes === 0
+  }
+
   /** Offset of the L2 table that `guestBytes` belongs to, by its L1 entry; 0 for none. */
   l2Offset(guestBytes: number): number {
     const at = Math.floor(guestBytes / this.geometry.l2CoversBytes) * 2

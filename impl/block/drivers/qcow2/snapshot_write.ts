@@ -44,11 +44,21 @@ export function* writeSnapshots(image: Qcow2Image, entries: readonly SnapshotEnt
     return errno
   }
   const oldBytes = image.snapshotTableBytes
-  if (oldBytes > 0) refcounts.free(header.snapshotsOffsetBytes, oldBytes, FreeKind.Snapshot)
+  if (oldBytes > 0) errno = yield* giveUp(image, header.snapshotsOffsetBytes, oldBytes)
   header.snapshotsOffsetBytes = offsetBytes
   image.takeSnapshots([...entries], bytes.length)
   yield* findInactiveL2Tables(image, image.file)
-  return OK
+  return errno
+}
+
+/** A table where none can be leads nowhere: better a leak than a wrong refcount. But a repair counts it where it is. */
+function* giveUp(image: Qcow2Image, offsetBytes: number, lengthBytes: number): Co<Errno> {
+  const { refcounts } = image
+  if (image.isPlace(offsetBytes)) refcounts.free(offsetBytes, lengthBytes, FreeKind.Snapshot)
+  if (offsetBytes !== 0) return OK
+  const errno = yield* refcounts.read(0)
+  if (errno !== OK || refcounts.value <= 1) return errno
+  return yield* refcounts.lowerNow(0, lengthBytes, FreeKind.Keep)
 }
 
 /** Number and offset of the snapshot table as the header has them. */
