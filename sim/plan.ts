@@ -107,6 +107,8 @@ export interface DiskPlan {
   /** Absent: the disk is what the node shows. Otherwise it is a file, and the node shows the image in it. */
   format?: FormatPlan
   throttle?: ThrottlePlan
+  /** A plain disk is used through the format `raw`: one node more. */
+  raw?: boolean
 }
 
 /** A throttle filter with a group of its own, or in that of the other disk; 0 is no limit. */

@@ -43,6 +43,7 @@ const CASES: ReadonlyArray<readonly [expected: string, change: (plan: Anything) 
   ['plan.version: not one of 1, 2, 3', (plan) => (plan.version = 4)],
   ['plan.version: stalls came with version 3', (plan) => Object.assign(plan, { version: 2, stalls: [] })],
   ['plan.version: throttles came with version 3', (plan) => throttled(plan, { version: 2 }, {})],
+  ['plan.source.raw: neither true nor false', (plan) => (plan.source.raw = 1)],
   ['plan.source.throttle.at: a plain disk has no file', (plan) => throttled(plan, {}, { at: 'file' })],
   ['plan.source.throttle.joinsSource: only a destination can do so', (plan) => throttled(plan, {}, { joinsSource: true })],
   [

@@ -122,6 +122,7 @@ const diskShape = record({
   node: record({ discard: oneOf('ignore', 'unmap'), detectZeroes: oneOf('off', 'on', 'unmap'), readOnly: optional(flag) }),
   latency: record({ minNs: count, stepNs: count, steps: integer(1, 1 << 20) }),
   initial: extents,
+  raw: optional(flag),
   throttle: optional(
     record({
       at: oneOf('top', 'file'),
@@ -314,6 +315,7 @@ function checkDisk(disk: DiskPlan, path: string): void {
   checkExtents(disk.initial, lengthBytes, `${path}.initial`)
   if (disk.format === undefined) checkPlainExtents(disk.initial, `${path}.initial`)
   else checkFormat(disk, disk.format, path)
+  demand(disk.raw !== true || disk.format === undefined, `${path}.raw`, 'the disk has another format')
   if (disk.throttle !== undefined) checkThrottle(disk.throttle, disk.format !== undefined, `${path}.throttle`)
 }
 

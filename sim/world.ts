@@ -6,6 +6,7 @@
  * result. Nothing is thrown. What never may happen: a second run of the same plan with another result.
  */
 import { BlockBackend, BlockGraph, type BlockNode, checkUnblocked, Permission } from '../impl/block'
+import { RawDriver } from '../impl/block/drivers/raw'
 import { type Co, describeWait, findWaitCycle, Kernel, type Label, makeLabel } from '../impl/co'
 import { type JobEvent, JobManager, MirrorJob, startMirror } from '../impl/jobs'
 import { GuestMemory, VirtioBlk, VirtioMmio } from '../impl/virtio'
@@ -149,7 +150,11 @@ class World implements Watched, Controlled {
     const disk = new SimDisk(view, plan, this.decider, this.faults[name], this.watch)
     disk.stalls = this.stallsOf(name)
     this.addCache(disk, plan)
-    return { view, node: this.graph.addNode({ name: nodeName, driver: disk, options: plan.node }) }
+    if (plan.raw !== true) return { view, node: this.graph.addNode({ name: nodeName, driver: disk, options: plan.node }) }
+    const options = { ...plan.node, detectZeroes: 'off' as const }
+    const file = this.graph.addNode({ name: `${nodeName}-file`, driver: disk, options })
+    const children = [{ name: 'file', role: 'image' as const, node: file }]
+    return { view, node: this.graph.addNode({ name: nodeName, driver: new RawDriver(), children, options: plan.node }) }
   }
 
   private stallsOf(name: DiskName): Occasions<StallPlan> | null {
@@ -367,9 +372,11 @@ class World implements Watched, Controlled {
     ] as const) {
       const image = this.images.get(name)
       const storage = node.skipFilters()
+      const file = storage.children.get('file')?.node
       if (node !== storage) yield* this.graph.removeNode(node)
-      if (image === undefined) yield* this.graph.removeNode(storage)
-      else yield* image.opened.close()
+      if (image !== undefined) yield* image.opened.close()
+      else yield* this.graph.removeNode(storage)
+      if (image === undefined && file !== undefined) yield* this.graph.removeNode(file)
     }
   }
 

@@ -431,6 +431,11 @@ test('some disks are throttled, and some requests take long', () => {
   ] as ReadonlyArray<readonly [string, (throttle: ThrottlePlan) => boolean]>)
     within(`limits of ${what}`, share(throttles, has), [25, 75])
   within(
+    'used through raw',
+    share(plans, ({ source, destination }) => source.raw === true || destination.raw === true),
+    [10, 21],
+  )
+  within(
     'stalls',
     share(plans, ({ stalls }) => stalls !== undefined),
     [3, 8],

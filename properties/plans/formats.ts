@@ -22,7 +22,7 @@ import * as mixtureOfEvents from './mixture_events'
 
 /** Gives the plan's disks formats, or leaves them as they are. The first content of both has been drawn. */
 export function withFormats(choices: Choices, plan: Plan, geometry: Geometry, profile: mixture.Profile): Plan {
-  if (!choices.chance(profile.formatPercent)) return plan
+  if (!choices.chance(profile.formatPercent)) return withRaw(choices, plan)
   const where = choices.pick(mixture.FORMAT_AT)
   const source = where === 'destination' ? plan.source : drawFormat(choices, plan.source, geometry, profile, 'sb')
   let destination = where === 'source' ? plan.destination : drawFormat(choices, plan.destination, geometry, profile, 'db')
@@ -42,7 +42,15 @@ export function withFormats(choices: Choices, plan: Plan, geometry: Geometry, pr
   if (backing !== undefined) targetIsZero = false
   if (choices.chance(mixture.FORMAT_GRANULARITY_PERCENT)) granularityBytes = choices.pick(mixture.FORMAT_GRANULARITY)
   const mirror = { ...plan.mirror, sync, targetIsZero, granularityBytes }
-  return { ...plan, source, destination, mirror, control: withLinks(choices, plan, source, destination) }
+  return withRaw(choices, { ...plan, source, destination, mirror, control: withLinks(choices, plan, source, destination) })
+}
+
+/** Plain disks may be used through the format that adds nothing. */
+function withRaw(choices: Choices, plan: Plan): Plan {
+  const isRaw = (disk: DiskPlan): boolean => choices.chance(mixture.RAW_PERCENT) && disk.format === undefined
+  const source = isRaw(plan.source) ? { ...plan.source, raw: true } : plan.source
+  const destination = isRaw(plan.destination) ? { ...plan.destination, raw: true } : plan.destination
+  return { ...plan, source, destination }
 }
 
 /** The operator's part: images below come and go; and nobody completes before the one of the destination is there. */

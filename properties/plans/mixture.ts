@@ -283,6 +283,8 @@ export const FORMAT_AT: Table<'source' | 'destination' | 'both'> = [
   ['both', 45, 50],
 ]
 
+/** Of the plain disks. */
+export const RAW_PERCENT = 8
 export const VERSION_2_PERCENT = 15
 export const CLUSTER: Table<number> = [
   [512, 12, 20],

@@ -168,6 +168,8 @@ function* withDullSettings(plan: Plan): Generator<Plan> {
     const { readOnly, ...node } = disk.node
     if (readOnly === true) yield { ...plan, [name]: { ...disk, node } }
     for (const latency of duller(disk.latency, DULL_LATENCY)) yield { ...plan, [name]: { ...disk, latency } }
+    const { raw, ...bare } = disk
+    if (raw === true) yield { ...plan, [name]: bare }
     const { throttle, ...free } = disk
     if (throttle === undefined) continue
     yield { ...plan, [name]: free }
