@@ -168,6 +168,11 @@ export abstract class BlockDriver {
     return ENOTSUP
   }
 
+  /** Gives all of the layer's own content up: everything reads from the image below. ENOTSUP: there is nothing below. */
+  *makeEmpty(): Co<Errno> {
+    return ENOTSUP
+  }
+
   /** Changes the length. `exact`: fail rather than be longer. New area reads zero. A filter changes its child. */
   *truncate(lengthBytes: number, exact: boolean, preallocation: PreallocationMode): Co<Errno> {
     const filtered = this.node.filtered

@@ -9,7 +9,7 @@ import { temporaryParent } from '../block/drivers/qcow2/open'
 import { assert, type Co, EFBIG, ENOTSUP, OK, strerror } from '../co'
 import { releaseNode } from './close'
 import type { BlockdevContext } from './context'
-import { type CreateOption, CreateOptions } from './create_options'
+import { type CreateOption, CreateOptions, wholeText } from './create_options'
 import type { BlockdevDriver } from './driver'
 import { isDevice } from './driver'
 import { combinePaths, hasProtocol, protocolOf, stripPrefix } from './filename'
@@ -81,7 +81,7 @@ export function* createImage(context: BlockdevContext, request: CreateRequest): 
   for (const text of request.optionTexts ?? []) options.parse(text)
   if (sizeBytes !== null) {
     if (options.has('size')) throw new BlockError('The image size must be specified only once')
-    options.set('size', String(sizeBytes))
+    options.set('size', wholeText(sizeBytes))
   }
   setBacking(options, 'backing_file', request.backingFilename ?? null, `Backing file not supported for file format '${format}'`)
   setBacking(options, 'backing_fmt', request.backingFormat ?? null, `Backing format not supported for file format '${format}'`)
@@ -109,7 +109,7 @@ export function* createBy(context: BlockdevContext, driver: BlockdevDriver, file
       filename,
       options,
       *makeFile(name, sizeBytes) {
-        yield* createProtocolFile(context, name, sizeBytes, options)
+        yield* createProtocolFile(context, name, sizeBytes, options.without(driver.createOptions ?? []))
         made.push(name)
       },
       *openFile(name) {

@@ -42,6 +42,12 @@ export class CreateOptions {
     checkValue(option, text)
     this.texts.set(name, text)
   }
+  /** What was set of options that `known` does not have: for the protocol below a format. */
+  without(known: readonly CreateOption[]): CreateOptions {
+    const left = new CreateOptions(this.known.filter((option) => !known.some(({ name }) => name === option.name)))
+    for (const [name, text] of this.texts) if (left.knows(name)) left.texts.set(name, text)
+    return left
+  }
   knows(name: string): boolean {
     return this.known.some((option) => option.name === name)
   }
@@ -77,11 +83,16 @@ export class CreateOptions {
       const shown = text ?? defaultText
       if (shown === undefined) continue
       const isCounted = text !== undefined && (type === 'size' || type === 'number')
-      const counted = isCounted ? String(type === 'size' ? this.size(name) : this.number(name)) : shown
+      const counted = isCounted ? wholeText(type === 'size' ? this.size(name)! : this.number(name)!) : shown
       parts.push(`${name}=${type === 'string' ? counted.replaceAll(',', ',,') : counted}`)
     }
     return parts.join(' ')
   }
+}
+
+/** All digits, however large it is. */
+export function wholeText(value: number): string {
+  return BigInt(value).toString()
 }
 
 const FLAGS: Readonly<Record<string, boolean>> = {

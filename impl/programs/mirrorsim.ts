@@ -10,6 +10,7 @@ type QemuProgram = (name: string, args: readonly string[]) => Promise<number>
 
 /** Programs of QEMU's shape: by the name under which this one is called, or by a first argument. Loaded when they run. */
 const QEMU_PROGRAMS: ReadonlyArray<readonly [name: string, argument: string, load: () => QemuProgram]> = [
+  ['qemu-img', 'img', () => (require('./qemu/img') as typeof import('./qemu/img')).runImg],
   ['qemu-io', 'io', () => (require('./qemu/io') as typeof import('./qemu/io')).runIo],
   ['qemu-nbd', 'nbd', () => (require('./qemu/nbd') as typeof import('./qemu/nbd')).runNbd],
 ]

@@ -18,6 +18,7 @@ import { isZero, ZERO_PIECE_BYTES, zeroBytes } from '../zero_detect'
 import { canLock, ImageLock } from './file_lock'
 
 const SECTOR_BYTES = 512
+const FIRST_BLOCK_BYTES = 4096
 
 /** The options of blockdev-add that concern the file; `discard`, `detect-zeroes` and `read-only` are the node's. */
 export interface FileOptions {
@@ -71,11 +72,16 @@ function* openPermitted(files: HostFiles, { filename, autoReadOnly }: FileOption
 export function* createFile(
   kernel: Kernel,
   files: HostFiles,
-  options: { filename: string; sizeBytes: number; preallocation?: PreallocationMode },
+  options: { filename: string; sizeBytes: number; preallocation?: PreallocationMode; allocatesFirstBlock?: boolean },
 ): Co<void> {
   assert(Number.isSafeInteger(options.sizeBytes) && options.sizeBytes >= 0, 'image-size', () => String(options.sizeBytes))
   const file = yield* files.create(options.filename, 0)
-  const errno = yield* resize(kernel, file, 0, options.sizeBytes, options.preallocation ?? 'off')
+  let errno = yield* resize(kernel, file, 0, options.sizeBytes, options.preallocation ?? 'off')
+  // As QEMU does, so that whoever opens the file can find its alignment out by reading: a hole takes any.
+  if (errno === OK && options.allocatesFirstBlock === true && options.sizeBytes > 0) {
+    const bytes = options.sizeBytes < FIRST_BLOCK_BYTES ? SECTOR_BYTES : FIRST_BLOCK_BYTES
+    errno = yield* file.pwrite(0, zeroBytes(bytes))
+  }
   const closeErrno = yield* file.close()
   const failure = errno === OK ? closeErrno : errno
   if (failure !== OK) throw new BlockError(`Could not resize file: ${strerror(failure)}`, { errno: failure })

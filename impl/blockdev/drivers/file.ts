@@ -49,7 +49,7 @@ function create({ graph, files }: BlockdevContext, name: string, sizeBytes: numb
   if (!isKnown && preallocation !== 'metadata') throw new BlockError(`invalid parameter value: ${preallocation}`)
   const filename = stripPrefix(name, 'file:')
   if (!isKnown) throw new BlockError(`Could not resize file: Unsupported preallocation mode '${preallocation}'`)
-  return createFile(graph.kernel, files, { filename, sizeBytes, preallocation })
+  return createFile(graph.kernel, files, { filename, sizeBytes, preallocation, allocatesFirstBlock: true })
 }
 
 function* open(name: 'file' | 'host_device', opening: Opening): Co<Opened> {

@@ -10,25 +10,37 @@ import { type BlockdevContext, backingNameOf, isFullName } from '../../blockdev'
 import { JsonDouble, type JsonObject, type JsonValue, jsonObject, printedOrder } from '../../json'
 import { sizeText } from './size_text'
 
+/** In the order of QAPI's ImageInfoSpecificQCow2. */
+const QCOW2_MEMBERS = [
+  'compat',
+  'data-file',
+  'data-file-raw',
+  'extended-l2',
+  'lazy-refcounts',
+  'corrupt',
+  'refcount-bits',
+  'encrypt',
+  'bitmaps',
+  'compression-type',
+] as const
+
+/** Plain objects and lists as JSON values; members keep their order. */
+function toJson(value: unknown): JsonValue {
+  if (Array.isArray(value)) return value.map(toJson)
+  if (typeof value !== 'object' || value === null) return value as JsonValue
+  const object: JsonObject = new Map()
+  for (const [key, member] of Object.entries(value)) if (member !== undefined) object.set(key, toJson(member))
+  return object
+}
+
 /** What the format tells about itself, or null. */
 export function specificInfo(node: BlockNode): JsonObject | null {
   const { driver } = node
   if (driver instanceof Qcow2Driver) {
-    const told = driver.specificInfo()
-    const ordered: Record<string, JsonValue | undefined> = {
-      compat: told.compat,
-      'data-file': told['data-file'],
-      'data-file-raw': told['data-file-raw'],
-      'extended-l2': told['extended-l2'],
-      'lazy-refcounts': told['lazy-refcounts'],
-      corrupt: told.corrupt,
-      'refcount-bits': told['refcount-bits'],
-    }
-    for (const [key, value] of Object.entries(told)) {
-      if (key !== 'compression-type' && !(key in ordered)) ordered[key] = value as unknown as JsonValue
-    }
-    ordered['compression-type'] = told['compression-type']
-    return jsonObject({ type: 'qcow2', data: jsonObject(ordered) })
+    const told: Readonly<Record<string, unknown>> = { ...driver.specificInfo() }
+    const data: JsonObject = new Map()
+    for (const key of QCOW2_MEMBERS) if (told[key] !== undefined) data.set(key, toJson(told[key]))
+    return jsonObject({ type: 'qcow2', data })
   }
   if (driver.name === 'file') return jsonObject({ type: 'file', data: new Map() })
   return null
@@ -113,8 +125,8 @@ export function filenameOf(context: BlockdevContext, node: BlockNode): string {
   return below === undefined ? '' : filenameOf(context, below.node)
 }
 
-function snapshotMembers(node: BlockNode): JsonObject[] {
-  const list = node.driver.snapshots?.() ?? []
+export function snapshotMembers(node: BlockNode): JsonObject[] {
+  const list = node.driver.snapshots() ?? []
   return list.map((snapshot) =>
     jsonObject({
       id: snapshot.id,
@@ -177,11 +189,11 @@ export function snapshotLines(snapshots: readonly JsonObject[], indent = ''): st
 }
 
 function snapshotHeader(): string {
-  return columns('ID', 'TAG', 'VM SIZE', 'DATE', 'VM CLOCK', 'ICOUNT')
+  return columns('ID', 'TAG', 'VM_SIZE', 'DATE', 'VM_CLOCK', 'ICOUNT')
 }
 
 function columns(id: string, tag: string, size: string, date: string, clock: string, icount: string): string {
-  return `${id.padEnd(7)} ${tag.padEnd(16)} ${size.padStart(8)} ${date.padStart(20)} ${clock.padStart(13)} ${icount.padStart(10)}`
+  return `${id.padEnd(7)} ${tag.padEnd(16)} ${size.padStart(8)} ${date.padStart(19)} ${clock.padStart(15)} ${icount.padStart(10)}`
 }
 
 function snapshotRow(snapshot: JsonObject): string {

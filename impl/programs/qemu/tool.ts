@@ -51,6 +51,8 @@ export interface ImageRequest {
   isWritable?: boolean
   mayResize?: boolean
   forceShare?: boolean
+  /** Nobody may write to it meanwhile, whatever its format. */
+  excludesWriters?: boolean
   noBacking?: boolean
   isForCheck?: boolean
   cache?: CacheMode
@@ -86,7 +88,11 @@ export class Tool {
       codecs: this.codecs,
       streams: { connect: (address) => this.streams.connect(address), listen: (address) => this.streams.listen(address) },
       tlsCredentials: (id) => this.objects.tlsCredentials(id),
-      warn: (text) => this.complain(`warning: ${text}`),
+      // Those that come in several lines are printed as they are.
+      warn: (text) => {
+        if (text.startsWith('WARNING: ')) terminals.err.write(`${text}\n`)
+        else this.complain(`warning: ${text}`)
+      },
       say: (line) => this.print(`${line}\n`),
     })
   }
@@ -114,7 +120,7 @@ export class Tool {
     const { hint } = error
     if (hint === '') return
     // QEMU ends every hint's line but this one.
-    this.terminals.err.write(hint.startsWith('Detected format of') ? hint : `${hint}\n`)
+    this.terminals.err.write(hint.startsWith('Detected format of') || hint.endsWith('\n') ? hint : `${hint}\n`)
   }
   /** Says what is wrong and ends the program. */
   fail(text: string, code = 1): never {
@@ -199,14 +205,11 @@ export class Tool {
   }
 
   /** Takes a node in the way in which programs use it. */
-  *hold(node: BlockNode, request: Pick<ImageRequest, 'isWritable' | 'mayResize'>): Co<OpenImage> {
+  *hold(node: BlockNode, request: Pick<ImageRequest, 'isWritable' | 'mayResize' | 'excludesWriters'>): Co<OpenImage> {
     const backend = new BlockBackend(this.graph, '')
     let permission: number = Permission.ConsistentRead
-    let shared: number = Permission.All
-    if (request.isWritable === true && !node.options.readOnly) {
-      permission |= Permission.Write
-      shared = Permission.ConsistentRead | Permission.WriteUnchanged
-    }
+    const shared = request.excludesWriters === true ? Permission.ConsistentRead | Permission.WriteUnchanged : Permission.All
+    if (request.isWritable === true && !node.options.readOnly) permission |= Permission.Write
     if (request.mayResize === true) permission |= Permission.Resize
     try {
       backend.attach(node, permission, shared)

@@ -30,6 +30,7 @@ import { checkNewBitmap, loadBitmaps, readStoredBitmaps, removeStored, storeBitm
 import { lockedCheck } from './check'
 import { writeCompressed } from './compress'
 import { discardImage } from './discard'
+import { emptyImage } from './empty'
 import { decodeHeader, headerFits, type Qcow2Header } from './header'
 import { decodeWords, type Qcow2Image } from './image'
 import { findInactiveTables } from './inactive'
@@ -304,6 +305,10 @@ export class Qcow2Driver extends BlockDriver {
     if (errno === OK) errno = yield* image.flushFiles()
     image.lock.unlock()
     return errno
+  }
+
+  override makeEmpty(): Co<Errno> {
+    return emptyImage(this.image)
   }
 
   /** What `query-named-block-nodes` and `qemu-img info` tell beyond what every format has. */
