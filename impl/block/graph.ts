@@ -342,6 +342,26 @@ export class BlockGraph {
     this.refreshLimits(node)
   }
 
+  /** Puts `overlay`, which has nothing below it, above `below`: its parents move to the overlay. Call drained. Throws BlockError. */
+  append(overlay: BlockNode, below: BlockNode): void {
+    assert(overlay.backing === null, 'append-bare-overlay', () => overlay.name)
+    this.setBacking(overlay, below)
+    try {
+      this.moveParents(below, overlay)
+    } catch (error) {
+      this.setBacking(overlay, null)
+      throw error
+    }
+  }
+
+  /** Undoes `append`. Call drained. */
+  unappend(overlay: BlockNode): void {
+    const below = overlay.backing?.node
+    assert(below !== undefined, 'unappend-appended', () => overlay.name)
+    this.moveParents(overlay, below)
+    this.setBacking(overlay, null)
+  }
+
   /** Nobody changes the links from `top` down to `base` until `thawChain`. Throws BlockError if somebody counts on one. */
   freezeChain(top: BlockNode, base: BlockNode | null): void {
     const links = linksAbove(top, base)

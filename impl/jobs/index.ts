@@ -5,3 +5,4 @@ export { type BlockJobInfo, type IoStatus, Job, type JobInfo, type JobStatus, ty
 export { type JobEvent, JobManager } from './job_manager'
 export { type CopyMode, MirrorJob, type MirrorOptions, type MirrorView, startMirror } from './mirror'
 export { StreamJob, type StreamOptions, startStream } from './stream'
+export * from './transaction'

@@ -23,6 +23,7 @@ import {
 } from '../co'
 import { actionFor, type ErrorAction, type ErrorPolicy } from './error_policy'
 import { cannotComplete, pausedByUser, speedInvalid, verbRefused } from './errors'
+import type { JobGroup } from './job_group'
 import type { JobManager } from './job_manager'
 import { Progress } from './progress'
 import { RateLimit } from './rate_limit'
@@ -107,6 +108,7 @@ export interface JobInfo {
 }
 
 const PAUSED: WaitReason = { describe: () => 'waits to be resumed' }
+const WAITING: WaitReason = { describe: () => 'waits for the other jobs of its group' }
 const PENDING: WaitReason = { describe: () => 'waits to be finalized' }
 
 export abstract class Job {
@@ -137,6 +139,7 @@ export abstract class Job {
   /** The work is over; what is left is to leave the graph and to conclude. */
   isDone = false
   private isFinalizeRequested = false
+  private group: JobGroup | null = null
   private isConcluding = false
   private sleeper: Coroutine | null = null
 
@@ -186,15 +189,17 @@ export abstract class Job {
     this.stoodStill()
     if (errno === OK && !this.isForceCancelled) {
       this.transition('waiting')
-      this.transition('pending')
-      if (!this.autoFinalize) this.emit('BLOCK_JOB_PENDING', { type: this.type, id: this.id })
-      while (!(this.autoFinalize || this.isFinalizeRequested || this.isForceCancelled)) yield* this.sleepUntilKick(PENDING)
+      if (this.group === null) this.becomePending()
+      else yield* this.arrive(this.group)
+      while (!(this.mayFinalize || this.isForceCancelled)) yield* this.sleepUntilKick(PENDING)
       this.isConcluding = true
       if (!this.isForceCancelled) errno = yield* this.prepare()
+      if (this.group !== null && errno === OK && !this.isForceCancelled) yield* this.prepareWith(this.group)
     }
     this.isConcluding = true
     if (errno === OK && this.isForceCancelled) errno = ECANCELED
     if (errno !== OK) {
+      this.group?.fail(this)
       this.errorText ??= strerror(errno)
       this.transition('aborting')
       yield* this.abort()
@@ -202,6 +207,58 @@ export abstract class Job {
     this.emitEnd(errno)
     this.transition('concluded')
     if (this.autoDismiss) this.vanish()
+    this.group?.conclude()
+  }
+
+  private becomePending(): void {
+    this.transition('pending')
+    if (!this.autoFinalize) this.emit('BLOCK_JOB_PENDING', { type: this.type, id: this.id })
+  }
+
+  private get mayFinalize(): boolean {
+    return this.group === null ? this.autoFinalize || this.isFinalizeRequested : this.group.mayFinalize
+  }
+
+  /** The last one of a group takes all of them to `pending`. */
+  private *arrive(group: JobGroup): Co<void> {
+    if (group.arrive(this)) {
+      for (const job of group.members) job.becomePending()
+      group.kickAll()
+    }
+    while (this.status === 'waiting' && !this.isForceCancelled) yield* this.sleepUntilKick(WAITING)
+    assert(this.isForceCancelled || this.status === 'pending', 'group-pending')
+  }
+
+  private *prepareWith(group: JobGroup): Co<void> {
+    group.prepare(this)
+    while (!group.isTurnOf(this) && !this.isForceCancelled) yield* this.sleepUntilKick(WAITING)
+  }
+
+  /** Puts the job among others that end with it. Before it is started. */
+  join(group: JobGroup): void {
+    assert(this.group === null, 'job-joins-once')
+    group.add(this)
+    this.group = group
+  }
+
+  /** Another one of the group has failed. */
+  cancelWithGroup(): void {
+    assert(this.group?.hasFailed === true, 'group-failed')
+    this.isCancelRequested = true
+    this.isForceCancelled = true
+    if (this.isUserPaused) this.endUserPause()
+    this.kick()
+  }
+
+  /** Gives up a job that has not been started. */
+  *discard(): Co<void> {
+    assert(this.coroutine === null, 'discard-before-start')
+    this.isDone = true
+    this.errorText = strerror(ECANCELED)
+    this.transition('aborting')
+    yield* this.abort()
+    this.transition('concluded')
+    this.vanish()
   }
 
   private emitEnd(errno: Errno): void {
@@ -362,6 +419,8 @@ export abstract class Job {
   finalize(): void {
     this.checkVerb('finalize')
     this.isFinalizeRequested = true
+    if (this.group !== null) this.group.isFinalizeRequested = true
+    this.group?.kickAll()
     this.kick()
   }
 

@@ -14,7 +14,9 @@ export function* startBackup(graph: BlockGraph, jobs: JobManager, options: Backu
   checkStart(jobs, options)
   yield* graph.drainedBegin(options.source)
   try {
-    return yield* launchBackup(graph, jobs, options)
+    const job = yield* createBackup(graph, jobs, options)
+    job.start()
+    return job
   } finally {
     graph.drainedEnd(options.source)
   }
@@ -28,8 +30,8 @@ function checkStart(jobs: JobManager, options: BackupOptions): ReturnType<typeof
   return plan
 }
 
-/** Starts a backup with its source drained: the moment whose state is kept. Throws BlockError. */
-export function* launchBackup(graph: BlockGraph, jobs: JobManager, options: BackupOptions): Co<BackupJob> {
+/** Makes a backup with its source drained, the moment whose state is kept; it is still to be started. Throws BlockError. */
+export function* createBackup(graph: BlockGraph, jobs: JobManager, options: BackupOptions): Co<BackupJob> {
   const { speedBytesPerSecond, jobId: id, autoFinalize, autoDismiss, source } = options
   assert(source.quiesceCount > 0, 'backup-starts-drained')
   const plan = checkStart(jobs, options)
@@ -43,7 +45,6 @@ export function* launchBackup(graph: BlockGraph, jobs: JobManager, options: Back
   }
   jobs.add(job)
   assert(job.isMoving && source.blockers.size > 0, 'backup-takes-hold')
-  job.start()
   return job
 }
 
