@@ -284,7 +284,8 @@ export class BlockCopy {
     const bytes = Math.min(task.endBytes, this.lengthBytes) - offsetBytes
     let isRead = false
     let errno = OK
-    if (isZero) errno = yield* this.target.pwriteZeroes(offsetBytes, bytes, this.writeFlags)
+    // What is a hole in the source is to be one in the copy.
+    if (isZero) errno = yield* this.target.pwriteZeroes(offsetBytes, bytes, this.writeFlags | RequestFlag.MayUnmap)
     else if (!this.copiesRanges || (yield* copyThrough(this.source, this.target, offsetBytes, bytes)) !== OK) {
       const data = this.source.node.graph.allocateBuffer(bytes)
       errno = yield* this.source.pread(offsetBytes, data)

@@ -215,25 +215,42 @@ test('a host that says it makes no holes is not asked to', () => {
   assert.equal(stack.file.calls, [`zero-range 0+${UNIT}`])
 })
 
-test('status tells holes from data, and asks once for each extent', () => {
+test('status tells holes from data, and asks once for each extent of data', () => {
   const stack = fileStack(new MemoryFile(16 * UNIT))
   stack.run(stack.backend.pwrite(4 * UNIT, Buffer.alloc(4 * UNIT, 1)))
   stack.file.calls.length = 0
   assert.equal(statusOfAll(stack), [`zero ${4 * UNIT}`, `data ${8 * UNIT}`, `zero ${16 * UNIT}`])
   assert.is(stack.file.calls.length, 3)
-  for (let at = 8; at < 16; at++) stack.run(stack.node.blockStatus('want-zero', at * UNIT, UNIT))
-  assert.is(stack.file.calls.length, 3)
+  stack.run(stack.node.blockStatus('want-zero', 4 * UNIT, UNIT))
+  for (let at = 4; at < 8; at++) stack.run(stack.node.blockStatus('want-zero', at * UNIT, UNIT))
+  assert.is(stack.file.calls.length, 4)
 })
 
-test('a change makes the driver forget what it knew', () => {
+test('a hole that somebody else has filled is a hole no longer', () => {
+  const file = new MemoryFile(16 * UNIT)
+  const stack = fileStack(file)
+  assert.equal(statusOfAll(stack), [`zero ${16 * UNIT}`])
+  stack.run(file.pwrite(2 * UNIT, Buffer.alloc(UNIT, 1)))
+  assert.equal(statusOfAll(stack), [`zero ${2 * UNIT}`, `data ${3 * UNIT}`, `zero ${16 * UNIT}`])
+})
+
+test('what is asked for loosely says nothing of holes, and is not kept for an answer that must be exact', () => {
+  const stack = fileStack(new MemoryFile(16 * UNIT))
+  const loose = stack.run(stack.node.blockStatus('allocation-only', 0, 16 * UNIT))
+  assert.is(loose.flags & StatusFlag.Data, StatusFlag.Data)
+  assert.equal(stack.file.calls, [])
+  assert.equal(statusOfAll(stack), [`zero ${16 * UNIT}`])
+})
+
+test('a change that may have removed data makes the driver forget what it knew', () => {
   const changes: Array<(backend: BlockBackend) => Co<Errno>> = [
-    (backend) => backend.pwrite(0, Buffer.alloc(UNIT, 1)),
     (backend) => backend.pwriteZeroes(0, UNIT, RequestFlag.MayUnmap),
     (backend) => backend.pdiscard(0, UNIT),
     (backend) => backend.truncate(32 * UNIT, true, 'off'),
   ]
   for (const change of changes) {
     const stack = fileStack(new MemoryFile(16 * UNIT))
+    stack.run(stack.backend.pwrite(0, Buffer.alloc(4 * UNIT, 1)))
     stack.run(stack.node.blockStatus('want-zero', 0, UNIT))
     stack.run(change(stack.backend))
     stack.file.calls.length = 0

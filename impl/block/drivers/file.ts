@@ -129,7 +129,7 @@ export class FileDriver extends BlockDriver {
   private canAllocate = true
   private canSeek = true
   private canCopy = true
-  /** The extent that was asked for last: files of many extents are slow to search. */
+  /** The extent of data that was asked for last: files of many extents are slow to search. */
   private extentStartBytes = 0
   private extentEndBytes = 0
   private extentIsData = false
@@ -213,7 +213,6 @@ export class FileDriver extends BlockDriver {
   /** Holes may have become data; data stays what it is. */
   private noteWrite(): void {
     this.writes++
-    if (!this.extentIsData) this.extentEndBytes = this.extentStartBytes
   }
   /** Nothing is known any more. */
   private noteRemoval(): void {
@@ -316,7 +315,10 @@ export class FileDriver extends BlockDriver {
     const isKnown = offsetBytes >= this.extentStartBytes && offsetBytes < this.extentEndBytes
     // No answer means that there may be data, and reading will say what is wrong.
     if (!isKnown && !(yield* this.learn(offsetBytes))) return this.dataFor(offsetBytes, lengthBytes)
-    return this.alignedStatus(offsetBytes, lengthBytes)
+    const status = this.alignedStatus(offsetBytes, lengthBytes)
+    // Others may fill a hole, of whom nobody tells us; data that they remove is data to us, and no harm is done.
+    if (!this.extentIsData) this.extentEndBytes = this.extentStartBytes
+    return status
   }
 
   private *learn(offsetBytes: number): Co<boolean> {
