@@ -38,6 +38,10 @@ function mirror(more: Partial<MirrorRequest> = {}): Promise<MirrorOutcome> {
   const program = new MirrorProgram({
     sourcePath,
     destinationPath,
+    sourceFormat: null,
+    format: null,
+    clusterBytes: 0,
+    extendedL2: false,
     sync: 'full',
     copyMode: 'background',
     granularityBytes: 0,

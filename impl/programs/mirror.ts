@@ -17,11 +17,17 @@ import { type CopyMode, type JobEvent, JobManager, type MirrorJob, startMirror }
 import { Destination } from './mirror_destination'
 import { EXIT_FAILURE, EXIT_USAGE, inputOutputFailure, lockFailure, openFailure, ProgramFailure } from './mirror_failure'
 import { SeededGuest } from './mirror_guest'
-import { compareFiles } from './mirror_verify'
+import { FormattedImages, fileOf, formatOf, forReading, ImageContent, type ImageFormat, type WantedFormat } from './mirror_images'
+import { type Comparable, compareFiles } from './mirror_verify'
 
 export interface MirrorRequest {
   sourcePath: string
   destinationPath: string
+  sourceFormat: WantedFormat
+  format: ImageFormat | null
+  /** Of a qcow2 destination that is created; 0: the default. */
+  clusterBytes: number
+  extendedL2: boolean
   sync: 'full' | 'top' | 'none'
   copyMode: CopyMode
   /** 0: the default. */
@@ -37,7 +43,7 @@ export interface MirrorRequest {
   /** null: the user has not said; zeroes are looked for where holes cannot be told from data. */
   detectZeroes: 'off' | 'on' | 'unmap' | null
   /** null: the user has not said; a created destination is sparse then. */
-  preallocation: Exclude<PreallocationMode, 'metadata'> | null
+  preallocation: PreallocationMode | null
   /** null: no guest, and the source is opened for reading only. */
   guestSeed: number | null
   guestOperations: number
@@ -73,11 +79,21 @@ export interface MirrorStage {
 }
 
 const FOR_READING = { readOnly: true, direct: false }
+const SECTOR_BYTES = 512
+
+function wholeSectors(bytes: number): number {
+  return Math.ceil(bytes / SECTOR_BYTES) * SECTOR_BYTES
+}
 
 export class MirrorProgram {
   private readonly request: MirrorRequest
   private readonly loop = new HostLoop()
   private readonly files = new RealFiles(this.loop)
+  private readonly graph = new BlockGraph(this.loop.kernel)
+  /** null: both images are raw. */
+  private formatted: FormattedImages | null = null
+  private sourceFormat: ImageFormat = 'raw'
+  private targetFormat: ImageFormat = 'raw'
   private destination: Destination | null = null
   private job: MirrorJob | null = null
   private verified: MirrorStage | null = null
@@ -91,6 +107,8 @@ export class MirrorProgram {
   /** Does it all. Rejects with a ProgramFailure; anything else is a defect. Call once. */
   async run(): Promise<MirrorOutcome> {
     try {
+      this.findFormats()
+      if (this.hasFormats) this.formatted = await FormattedImages.over(this.graph, this.files)
       return await this.loop.run(this.work())
     } catch (error) {
       this.abandon()
@@ -115,30 +133,113 @@ export class MirrorProgram {
     return { what: 'mirroring', doneBytes: offsetBytes, totalBytes: lengthBytes }
   }
 
-  private *work(): Co<MirrorOutcome> {
-    const { sourcePath, destinationPath, verifies, guestSeed } = this.request
-    const sourceDriver = yield* this.open(sourcePath, guestSeed === null)
-    const destination = Destination.prepare(destinationPath, sourcePath)
-    this.destination = destination
-    if (!destination.wasCreated && this.request.preallocation !== null) {
-      throw new ProgramFailure(destinationPath, 'it exists already', 'remove it, or leave --preallocation out', EXIT_USAGE)
+  private get hasFormats(): boolean {
+    return this.sourceFormat !== 'raw' || this.targetFormat !== 'raw'
+  }
+
+  /** Before anything is opened or changed. Throws ProgramFailure. */
+  private findFormats(): void {
+    const { sourcePath, destinationPath, sourceFormat, format, usesThreads, clusterBytes, extendedL2, preallocation } =
+      this.request
+    this.sourceFormat = formatOf(sourcePath, sourceFormat, '--source-format')
+    this.targetFormat = formatOf(destinationPath, format, '--format')
+    if (this.targetFormat === 'raw') {
+      const refused = preallocation === 'metadata' ? '--preallocation' : clusterBytes > 0 ? '--cluster-size' : '--extended-l2'
+      const isRefused = preallocation === 'metadata' || clusterBytes > 0 || extendedL2
+      if (isRefused) throw new ProgramFailure(refused, 'a raw image has no such thing', 'say --format qcow2', EXIT_USAGE)
     }
-    const targetDriver = yield* this.open(destination.workPath, false)
-    const graph = new BlockGraph(this.loop.kernel)
+    if (usesThreads && this.hasFormats) {
+      throw new ProgramFailure('--threads', 'it is for raw images only', 'leave it out', EXIT_USAGE)
+    }
+  }
+
+  private *work(): Co<MirrorOutcome> {
+    const { graph } = this
     graph.allocateBuffer = (bytes) => this.files.allocateBuffer(bytes)
-    const source = graph.addNode({
-      name: 'source',
-      driver: sourceDriver,
-      options: { readOnly: guestSeed === null, discard: 'unmap' },
-    })
-    const target = yield* this.makeTarget(graph, targetDriver, sourceDriver)
+    const source = yield* this.openSource()
+    const destination = Destination.prepare(this.request.destinationPath, this.request.sourcePath)
+    this.destination = destination
+    if (!destination.wasCreated) this.refuseCreation()
+    const lengthBytes = this.sourceFormat === 'raw' ? fileOf(source).lengthBytes() : source.lengthBytes
+    const target =
+      this.targetFormat === 'raw'
+        ? yield* this.makeTarget(yield* this.open(destination.workPath, false), source, lengthBytes)
+        : yield* this.makeFormatted(destination, lengthBytes)
+    for (const node of [source, target]) this.formatted?.keep(node)
     const guestOperations = yield* this.mirror(graph, source, target)
-    const outcome = this.outcomeOf(sourceDriver, targetDriver, guestOperations)
-    yield* close(graph, target)
-    yield* close(graph, source)
-    if (verifies) yield* this.verify(destination.workPath, outcome.source.lengthBytes)
+    const outcome = this.outcomeOf(source, target, guestOperations)
+    for (const node of [target, source]) yield* this.formatted?.close(node) ?? close(graph, node)
+    if (this.request.verifies) yield* this.verify(destination.workPath, lengthBytes)
     destination.settle()
     return outcome
+  }
+
+  /** Options that say how a destination is created make no sense for one that is there. */
+  private refuseCreation(): void {
+    const { destinationPath, preallocation, clusterBytes, extendedL2 } = this.request
+    const option = preallocation !== null ? '--preallocation' : clusterBytes > 0 ? '--cluster-size' : '--extended-l2'
+    if (preallocation === null && clusterBytes === 0 && !extendedL2) return
+    throw new ProgramFailure(destinationPath, 'it exists already', `remove it, or leave ${option} out`, EXIT_USAGE)
+  }
+
+  private *openSource(): Co<BlockNode> {
+    const { sourcePath, guestSeed, sourceFormat, sync } = this.request
+    const readOnly = guestSeed === null
+    if (this.formatted === null || this.sourceFormat === 'raw') {
+      const driver = yield* this.open(sourcePath, readOnly)
+      return this.graph.addNode({ name: 'source', driver, options: { readOnly, discard: 'unmap' } })
+    }
+    const node = yield* this.formatted.open(sourcePath, 'source', { ...forReading(sourceFormat === 'probe'), readOnly })
+    if (sync === 'top' && node.backing !== null) {
+      const what = 'the copy would lack what its backing image holds'
+      throw new ProgramFailure(sourcePath, what, 'copy all of it: --sync full', EXIT_USAGE)
+    }
+    return node
+  }
+
+  /** A qcow2 image to mirror to: a new one, or one that is as long as the source. Throws ProgramFailure. */
+  private *makeFormatted(destination: Destination, sourceBytes: number): Co<BlockNode> {
+    const { destinationPath, clusterBytes, extendedL2, preallocation, force } = this.request
+    assert(this.formatted !== null, 'formats-loaded')
+    const sizeBytes = wholeSectors(sourceBytes)
+    if (destination.wasCreated) {
+      const size = clusterBytes === 0 ? {} : { clusterBytes }
+      yield* this.formatted.create(destination.workPath, {
+        sizeBytes,
+        ...size,
+        extendedL2,
+        preallocation: preallocation ?? 'off',
+      })
+    }
+    const node = yield* this.formatted.open(destination.workPath, 'destination', {
+      readOnly: false,
+      mayProbe: false,
+      discard: this.request.discard,
+      detectZeroes: this.request.detectZeroes ?? 'off',
+    })
+    if (node.backing !== null) {
+      const what = 'it has a backing image, which the copy would still show through it'
+      throw new ProgramFailure(destinationPath, what, 'choose a new file', EXIT_USAGE)
+    }
+    if (node.lengthBytes === sizeBytes) return node
+    if (!force) throw this.lengthFailure(node.lengthBytes, sizeBytes, false)
+    yield* this.setLength(node, sizeBytes, 'off')
+    return node
+  }
+
+  private lengthFailure(presentBytes: number, lengthBytes: number, isBlockDevice: boolean): ProgramFailure {
+    const { sourcePath, destinationPath } = this.request
+    const advice = isBlockDevice ? 'choose a larger disk' : 'remove it, or change its length with --force'
+    const what = `${presentBytes} bytes long, not ${lengthBytes} as ${sourcePath}`
+    return new ProgramFailure(destinationPath, what, advice, EXIT_USAGE)
+  }
+
+  private *setLength(target: BlockNode, lengthBytes: number, preallocation: PreallocationMode): Co<void> {
+    const backend = new BlockBackend(this.graph, '')
+    backend.attach(target, Permission.Write | Permission.Resize, Permission.All)
+    const errno = yield* backend.truncate(lengthBytes, true, preallocation)
+    backend.detach()
+    if (errno !== OK) throw inputOutputFailure(this.request.destinationPath, strerror(errno))
   }
 
   private *open(path: string, readOnly: boolean): Co<FileDriver> {
@@ -151,17 +252,17 @@ export class MirrorProgram {
     }
   }
 
-  /** The node to mirror to, as long as the source. Throws ProgramFailure. */
-  private *makeTarget(graph: BlockGraph, driver: FileDriver, source: FileDriver): Co<BlockNode> {
-    const { destinationPath, sourcePath, force, discard } = this.request
-    const tellsHoles = this.files.knowsHoles && !source.traits.isBlockDevice
+  /** The raw image to mirror to, as long as the source. Throws ProgramFailure. */
+  private *makeTarget(driver: FileDriver, source: BlockNode, lengthBytes: number): Co<BlockNode> {
+    const { graph } = this
+    const { force, discard } = this.request
+    const tellsHoles = this.sourceFormat !== 'raw' || (this.files.knowsHoles && !fileOf(source).traits.isBlockDevice)
     const options = { discard, detectZeroes: this.request.detectZeroes ?? (tellsHoles ? 'off' : 'on') } as const
-    const lengthBytes = source.lengthBytes()
     const presentBytes = driver.lengthBytes()
     const { isBlockDevice } = driver.traits
     if (isBlockDevice && presentBytes > lengthBytes) {
       const file = graph.addNode({ name: 'destination-file', driver, options: { discard: 'unmap' } })
-      const window = new RawDriver({ sizeBytes: Math.ceil(lengthBytes / 512) * 512 }, presentBytes)
+      const window = new RawDriver({ sizeBytes: wholeSectors(lengthBytes) }, presentBytes)
       return graph.addNode({
         name: 'destination',
         driver: window,
@@ -172,16 +273,8 @@ export class MirrorProgram {
     const target = graph.addNode({ name: 'destination', driver, options })
     const wasCreated = this.destination?.wasCreated === true
     if (presentBytes === lengthBytes && !wasCreated) return target
-    if (isBlockDevice || !(wasCreated || force)) {
-      const advice = isBlockDevice ? 'choose a larger disk' : 'remove it, or change its length with --force'
-      const what = `${presentBytes} bytes long, not ${lengthBytes} as ${sourcePath}`
-      throw new ProgramFailure(destinationPath, what, advice, EXIT_USAGE)
-    }
-    const backend = new BlockBackend(graph, '')
-    backend.attach(target, Permission.Write | Permission.Resize, Permission.All)
-    const errno = yield* backend.truncate(lengthBytes, true, this.request.preallocation ?? 'off')
-    backend.detach()
-    if (errno !== OK) throw inputOutputFailure(destinationPath, strerror(errno))
+    if (isBlockDevice || !(wasCreated || force)) throw this.lengthFailure(presentBytes, lengthBytes, isBlockDevice)
+    yield* this.setLength(target, lengthBytes, this.request.preallocation ?? 'off')
     return target
   }
 
@@ -245,13 +338,13 @@ export class MirrorProgram {
     return inputOutputFailure(this.failedRead ? sourcePath : destinationPath, text)
   }
 
-  private outcomeOf(source: FileDriver, target: FileDriver, guestOperations: number): MirrorOutcome {
+  private outcomeOf(source: BlockNode, target: BlockNode, guestOperations: number): MirrorOutcome {
     assert(this.job !== null, 'mirror-has-run')
     const { copiedBytes, skippedZeroBytes, zeroedBytes } = this.job.view.statistics
     const isVerified = this.request.verifies
     return {
-      source: factsOf(source),
-      destination: { ...factsOf(target), path: this.request.destinationPath },
+      source: factsOf(source, this.sourceFormat),
+      destination: { ...factsOf(target, this.targetFormat), path: this.request.destinationPath },
       copiedBytes,
       skippedZeroBytes,
       zeroedBytes,
@@ -265,8 +358,8 @@ export class MirrorProgram {
     const { sourcePath, destinationPath } = this.request
     const stage: MirrorStage = { what: 'verifying', doneBytes: 0, totalBytes: lengthBytes }
     this.verified = stage
-    const source = yield* this.files.open(sourcePath, FOR_READING)
-    const destination = yield* this.files.open(workPath, FOR_READING)
+    const source = yield* this.openAgain(sourcePath, this.sourceFormat, 'source')
+    const destination = yield* this.openAgain(workPath, this.targetFormat, 'destination')
     const { kernel } = this.loop
     const { differenceBytes, errno, failed } = yield* compareFiles(kernel, source, destination, lengthBytes, (doneBytes) => {
       stage.doneBytes = doneBytes
@@ -278,11 +371,30 @@ export class MirrorProgram {
     const what = `differs from ${sourcePath} at byte ${differenceBytes}`
     throw new ProgramFailure(destinationPath, what, 'make sure that nobody else writes to them, and try again', EXIT_FAILURE)
   }
+
+  /** Through a descriptor and, where there is a format, tables of its own. */
+  private *openAgain(path: string, format: ImageFormat, name: string): Co<Comparable & { close(): Co<unknown> }> {
+    if (format === 'raw') return yield* this.files.open(path, FOR_READING)
+    const { formatted, graph } = this
+    assert(formatted !== null, 'formats-loaded')
+    const node = yield* formatted.open(path, name, forReading(this.request.sourceFormat === 'probe'))
+    const content = new ImageContent(graph, node)
+    return {
+      pread: (offsetBytes, buffer) => content.pread(offsetBytes, buffer),
+      extentAt: (offsetBytes) => content.extentAt(offsetBytes),
+      *close() {
+        content.detach()
+        yield* formatted.close(node)
+      },
+    }
+  }
 }
 
-function factsOf(driver: FileDriver): ImageFacts {
-  const { allocatedBytes, lengthBytes, isBlockDevice } = driver.file.traits()
-  return { path: driver.file.path, lengthBytes, allocatedBytes: isBlockDevice ? null : allocatedBytes }
+function factsOf(node: BlockNode, format: ImageFormat): ImageFacts {
+  const { file } = fileOf(node)
+  const { allocatedBytes, lengthBytes, isBlockDevice } = file.traits()
+  const shownBytes = format === 'raw' ? lengthBytes : node.lengthBytes
+  return { path: file.path, lengthBytes: shownBytes, allocatedBytes: isBlockDevice ? null : allocatedBytes }
 }
 
 /** Closes a node and what is below it. */

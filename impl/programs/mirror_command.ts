@@ -15,6 +15,10 @@ export interface MirrorStreams {
 }
 
 interface MirrorOptions {
+  sourceFormat?: 'raw' | 'qcow2' | 'probe'
+  format?: 'raw' | 'qcow2'
+  clusterSize?: number
+  extendedL2?: true
   sync: MirrorRequest['sync']
   copyMode: MirrorRequest['copyMode']
   granularity?: number
@@ -24,7 +28,7 @@ interface MirrorOptions {
   targetIsZero?: true
   discard?: MirrorRequest['discard']
   detectZeroes?: 'off' | 'on' | 'unmap'
-  preallocation?: 'off' | 'falloc' | 'full'
+  preallocation?: MirrorRequest['preallocation'] & string
   guestSeed?: number
   guestOperations: number
   verify: boolean
@@ -49,7 +53,8 @@ function wholeNumber(text: string): number {
 const EPILOGUE = `
 Sizes take the suffixes K, M, G and T. DST is created if it is not there: as DST.partial until it is a whole copy, which
 is removed if that fails. A DST that exists must be as long as SRC, and is overwritten. SRC is only read, unless
---guest-seed asks for a guest. Images that other programs write to are refused.
+--guest-seed asks for a guest. Images that other programs write to are refused. Without --source-format and --format an
+image that looks like qcow2 is refused: a guest can make a raw disk look like anything.
 
 Exit codes: 0 copied and durable, 1 reading, writing or comparing failed, 2 usage, 130 interrupted.
 `
@@ -57,11 +62,21 @@ Exit codes: 0 copied and durable, 1 reading, writing or comparing failed, 2 usag
 /** Makes the command; `finish` gets the exit code. */
 export function mirrorCommand(streams: MirrorStreams, finish: (exitCode: number) => void): Command {
   return new Command('mirror')
-    .description('Mirrors a raw image or disk onto another one, holes and all.')
+    .description('Mirrors an image or disk onto another one, holes and all.')
     .argument('<SRC>', 'the image to copy')
     .argument('<DST>', 'where the copy goes')
     .addOption(
-      new Option('--sync <mode>', 'what to copy; a raw image has no layers, so full and top are the same')
+      new Option('--source-format <format>', 'of SRC; probe looks at what it holds (default: raw)').choices([
+        'raw',
+        'qcow2',
+        'probe',
+      ]),
+    )
+    .addOption(new Option('--format <format>', 'of DST (default: raw)').choices(['raw', 'qcow2']))
+    .option('--cluster-size <size>', 'of a qcow2 DST that is created (default: 64K)', size)
+    .option('--extended-l2', 'create a qcow2 DST with subclusters')
+    .addOption(
+      new Option('--sync <mode>', 'what to copy; the copy has no layers, so top is for sources without them')
         .choices(['full', 'top', 'none'])
         .default('full'),
     )
@@ -87,7 +102,9 @@ export function mirrorCommand(streams: MirrorStreams, finish: (exitCode: number)
         'unmap',
       ]),
     )
-    .addOption(new Option('--preallocation <mode>', 'space for a DST that is created').choices(['off', 'falloc', 'full']))
+    .addOption(
+      new Option('--preallocation <mode>', 'space for a DST that is created').choices(['off', 'metadata', 'falloc', 'full']),
+    )
     .option('--guest-seed <number>', 'let a random guest WRITE TO SRC while it is mirrored', wholeNumber)
     .option('--guest-operations <count>', 'requests of the guest', wholeNumber, 200)
     .option('--no-verify', 'do not compare the images afterwards')
@@ -107,6 +124,10 @@ function requestOf(sourcePath: string, destinationPath: string, options: MirrorO
   return {
     sourcePath,
     destinationPath,
+    sourceFormat: options.sourceFormat ?? null,
+    format: options.format ?? null,
+    clusterBytes: options.clusterSize ?? 0,
+    extendedL2: options.extendedL2 === true,
     sync: options.sync,
     copyMode: options.copyMode,
     granularityBytes: options.granularity ?? 0,

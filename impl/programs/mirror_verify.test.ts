@@ -25,7 +25,7 @@ function makeFile(name: string, bytes: ReadonlyArray<readonly [offsetBytes: numb
   return file
 }
 
-interface Compared extends Comparison {
+interface Compared extends Comparison<HostFile> {
   /** Reads of both files. */
   reads: number
 }

@@ -1,20 +1,27 @@
 /**
- * Compares two images byte by byte. What is a hole in both is not read. It asks the files themselves, through
- * descriptors of their own, and none of the code that has copied them.
+ * Compares two images byte by byte. What is a hole in both is not read. Raw images are asked through their files, by
+ * descriptors of their own and by none of the code that has copied them; others through nodes that were opened afresh.
  */
-import type { HostFile } from '../block'
+import type { HostExtent } from '../block'
 import { isZero } from '../block'
 import { type Co, type Errno, type Kernel, OK } from '../co'
 
 const PIECE_BYTES = 1024 * 1024
 
-export interface Comparison {
+/** What is compared: a file, or an image as a guest sees it. */
+export interface Comparable {
+  pread(offsetBytes: number, buffer: Uint8Array): Co<Errno>
+  /** Zeroes, or something to read, up to `endBytes`. */
+  extentAt(offsetBytes: number): Co<HostExtent>
+}
+
+export interface Comparison<F extends Comparable = Comparable> {
   /** null: no difference. */
   differenceBytes: number | null
   /** Of the read that failed, or OK. */
   errno: Errno
   /** The file that could not be read. */
-  failed: HostFile | null
+  failed: F | null
 }
 
 /** Where the file's present extent ends, so that it is not asked about again before that. */
@@ -23,7 +30,7 @@ class ExtentCursor {
   private endBytes = 0
   private canTell = true
 
-  constructor(readonly file: HostFile) {}
+  constructor(readonly file: Comparable) {}
 
   /** How far the extent at `atBytes` reaches, at most to `limitBytes`. */
   *reach(atBytes: number, limitBytes: number): Co<number> {
@@ -39,13 +46,13 @@ class ExtentCursor {
 }
 
 /** Compares the first `lengthBytes` of two files; `onProgress` hears how far it is. */
-export function* compareFiles(
+export function* compareFiles<F extends Comparable>(
   kernel: Kernel,
-  left: HostFile,
-  right: HostFile,
+  left: F,
+  right: F,
   lengthBytes: number,
   onProgress: (doneBytes: number) => void,
-): Co<Comparison> {
+): Co<Comparison<F>> {
   const leftExtent = new ExtentCursor(left)
   const rightExtent = new ExtentCursor(right)
   const leftBuffer = Buffer.allocUnsafeSlow(PIECE_BYTES)
