@@ -5,9 +5,11 @@
  *
  * What may fail: the file, as an errno.
  */
-import { assert, type Co, EFBIG, EIO, type Errno, OK, strerror } from '../../../co'
+import { assert, type Co, EFBIG, type Errno, OK, strerror } from '../../../co'
+import type { ReferenceCounts } from './check_references'
 import type { CheckRun } from './check_run'
-import { REFCOUNT_TABLE_BYTES_MAX, setRefcount } from './layout'
+import type { Qcow2Image } from './image'
+import { type Geometry, REFCOUNT_TABLE_BYTES_MAX, setRefcount } from './layout'
 import { Place } from './overlap'
 
 /** Which differences are put right where they are. */
@@ -66,13 +68,36 @@ function* compareOne(run: CheckRun, cluster: number, fixes: Fixes): Co<void> {
 /** Makes new refcount blocks and a new table from the references, and lets the header name it. */
 export function* rebuildRefcounts(run: CheckRun): Co<Errno> {
   const { image, references } = run
-  const { clusterBytes, refcountBlockEntries } = image.geometry
+  if (!run.canRebuild) return EFBIG
+  const built = placeRefcounts(references, image.geometry)
+  if (built === null) return EFBIG
+  assert(built.offsetBytes > 0, 'rebuilt-place')
+  const errno = yield* writeBlocks(image, references, image.geometry, built.table)
+  if (errno !== OK) {
+    run.tell(`ERROR writing refblock: ${strerror(errno)}`)
+    return errno
+  }
+  return yield* image.refcounts.replaceTable(Float64Array.from(built.table), built.offsetBytes)
+}
+
+/** A refcount table, and where it is to lie. */
+export interface BuiltRefcounts {
+  table: number[]
+  offsetBytes: number
+}
+
+/**
+ * Finds places for a new table and its blocks among clusters that nothing refers to, and counts them in. Null: there would
+ * be too many.
+ */
+export function placeRefcounts(references: ReferenceCounts, geometry: Geometry): BuiltRefcounts | null {
+  const { clusterBytes, refcountBlockEntries } = geometry
   const entriesPerCluster = clusterBytes / 8
   let table: number[] = []
-  /** Places for the blocks of all clusters in use; true if the table has become longer. */
-  const placeBlocks = (from: number, to: () => number): boolean => {
+  /** Places for the blocks of all clusters in use from `from` on; true if the table has become longer. */
+  const placeBlocks = (from: number): boolean => {
     let hasGrown = false
-    for (let cluster = references.next(from, to()); cluster !== -1; ) {
+    for (let cluster = references.next(from, references.clusters); cluster !== -1; ) {
       const index = Math.floor(cluster / refcountBlockEntries)
       const start = index * refcountBlockEntries
       if (index >= table.length) {
@@ -82,48 +107,44 @@ export function* rebuildRefcounts(run: CheckRun): Co<Errno> {
       }
       if (table[index] === 0) table[index] = references.allocate(1, start) * clusterBytes
       const next = start + refcountBlockEntries
-      cluster = next < to() ? references.next(next, to()) : -1
+      cluster = next < references.clusters ? references.next(next, references.clusters) : -1
     }
     return hasGrown
   }
-  if (!run.canRebuild || Math.ceil(references.clusters / refcountBlockEntries) * 8 > REFCOUNT_TABLE_BYTES_MAX) return EFBIG
-  placeBlocks(0, () => references.clusters)
-  let tableOffsetBytes = 0
+  if (Math.ceil(references.clusters / refcountBlockEntries) * 8 > REFCOUNT_TABLE_BYTES_MAX) return null
+  placeBlocks(0)
+  let offsetBytes = 0
   for (let hasGrown = true; hasGrown; ) {
     const first = references.allocate(table.length / entriesPerCluster, 0)
-    tableOffsetBytes = first * clusterBytes
-    hasGrown = placeBlocks(first, () => references.clusters)
+    offsetBytes = first * clusterBytes
+    hasGrown = placeBlocks(first)
   }
-  assert(table.length > 0 && table.length % entriesPerCluster === 0, 'rebuilt-table')
-  if (table.length * 8 > REFCOUNT_TABLE_BYTES_MAX) return EFBIG
-  const errno = yield* writeBlocks(run, table)
-  return errno === OK ? yield* image.refcounts.replaceTable(Float64Array.from(table), tableOffsetBytes) : errno
+  assert(table.length > 0 && table.length % entriesPerCluster === 0, 'placed-table')
+  return table.length * 8 > REFCOUNT_TABLE_BYTES_MAX ? null : { table, offsetBytes }
 }
 
-function* writeBlocks(run: CheckRun, table: readonly number[]): Co<Errno> {
-  const { image, references } = run
-  const { clusterBytes, refcountBlockEntries, refcountOrder } = image.geometry
+/** Writes the blocks of a table whose refcounts are `references`. */
+export function* writeBlocks(
+  image: Qcow2Image,
+  references: ReferenceCounts,
+  geometry: Geometry,
+  table: readonly number[],
+): Co<Errno> {
+  const { clusterBytes, refcountBlockEntries, refcountOrder } = geometry
   for (const [index, offsetBytes] of table.entries()) {
     if (offsetBytes === 0) continue
     // Nothing that holds refers to the cluster; stray entries of the old table do not count.
     const refusal = image.guard(offsetBytes, clusterBytes, Place.RefcountBlock | Place.RefcountTable)
-    if (refusal !== null) {
-      yield* refusal
-      run.tell(`ERROR writing refblock: ${strerror(EIO)}`)
-      return EIO
-    }
+    if (refusal !== null) return yield* refusal
     const bytes = new Uint8Array(clusterBytes)
     const from = index * refcountBlockEntries
-    const to = Math.min(from + refcountBlockEntries, references.clusters)
+    const to = Math.max(from, Math.min(from + refcountBlockEntries, references.clusters))
     for (let cluster = references.next(from, to); cluster !== -1; cluster = references.next(cluster + 1, to)) {
       setRefcount(bytes, refcountOrder, cluster - from, references.get(cluster))
     }
     const errno = yield* image.writeThrough(offsetBytes, bytes)
     assert(offsetBytes % clusterBytes === 0, 'block-aligned')
-    if (errno !== OK) {
-      run.tell(`ERROR writing refblock: ${strerror(errno)}`)
-      return errno
-    }
+    if (errno !== OK) return errno
   }
   return OK
 }

@@ -25,6 +25,7 @@ import { BlockError } from '../../error'
 import { type BlockLimits, Permission, RequestFlag, StatusFlag } from '../../flags'
 import type { BlockChild, BlockNode } from '../../node'
 import { writeImage } from './allocate'
+import { amendImage, type Qcow2AmendOptions } from './amend'
 import { BITMAP_AUTO, BITMAP_IN_USE, type StoredBitmap } from './bitmap_directory'
 import { checkNewBitmap, loadBitmaps, readStoredBitmaps, removeStored, storeBitmaps } from './bitmap_store'
 import { lockedCheck } from './check'
@@ -246,6 +247,20 @@ export class Qcow2Driver extends BlockDriver {
     return this.drained(() => deleteSnapshot(this.image, entry))
   }
 
+  /** Changes options of the image: `qemu-img amend`. Throws BlockError with QEMU's texts; drains the node. */
+  *amend(options: Qcow2AmendOptions): Co<void> {
+    const { image, node } = this
+    assert(!image.settings.isReadOnly, 'amend-writable')
+    yield* node.graph.drainedBegin(node)
+    try {
+      yield* amendImage(image, options)
+    } finally {
+      node.graph.drainedEnd(node)
+    }
+    const isVersion3 = image.header.version >= 3
+    this.supportedZeroFlags = isVersion3 ? RequestFlag.MayUnmap | RequestFlag.NoFallback : 0
+  }
+
   /** Writes the state of a machine, which lies behind the disk; `offsetBytes` counts from its start. */
   *saveVmState(offsetBytes: number, bytes: Uint8Array): Co<Errno> {
     const { image } = this
@@ -308,7 +323,7 @@ export class Qcow2Driver extends BlockDriver {
   }
 
   override makeEmpty(): Co<Errno> {
-    return emptyImage(this.image)
+    return this.drained(() => emptyImage(this.image))
   }
 
   /** What `query-named-block-nodes` and `qemu-img info` tell beyond what every format has. */

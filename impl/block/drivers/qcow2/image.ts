@@ -62,7 +62,7 @@ const REFCOUNT_BLOCKS_MIN = 4
 
 export class Qcow2Image implements RefcountHost {
   header: Qcow2Header
-  readonly geometry: Geometry
+  geometry: Geometry
   readonly settings: Qcow2Settings
   readonly codecs: Codecs
   /** As long as header.l1Entries, two words an entry, high word first. */

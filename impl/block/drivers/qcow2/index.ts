@@ -1,3 +1,4 @@
+export type { Qcow2AmendOptions } from './amend'
 export { createQcow2, type Qcow2CreateOptions } from './create'
 export { openQcow2, Qcow2Driver, type Qcow2Info, type Repair } from './driver'
 export type { Corruption, Qcow2Image, Qcow2Settings } from './image'

@@ -387,8 +387,11 @@ export class Refcounts {
     return OK
   }
 
-  /** Another table, whose blocks have been written, takes the place of this one and its blocks: nothing is given up. */
-  *replaceTable(table: Float64Array, offsetBytes: number): Co<Errno> {
+  /**
+   * Another table, whose blocks have been written, takes the place of this one and its blocks: nothing is given up.
+   * `nameTable` lets the header name it instead of the usual way.
+   */
+  *replaceTable(table: Float64Array, offsetBytes: number, nameTable?: () => Co<Errno>): Co<Errno> {
     assert(this.releases.length === 0 && table.length > 0, 'replace-settled')
     const bytes = encodeRefcountTable(table)
     let errno = yield* this.host.writeThrough(offsetBytes, bytes)
@@ -396,7 +399,8 @@ export class Refcounts {
     const { clusterBytes } = this.host.geometry
     const before = tableField(this.tableOffsetBytes, (this.table.length * 8) / clusterBytes)
     const wanted = tableField(offsetBytes, bytes.length / clusterBytes)
-    if (errno === OK) errno = yield* this.host.writeField(HEADER_REFCOUNT_TABLE_AT, wanted, before)
+    if (errno === OK && nameTable !== undefined) errno = yield* nameTable()
+    else if (errno === OK) errno = yield* this.host.writeField(HEADER_REFCOUNT_TABLE_AT, wanted, before)
     if (errno !== OK) return errno
     this.host.metadata.refcounts.dropAll()
     this.adopt(table, offsetBytes)

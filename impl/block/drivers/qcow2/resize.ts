@@ -90,7 +90,7 @@ function* shrink(image: Qcow2Image, newBytes: number): Co<Errno> {
 }
 
 /** Empties the L1 entries from number `first` on and gives their tables up. */
-function* dropTables(image: Qcow2Image, first: number): Co<Errno> {
+export function* dropTables(image: Qcow2Image, first: number): Co<Errno> {
   const { l1 } = image
   if (first * 2 >= l1.length) return OK
   const dropped = l1.slice(first * 2)
@@ -115,7 +115,7 @@ function* dropTables(image: Qcow2Image, first: number): Co<Errno> {
 }
 
 /** The file ends after the last cluster in use. That this fails costs nothing but space. */
-function* cutFile(image: Qcow2Image): Co<Errno> {
+export function* cutFile(image: Qcow2Image): Co<Errno> {
   const { clusterBytes } = image.geometry
   let last = Math.ceil(image.file.node.lengthBytes / clusterBytes) - 1
   for (; last > 0; last--) {
