@@ -73,14 +73,16 @@ function worldsText(result: WorldsResult): string {
   ].join('\n')
 }
 
-function copyText({ lengthBytes, ours, peer, ratio }: CopyResult): string {
+function copyText({ lengthBytes, format, ours, peer, ratio, ratioMin, ratioMax }: CopyResult): string {
   const line = (name: string, { cpuSeconds, wallSeconds, peakBytes }: CopyResult['ours']): string =>
     `  ${name.padEnd(18)}${cpuSeconds.toFixed(2).padStart(6)} CPU s ${wallSeconds.toFixed(2).padStart(6)} s ${Math.round(peakBytes / MIB)} MiB`
   return [
-    `copy of ${grouped(lengthBytes / MIB)} MiB raw, a quarter of it data`,
+    `copy of ${grouped(lengthBytes / MIB)} MiB raw to ${format}, a quarter of it data`,
     line('mirrorsim mirror', ours),
     peer === null ? '  qemu-img convert  skipped: not installed' : line('qemu-img convert', peer),
-    ...(ratio === null ? [] : [`  ratio of CPU seconds: ${ratio.toFixed(2)}`]),
+    ...(ratio === null
+      ? []
+      : [`  ratio of CPU seconds: ${ratio.toFixed(2)} (${ratioMin?.toFixed(2)} to ${ratioMax?.toFixed(2)} in single rounds)`]),
   ].join('\n')
 }
 
@@ -112,6 +114,11 @@ async function benchQcow2(options: Options, streams: Streams): Promise<Qcow2Cell
       if (isShown) streams.err.write(`${qcow2CellText(cell).padEnd(78)}\r`)
     })
   })
+}
+
+function benchCopies(program: string, options: Options, format: CopyResult['format']): Promise<CopyResult> {
+  const { directory = os.tmpdir(), size, rounds } = options
+  return inTemporaryFolder(directory, (folder) => benchCopy(program, folder, size * MIB, rounds, format))
 }
 
 function shapeOf({ clusterSize, extendedL2 = false }: Options): Qcow2Shape {
@@ -153,15 +160,13 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
   const worlds = has('worlds') ? benchWorlds(options.seconds) : null
   if (worlds !== null) print(worldsText(worlds))
   const program = path.join(root, 'bin/mirrorsim.cjs')
-  const copy = has('copy')
-    ? await inTemporaryFolder(options.directory ?? os.tmpdir(), (folder) =>
-        benchCopy(program, folder, options.size * MIB, options.rounds),
-      )
-    : null
+  const copy = has('copy') ? await benchCopies(program, options, 'raw') : null
   if (copy !== null) print(copyText(copy))
+  const copyToQcow2 = has('copy') ? await benchCopies(program, options, 'qcow2') : null
+  if (copyToQcow2 !== null) print(copyText(copyToQcow2))
   const qcow2 = has('qcow2') ? await benchQcow2(options, streams) : null
   if (qcow2 !== null) print(qcow2Text(qcow2, shapeOf(options)))
-  if (options.json === true) streams.out.write(`${JSON.stringify({ worlds, copy, qcow2 })}\n`)
+  if (options.json === true) streams.out.write(`${JSON.stringify({ worlds, copy, copyToQcow2, qcow2 })}\n`)
   return EXIT_OK
 }
 

@@ -81,17 +81,28 @@ function peakOf(pid: string): number {
 
 export interface CopyResult {
   lengthBytes: number
+  /** Of the destination; the source is raw. */
+  format: 'raw' | 'qcow2'
   ours: ChildUsage
   /** null: qemu-img is not there. */
   peer: ChildUsage | null
   /** CPU seconds of ours over those of the peer. */
   ratio: number | null
+  /** The least and the largest ratio of one round. */
+  ratioMin: number | null
+  ratioMax: number | null
 }
 
 /** Copies `rounds` times with each program, in turns, onto a fresh file each time; the medians by CPU seconds. */
-export async function benchCopy(program: string, folder: string, lengthBytes: number, rounds: number): Promise<CopyResult> {
+export async function benchCopy(
+  program: string,
+  folder: string,
+  lengthBytes: number,
+  rounds: number,
+  format: CopyResult['format'],
+): Promise<CopyResult> {
   const source = path.join(folder, 'source.raw')
-  const destination = path.join(folder, 'destination.raw')
+  const destination = path.join(folder, `destination.${format}`)
   const hasPeer = spawnSync('qemu-img', ['--version'], { stdio: 'ignore' }).status === 0
   // What people run: the built program, unless it cannot be built here.
   spawnSync(process.execPath, [path.join(path.dirname(program), '../scripts/build.cjs'), '--optional'], { stdio: 'ignore' })
@@ -100,14 +111,17 @@ export async function benchCopy(program: string, folder: string, lengthBytes: nu
   const peers: ChildUsage[] = []
   for (let round = 0; round < rounds; round++) {
     fs.rmSync(destination, { force: true })
-    ours.push(await measureChild(process.execPath, [program, 'mirror', '--no-verify', source, destination]))
+    ours.push(await measureChild(process.execPath, [program, 'mirror', '--no-verify', '--format', format, source, destination]))
     if (!hasPeer) continue
     fs.rmSync(destination, { force: true })
-    peers.push(await measureChild('qemu-img', ['convert', '-f', 'raw', '-O', 'raw', source, destination]))
+    peers.push(await measureChild('qemu-img', ['convert', '-f', 'raw', '-O', format, source, destination]))
   }
   const peer = hasPeer ? medianOf(peers) : null
   const mine = medianOf(ours)
-  return { lengthBytes, ours: mine, peer, ratio: peer === null ? null : mine.cpuSeconds / peer.cpuSeconds }
+  const ratios = peers.map(({ cpuSeconds }, round) => ours[round]!.cpuSeconds / cpuSeconds)
+  const ratio = peer === null ? null : mine.cpuSeconds / peer.cpuSeconds
+  const [ratioMin, ratioMax] = peer === null ? [null, null] : [Math.min(...ratios), Math.max(...ratios)]
+  return { lengthBytes, format, ours: mine, peer, ratio, ratioMin, ratioMax }
 }
 
 function medianOf(usages: readonly ChildUsage[]): ChildUsage {
