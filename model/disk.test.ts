@@ -92,58 +92,89 @@ test('a read that began before the end of a write may still return what was befo
   assert.is(model.endRead(early, bytes(0, 1)), null)
 })
 
-test('of two writes side by side either may be the last, for ever', () => {
+/** Two writes side by side, of sectors 0 and 1 and of `first` and the one after it. */
+function sideBySide(first: number): ReferenceDisk {
   const model = disk()
   const left = change(model, 1, 0, 2)
-  const right = change(model, 2, 1, 2)
+  const right = change(model, 2, first, 2)
   model.end(right, true)
   model.end(left, true)
-  assert.is(read(model, 0, 1, 1, 2), null)
-  assert.is(read(model, 0, 1, 2, 2), null)
-  assert.is(read(model, 0, 1, 0, 2)?.sectorIndex, 1)
+  return model
+}
+
+test('of two writes side by side either may be the last', () => {
+  assert.is(read(sideBySide(1), 0, 1, 1, 2), null)
+  assert.is(read(sideBySide(1), 0, 1, 2, 2), null)
+  assert.is(read(sideBySide(1), 0, 1, 0, 2)?.sectorIndex, 1)
+})
+
+test('what a read has shown stays until it is written to again', () => {
+  const model = sideBySide(0)
+  assert.is(read(model, 0, 1, 2), null)
+  assert.is(read(model, 0, 1, 2), null)
+  assert.is(read(model, 0, 1, 1)?.expected, 'data of w2')
+  assert.is(model.checkWhole(bytes(0, 2, 2, 0, 0, 0, 0, 0, 0))?.expected, 'data of w1')
+  write(model, 3, 1, 1)
+  assert.is(read(model, 0, 1, 3), null)
+})
+
+test('a read beside a write shows nothing that has to stay', () => {
+  const model = disk()
+  write(model, 1, 0, 1)
+  const pending = change(model, 2, 0, 1)
+  const beside = model.beginRead(0, SECTOR_BYTES)
+  const failing = change(model, 3, 0, 1)
+  model.end(pending, false)
+  model.end(failing, false)
+  assert.is(model.endRead(beside, bytes(0, 2)), null)
+  assert.is(read(model, 0, 3), null)
+  assert.is(read(model, 0, 2)?.expected, 'data of w3')
 })
 
 test('a later write settles what two others had left open', () => {
-  const model = disk()
-  const left = change(model, 1, 0, 2)
-  const right = change(model, 2, 0, 2)
-  model.end(right, true)
-  model.end(left, true)
-  write(model, 3, 0, 1)
-  assert.is(read(model, 0, 3, 2), null)
-  assert.is(read(model, 0, 3, 1), null)
-  assert.is(read(model, 0, 1, 1)?.sectorIndex, 0)
+  for (const right of [1, 2]) {
+    const model = sideBySide(0)
+    write(model, 3, 0, 1)
+    assert.is(read(model, 0, 3, right), null)
+    assert.is(read(model, 0, 1, right)?.sectorIndex, 0)
+  }
 })
 
 test('a failed write may have happened sector by sector, until something certain covers it', () => {
-  const model = disk()
-  write(model, 1, 0, 2)
-  write(model, 2, 0, 2, false)
-  assert.is(read(model, 0, 2, 1), null)
-  assert.is(read(model, 0, 1, 2), null)
-  write(model, 3, 0, 2)
-  assert.is(read(model, 0, 2, 3)?.actual, 'data of w2')
+  for (const outcome of [[2, 1] as const, [1, 2] as const]) {
+    const model = disk()
+    write(model, 1, 0, 2)
+    write(model, 2, 0, 2, false)
+    assert.is(read(model, 0, ...outcome), null)
+    write(model, 3, 0, 2)
+    assert.is(read(model, 0, 2, 3)?.actual, 'data of w2')
+  }
 })
 
 test('a failed write that ran beside another one may have come after it', () => {
-  const model = disk()
-  const failing = change(model, 1, 0, 1)
-  const working = change(model, 2, 0, 1)
-  model.end(working, true)
-  model.end(failing, false)
-  assert.is(read(model, 0, 1), null)
-  assert.is(read(model, 0, 2), null)
-  assert.is(read(model, 0, 0)?.expected, 'data of w1 or data of w2')
+  const made = (): ReferenceDisk => {
+    const model = disk()
+    const failing = change(model, 1, 0, 1)
+    const working = change(model, 2, 0, 1)
+    model.end(working, true)
+    model.end(failing, false)
+    return model
+  }
+  assert.is(read(made(), 0, 1), null)
+  assert.is(read(made(), 0, 2), null)
+  assert.is(read(made(), 0, 0)?.expected, 'data of w1 or data of w2')
 })
 
 test('after a discard of unknown outcome anything goes, until it is written to again', () => {
-  const model = disk()
-  write(model, 1, 0, 2)
-  write(model, UNKNOWN_WRITER, 0, 2)
-  assert.is(read(model, 0, 9, 0), null)
-  write(model, 3, 0, 1)
-  assert.is(read(model, 0, 3, 9), null)
-  assert.is(read(model, 0, 9, 9)?.sectorIndex, 0)
+  for (const writers of [[9, 0] as const, [0, 9] as const]) {
+    const model = disk()
+    write(model, 1, 0, 2)
+    write(model, UNKNOWN_WRITER, 0, 2)
+    assert.is(read(model, 0, ...writers), null)
+    write(model, 3, 0, 1)
+    assert.is(read(model, 0, 3, writers[1]), null)
+    assert.is(read(model, 0, 9, 9)?.sectorIndex, 0)
+  }
 })
 
 test('changes that end out of order leave the later one in place', () => {
@@ -177,13 +208,16 @@ test('on another disk its own content counts, and changes in flight go there', (
 })
 
 test('a change that the guest gave up before the disk became another one may still come, there', () => {
-  const model = disk()
-  const lost = model.begin(3, 0, SECTOR_BYTES)
-  model.end(lost, false)
-  model.moveTo(bytes(0, 5, 0, 0, 0, 0, 0, 0, 0))
-  assert.is(read(model, 0, 5, 0), null)
-  assert.is(read(model, 0, 3, 0), null)
-  assert.is(read(model, 0, 1, 0)?.expected, 'data of w5 or data of w3')
+  const made = (): ReferenceDisk => {
+    const model = disk()
+    const lost = model.begin(3, 0, SECTOR_BYTES)
+    model.end(lost, false)
+    model.moveTo(bytes(0, 5, 0, 0, 0, 0, 0, 0, 0))
+    return model
+  }
+  assert.is(read(made(), 0, 5, 0), null)
+  assert.is(read(made(), 0, 3, 0), null)
+  assert.is(read(made(), 0, 1, 0)?.expected, 'data of w5 or data of w3')
 })
 
 test('data at an odd address is checked like any other', () => {

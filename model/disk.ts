@@ -4,7 +4,8 @@
  *
  * A value is legal for a read unless it was surely overwritten before the read began: another change began after the
  * value's own change had ended, and ended itself before the read began. So a read beside a write may return either, sector
- * by sector; a failed or aborted write leaves either for good; a discard may or may not have happened.
+ * by sector; a failed or aborted write leaves either for good; a discard may or may not have happened. Once a read has shown
+ * which, it stays so.
  *
  * The past is folded into one writer for each sector as soon as it has only one outcome, so most reads are simple.
  */
@@ -21,7 +22,7 @@ export class Change {
   /** Whose stamps the sectors carry afterwards: ZERO_WRITER for zeroes, UNKNOWN_WRITER for anything. */
   readonly writer: number
   readonly firstSector: number
-  readonly endSector: number
+  endSector: number
   readonly began: number
   ended = OPEN
   /** False: it may have happened, in whole or in part, or not at all. */
@@ -112,9 +113,41 @@ export class ReferenceDisk {
   /** The read is over. Null if `data` (null: nothing was returned) is legal. */
   endRead(read: Read, data: Uint8Array | null): Mismatch | null {
     const mismatch = data === null ? null : this.check(data, read.firstSector, read.endSector, read.began)
+    if (data !== null && mismatch === null && this.near.length > 0) this.pin(read, data)
     this.reads.splice(this.reads.indexOf(read), 1)
     this.settle()
     return mismatch
+  }
+
+  /**
+   * What a read has shown where every change had ended is what is there: the other outcomes that were legal until then are
+   * not any more. As if the value had been written while it was read.
+   */
+  private pin(read: Read, data: Uint8Array): void {
+    const ended = this.now++
+    let run: Change | null = null
+    for (let sector = read.firstSector; sector < read.endSector; sector++) {
+      const writer = this.isAtRest(sector, read.began) ? shownWriter(data, sector - read.firstSector, sector) : null
+      if (writer === null) run = null
+      else if (run !== null && run.writer === writer) run.endSector = sector + 1
+      else {
+        run = new Change(writer, sector * SECTOR_BYTES, SECTOR_BYTES, read.began)
+        run.ended = ended
+        run.isCertain = true
+        this.changes.push(run)
+      }
+    }
+  }
+
+  /** Whether changes have left a choice for a sector, and all of them had ended at `began`. */
+  private isAtRest(sector: number, began: number): boolean {
+    let isTouched = false
+    for (const change of this.near) {
+      if (!change.touches(sector, sector + 1)) continue
+      if (change.ended >= began) return false
+      isTouched = true
+    }
+    return isTouched
   }
 
   /** The whole disk as it reads now. */
@@ -223,6 +256,13 @@ export class ReferenceDisk {
     const actual = describeSector(data, at, sector, this.nameOf)
     return { sectorIndex: sector, expected: [...legal].join(' or '), actual }
   }
+}
+
+/** Whose data a sector holds that was read; null where that says nothing. */
+function shownWriter(data: Uint8Array, index: number, sector: number): number | null {
+  const reading = readSector(data, index * SECTOR_BYTES)
+  if (reading.kind === 'zero') return ZERO_WRITER
+  return reading.kind === 'stamp' && reading.sectorIndex === sector ? reading.writer : null
 }
 
 /** The same bytes as words of the machine; a copy where they are not aligned. */
