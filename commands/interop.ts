@@ -1,14 +1,16 @@
 /**
  * npm run interop: random images, made and changed by us or by Debian's qemu-utils and read by both. Both must read the
- * same bytes, tell the same map, and find the image sound. Says "skipped" where qemu-img is absent.
+ * same bytes, tell the same map, and find the image sound. Then NBD (interop_nbd.ts). Says "skipped" where a program is
+ * absent.
  */
 import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { loadCodecs } from '../impl/host'
 import { EXIT_CODES } from '../sim/verdict'
 import { EXIT_OK, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
+import { interopNbd } from './interop_nbd'
 import { type MapEntry, NAMES, OurImages } from './interop_ours'
 import { drawInterop, type InteropImage } from './interop_plan'
 import { TheirImages } from './interop_theirs'
@@ -17,6 +19,7 @@ const RUNS = 500
 const RUNS_MAX = 1_000_000
 
 interface Arguments {
+  only?: 'images' | 'nbd'
   seed: string
   first: number
   runs: number
@@ -35,6 +38,7 @@ function parser(): Command {
   return new Command('interop')
     .usage('[options]')
     .description("Compares our images with those of Debian's qemu-utils: content, maps, and whether they are sound.")
+    .addOption(new Option('--only <part>', 'one part: images, or NBD').choices(['images', 'nbd']))
     .option('--seed <text>', 'root of the seeds', 'interop')
     .option('--first <index>', 'index of the first pair', wholeNumber(0, RUNS_MAX), 0)
     .option('--runs <count>', 'pairs', wholeNumber(1, RUNS_MAX), RUNS)
@@ -128,10 +132,24 @@ function keep(out: string, folder: string, failure: InteropFailure, err: Streams
   return failure
 }
 
+/** NBD: our server and client with those of others. */
+async function interopWithNbd(args: Arguments, { out }: Streams): Promise<number> {
+  const isJson = args.json === true
+  const outcomes = await interopNbd(({ name, result, text }) => {
+    if (!isJson) out.write(`nbd: ${result.padEnd(7)} ${name}${text === '' ? '' : `: ${text}`}\n`)
+  })
+  if (isJson) out.write(`${JSON.stringify({ nbd: outcomes })}\n`)
+  return outcomes.some(({ result }) => result === 'failed') ? EXIT_CODES.content : EXIT_OK
+}
+
 async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = parser()
   const exitCode = parseOrExitCode(command, args, streams)
-  return exitCode ?? interop(command.opts<Arguments>(), streams)
+  if (exitCode !== null) return exitCode
+  const given = command.opts<Arguments>()
+  const images = given.only === 'nbd' ? EXIT_OK : await interop(given, streams)
+  const nbd = given.only === 'images' ? EXIT_OK : await interopWithNbd(given, streams)
+  return images === EXIT_OK ? nbd : images
 }
 
 if (require.main === module) runProgram('interop', main)
