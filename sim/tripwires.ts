@@ -30,14 +30,29 @@ function lay(place: object, placeName: string, name: string): void {
   })
 }
 
+/**
+ * The same for a function that is only called, as a value that stays: an accessor would turn its object into a hash table,
+ * and with `Math` every use of its other functions into a look-up.
+ */
+function layOnCalls(place: object, placeName: string, name: string): void {
+  const trap = trapFor(`${placeName}.${name}`) as () => never
+  const real = (place as Record<string, (...args: unknown[]) => unknown>)[name]!
+  Object.defineProperty(place, name, {
+    configurable: true,
+    writable: true,
+    enumerable: Object.prototype.propertyIsEnumerable.call(place, name),
+    value: (...args: unknown[]) => (areUp ? trap() : real.apply(place, args)),
+  })
+}
+
 const GLOBALS = ['Date', 'setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask', 'WeakRef', 'FinalizationRegistry']
 
 let areLaid = false
 function layAll(): void {
   areLaid = true
   for (const name of GLOBALS) lay(globalThis, '', name)
-  lay(Math, 'Math', 'random')
-  lay(performance, 'performance', 'now')
+  layOnCalls(Math, 'Math', 'random')
+  layOnCalls(performance, 'performance', 'now')
   lay(process, 'process', 'hrtime')
   lay(process, 'process', 'nextTick')
 }
