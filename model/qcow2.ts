@@ -43,7 +43,7 @@ class ImageCheck {
   private features = 0
   /** References to each cluster of the file and a little behind it. */
   private references = new Uint32Array(0)
-  private refcountBlocks: number[] = []
+  private refcountBlocks = new Float64Array(0)
 
   constructor(file: Uint8Array) {
     this.view = new DataView(file.buffer, file.byteOffset, file.byteLength)
@@ -58,6 +58,11 @@ class ImageCheck {
   }
   private u64(at: number): number {
     return this.u32(at) * 2 ** 32 + this.u32(at + 4)
+  }
+  /** Whether an entry of a table is one of those that say nothing, as most of most tables do. False where it is hard to see. */
+  private isNull(at: number): boolean {
+    const word = at >> 2
+    return at % 4 === 0 && this.words[word] === 0 && this.words[word + 1] === 0
   }
   /** The offset in a table entry: bits 9 to 55. */
   private offsetAt(at: number): number {
@@ -101,9 +106,11 @@ class ImageCheck {
     const at = this.u64(48)
     const lengthBytes = this.u32(56) * this.clusterBytes
     if (!this.refer(at, lengthBytes, 'the refcount table')) return
+    this.refcountBlocks = new Float64Array(lengthBytes / 8)
     for (let entry = 0; entry < lengthBytes; entry += 8) {
+      if (this.isNull(at + entry)) continue
       const block = this.u64(at + entry)
-      this.refcountBlocks.push(block)
+      this.refcountBlocks[entry / 8] = block
       if (block === 0) continue
       if (block % this.clusterBytes !== 0) this.bad(`a refcount block lies at ${block}, which is no cluster`)
       else this.refer(block, this.clusterBytes, 'a refcount block')
@@ -130,8 +137,7 @@ class ImageCheck {
     const entryBytes = (this.features & EXTENDED_L2) !== 0 ? 16 : 8
     const end = Math.min(table + this.clusterBytes, this.lengthBytes)
     for (let at = table; at < end; at += entryBytes) {
-      // Most entries of most tables say nothing.
-      if (this.words[at >> 2] === 0 && this.words[(at >> 2) + 1] === 0) continue
+      if (this.isNull(at)) continue
       const high = this.u32(at)
       const what = `entry ${(at - table) / entryBytes} of L2 table ${tableIndex}`
       if ((high & COMPRESSED) !== 0) this.readCompressed(at, high, what)
