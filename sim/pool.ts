@@ -7,10 +7,19 @@
 
 /** Buffers are whole powers of two from here on; smaller ones are not worth keeping. */
 const LEAST_BITS = 12
-/** Buffers of one size that are kept while nobody uses them. */
-const SPARE_MAX = 8
+/** Memory of one size that is kept while nobody uses it, and buffers of large sizes. */
+const SPARE_BYTES = 512 * 1024
+const SPARE_MIN = 8
+/** Buffers that one world borrows for its transfers; there is no bound on those that it asks for. */
+const LENT_MAX = 64
+/** What a borrowed buffer holds: neither zero nor a stamp, so that whoever shows it before it was filled is found out. */
+const LENT_BYTE = 0xa7
 
 const spare: Uint8Array[][] = []
+
+function spareMax(bits: number): number {
+  return Math.max(SPARE_MIN, SPARE_BYTES >> bits)
+}
 
 function bitsOf(lengthBytes: number): number {
   return Math.max(LEAST_BITS, 32 - Math.clz32(Math.max(0, lengthBytes - 1)))
@@ -19,6 +28,7 @@ function bitsOf(lengthBytes: number): number {
 /** Belongs to one world, which gives everything back at its end. */
 export class BufferPool {
   private readonly taken: Uint8Array[] = []
+  private lentCount = 0
 
   /** `lengthBytes` zero bytes that begin at a multiple of 8. Valid until `giveBack`. */
   take(lengthBytes: number): Uint8Array {
@@ -30,14 +40,21 @@ export class BufferPool {
     const bits = bitsOf(lengthBytes)
     const whole = spare[bits]?.pop() ?? new Uint8Array(2 ** bits)
     this.taken.push(whole)
-    return whole.subarray(0, lengthBytes)
+    return whole.length === lengthBytes ? whole : whole.subarray(0, lengthBytes)
+  }
+
+  /** Memory for a transfer: its content means nothing. */
+  lend(lengthBytes: number): Uint8Array {
+    if (this.lentCount === LENT_MAX) return new Uint8Array(lengthBytes)
+    this.lentCount++
+    return this.takeToOverwrite(lengthBytes).fill(LENT_BYTE)
   }
 
   giveBack(): void {
     for (const whole of this.taken) {
       const bits = bitsOf(whole.length)
       spare[bits] ??= []
-      if (spare[bits].length < SPARE_MAX) spare[bits].push(whole)
+      if (spare[bits].length < spareMax(bits)) spare[bits].push(whole)
     }
     this.taken.length = 0
   }

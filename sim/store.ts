@@ -12,6 +12,9 @@ import type { BufferPool } from './pool'
 /** What a deallocated unit holds where a discard leaves other bytes behind; neither zero nor a stamp. */
 export const GARBAGE_BYTE = 0xdb
 
+/** A file that grows at all has room for so much. */
+const GROWTH_MIN_BYTES = 64 * 1024
+
 export class DiskStore implements DiskView {
   readonly name: DiskName
   lengthBytes: number
@@ -67,7 +70,7 @@ export class DiskStore implements DiskView {
     if (lengthBytes > this.growthEndBytes) throw new Error(`the file of the ${this.name} grows to ${lengthBytes} bytes`)
     const unitCount = Math.ceil(lengthBytes / this.allocationUnitBytes)
     if (lengthBytes > this.bytes.length) {
-      const capacityBytes = Math.max(lengthBytes, 2 * this.bytes.length)
+      const capacityBytes = Math.max(lengthBytes, 2 * this.bytes.length, GROWTH_MIN_BYTES)
       this.bytes = moved(this.bytes, this.pool.take(capacityBytes))
       const capacity = Math.ceil(capacityBytes / this.allocationUnitBytes)
       this.allocated = moved(this.allocated, this.pool.take(capacity))

@@ -117,6 +117,7 @@ class World implements Watched, Controlled {
     this.stalls = { source: new Occasions(stalls, 'source'), destination: new Occasions(stalls, 'destination') }
     this.graph = new BlockGraph(this.kernel)
     this.throttles = new Throttles(this.graph, this.watch)
+    this.graph.allocateBuffer = (bytes) => pool.lend(bytes)
     const source = this.addDisk('source')
     const destination = this.addDisk('destination')
     this.source = source.view
@@ -529,7 +530,7 @@ class World implements Watched, Controlled {
       timeNs: trace.timeNs,
       hash: trace.hashText(),
       checkpoints: trace.checkpoints,
-      probes: Object.fromEntries(watch.hits),
+      probes: watch.hits,
       faultsFired,
       trace: watch.failure !== null || this.options.trace === 'all' ? trace.records() : [],
       end: {
