@@ -73,8 +73,13 @@ export function holdsStamp(words: Int32Array, at: number, writer: number, sector
   const name = writer | 0
   const place = isZero ? 0 : sectorIndex
   const check = isZero ? 0 : checkOf(writer, sectorIndex) | 0
-  for (let word = at; word < at + (SECTOR_BYTES >> 2); word += 4) {
-    if (words[word] !== magic || words[word + 1] !== name || words[word + 2] !== place || words[word + 3] !== check) return false
+  // Another writer's sector nearly always shows in its first header; after that one branch for two headers is enough.
+  if (words[at] !== magic || words[at + 1] !== name || words[at + 2] !== place || words[at + 3] !== check) return false
+  for (let word = at, end = at + (SECTOR_BYTES >> 2); word < end; word += 8) {
+    const first = (words[word]! ^ magic) | (words[word + 1]! ^ name) | (words[word + 2]! ^ place) | (words[word + 3]! ^ check)
+    const second =
+      (words[word + 4]! ^ magic) | (words[word + 5]! ^ name) | (words[word + 6]! ^ place) | (words[word + 7]! ^ check)
+    if ((first | second) !== 0) return false
   }
   return true
 }

@@ -48,6 +48,31 @@ const HOOK_KINDS: readonly HookKind[] = [
   'powerCut',
 ]
 
+interface KindCall {
+  readonly kind: HookKind
+  readonly call: HookCall<never, never, never>
+}
+
+const CALLS_OF_CLASSES = new Map<object, readonly KindCall[]>()
+
+/** The hooks that a checker has. A class is asked once, not in each world: to ask thirteen checkers for nine hooks is slow. */
+function callsOf(checker: Checker): readonly KindCall[] {
+  const prototype: object = Object.getPrototypeOf(checker)
+  const known = CALLS_OF_CLASSES.get(prototype)
+  if (known !== undefined) return known
+  const calls: KindCall[] = []
+  let areMethods = prototype !== Object.prototype
+  for (const kind of HOOK_KINDS) {
+    const call = checker[kind] as HookCall<never, never, never> | undefined
+    if (call === undefined) continue
+    calls.push({ kind, call })
+    // What each object has for itself its class cannot answer for.
+    if (Object.hasOwn(checker, kind)) areMethods = false
+  }
+  if (areMethods) CALLS_OF_CLASSES.set(prototype, calls)
+  return calls
+}
+
 /** What the watch asks of the world around it. */
 export interface Watched extends WorldView {
   readonly kernel: Kernel
@@ -60,7 +85,7 @@ export interface Watched extends WorldView {
 export class Watch implements DiskWatcher, GuestHooks {
   failure: Failure | null = null
   /** Situations met, by name. */
-  readonly hits = new Map<string, number>()
+  readonly hits: Record<string, number> = Object.create(null)
   guestOperationsDone = 0
   private readonly world: Watched
   private readonly trace: Trace
@@ -91,9 +116,8 @@ export class Watch implements DiskWatcher, GuestHooks {
     const { hooks } = this
     for (const make of factories) {
       const checker = make(this.world)
-      for (const kind of HOOK_KINDS) {
-        const call = checker[kind] as HookCall<never, never, never> | undefined
-        if (call === undefined || checker.idle?.includes(kind) === true) continue
+      for (const { kind, call } of callsOf(checker)) {
+        if (checker.idle?.includes(kind) === true) continue
         const calls = hooks[kind] as Array<Hook<never, never, never>>
         calls.push({ checker, call })
       }
@@ -115,7 +139,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     this.count(probe)
   }
   count(probe: string): void {
-    this.hits.set(probe, (this.hits.get(probe) ?? 0) + 1)
+    this.hits[probe] = (this.hits[probe] ?? 0) + 1
   }
 
   found(finding: Finding): void {
