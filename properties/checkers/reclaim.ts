@@ -39,6 +39,8 @@ export function reclaimsAll(plan: Plan, granularityBytes: number): boolean {
     // Zeroes of less than this come as data, and allocate.
     source.allocationUnitBytes % Math.max(destination.writeZeroesAlignmentBytes, 1) === 0 &&
     device.blockBytes % Math.max(destination.writeZeroesAlignmentBytes, 1) === 0 &&
+    // Zeroes that are found in data are written chunk by chunk, and known afterwards even where that was too little to free.
+    (destination.node.detectZeroes === 'off' || granularityBytes % Math.max(destination.writeZeroesAlignmentBytes, 1) === 0) &&
     divides(destination.requestAlignmentBytes)
   )
 }
