@@ -9,6 +9,7 @@ import { Command, Option } from 'commander'
 import { Chunk } from '../properties/campaign'
 import { grouped } from '../reports/text'
 import { benchCopy, type CopyResult } from './bench_copy'
+import { benchNbd, NBD_HEAD, type NbdRow, nbdRowText } from './bench_nbd'
 import { Qcow2Bench, type Qcow2Cell, type Qcow2Shape, qcow2CellText, qcow2Text } from './bench_qcow2'
 import { EXIT_OK, parseOrExitCode, runProgram, type Streams, seconds, wholeNumber } from './cli'
 import { subjectOf } from './subject'
@@ -125,7 +126,20 @@ function shapeOf({ clusterSize, extendedL2 = false }: Options): Qcow2Shape {
   return { clusterBytes: clusterSize, extendedL2 }
 }
 
-type Part = 'worlds' | 'copy' | 'qcow2'
+/** Each server gets so long for each row and round. */
+const NBD_RUN_SECONDS = 2
+
+async function benchNbdServers(options: Options, print: (text: string) => unknown): Promise<NbdRow[] | null> {
+  const { directory = qcow2Folder(), rounds } = options
+  print(NBD_HEAD)
+  const rows = await inTemporaryFolder(directory, (folder) =>
+    benchNbd(folder, rounds, NBD_RUN_SECONDS, (row) => print(nbdRowText(row))),
+  )
+  if (rows === null) print('  skipped: fio or qemu-nbd is not installed')
+  return rows
+}
+
+type Part = 'worlds' | 'copy' | 'qcow2' | 'nbd'
 
 interface Options {
   only?: Part
@@ -141,8 +155,10 @@ interface Options {
 
 export async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = new Command('bench')
-    .description('Measures worlds per second, a real copy against qemu-img, and qcow2 images against qemu-utils.')
-    .addOption(new Option('--only <part>', 'one part alone').choices(['worlds', 'copy', 'qcow2']))
+    .description(
+      'Measures worlds per second, a real copy against qemu-img, and qcow2 images against qemu-utils, NBD against qemu-nbd.',
+    )
+    .addOption(new Option('--only <part>', 'one part alone').choices(['worlds', 'copy', 'qcow2', 'nbd']))
     .option('--seconds <seconds>', 'CPU time for the worlds', seconds, 5)
     .option('--size <MiB>', 'length of the file to copy', wholeNumber(4, 1 << 20), 4096)
     .option('--rounds <count>', 'runs of each program; the median counts', wholeNumber(1, 99), 3)
@@ -166,7 +182,8 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
   if (copyToQcow2 !== null) print(copyText(copyToQcow2))
   const qcow2 = has('qcow2') ? await benchQcow2(options, streams) : null
   if (qcow2 !== null) print(qcow2Text(qcow2, shapeOf(options)))
-  if (options.json === true) streams.out.write(`${JSON.stringify({ worlds, copy, copyToQcow2, qcow2 })}\n`)
+  const nbd = has('nbd') ? await benchNbdServers(options, print) : null
+  if (options.json === true) streams.out.write(`${JSON.stringify({ worlds, copy, copyToQcow2, qcow2, nbd })}\n`)
   return EXIT_OK
 }
 
