@@ -24,7 +24,8 @@ import {
 } from './cli'
 import { RANGE_CELLS, searchRange } from './exhaustive_ranges'
 import { HANG_SECONDS, type Range, runFleet } from './fleet'
-import { reportNews, whileInterruptible } from './fuzz_campaign'
+import { reportNews } from './fuzz_campaign'
+import { whileInterruptible } from './interrupt'
 import { Progress } from './progress'
 import { ReportFolder, revisionOf } from './report_folder'
 

@@ -8,7 +8,8 @@ import * as path from 'node:path'
 import { Command } from 'commander'
 import type { Subject } from '../properties/campaign'
 import { EXIT_CODES_HELP, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, seconds, wholeNumber } from './cli'
-import { type FuzzOptions, fuzz, whileInterruptible } from './fuzz_campaign'
+import { type FuzzOptions, fuzz } from './fuzz_campaign'
+import { whileInterruptible } from './interrupt'
 
 const root = path.resolve(__dirname, '..')
 const DEFAULT_SECONDS = 20

@@ -1,12 +1,13 @@
 /** The thread of one mutant: its environment holds the edit, so every module that it loads is the mutated one. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { runOrCatch } from '../properties/campaign'
+import { runOrCatch, seedOfWorld } from '../properties/campaign'
 import { Search } from '../properties/exhaustive/search'
 import { CELL_COUNT } from '../properties/exhaustive/tiers'
+import { shrinkFailure } from '../properties/shrink'
 import type { FailureClass } from '../sim/verdict'
 import { finishesWithin } from './guard'
 import { type Attribution, attribute, isHang, type Kill, peel } from './mutant_hunt'
-import { CHECKER_NAMES, type ProfileName, runWithDecider, subjectOf } from './subject'
+import { CHECKER_NAMES, decisionsOf, type ProfileName, runWithDecider, subjectOf } from './subject'
 
 /** A cell of the exhaustive search is at most a few thousand worlds. */
 const HANG_SECONDS = 30
@@ -38,7 +39,31 @@ export interface SearchAnswer {
   executions: number
 }
 
-export type MutantTask = HuntTask | BaselineTask | SearchTask
+/** Failing worlds, each made as small as it can be. */
+export interface ShrinkTask {
+  kind: 'shrink'
+  profile: string
+  seed: string
+  worldsMax: number
+  /** Stop after so many. */
+  failuresMax: number
+}
+
+export interface ShrunkWorld {
+  seed: string
+  key: string
+  guestBefore: number
+  guest: number
+  control: number
+  faults: number
+  /** null: the seed is still needed. */
+  decisions: number | null
+  runs: number
+  milliseconds: number
+  isMinimal: boolean
+}
+
+export type MutantTask = HuntTask | BaselineTask | SearchTask | ShrinkTask
 
 export interface HuntAnswer {
   kills: Kill[]
@@ -86,7 +111,39 @@ function search(): SearchAnswer {
   return { kill: null, cells: CELL_COUNT, executions }
 }
 
-function answer(task: MutantTask): HuntAnswer | BaselineAnswer | SearchAnswer {
+/** Worlds that hang are left out: nothing of this thread may be used after one. */
+function shrinkWorlds({ profile, seed, worldsMax, failuresMax }: ShrinkTask): ShrunkWorld[] {
+  const subject = subjectOf(profile as ProfileName)
+  const shrunk: ShrunkWorld[] = []
+  for (let index = 0; index < worldsMax && shrunk.length < failuresMax; index++) {
+    const worldSeed = seedOfWorld(seed, index)
+    const plan = subject.planOf(worldSeed)
+    const result = runOrCatch(subject, plan, 'last')
+    if (result.failure === null) continue
+    const startMs = performance.now()
+    const best = shrinkFailure(plan, result, {
+      run: (smaller, decisions) => runOrCatch({ run: (p, trace) => subject.run(p, trace, decisions) }, smaller, 'last'),
+      decisionsOf,
+    })
+    const { guest, control, faults } = best.plan
+    shrunk.push({
+      seed: worldSeed,
+      key: result.failure.key,
+      guestBefore: plan.guest.length,
+      guest: guest.length,
+      control: control.length,
+      faults: faults.length,
+      decisions: best.plan.seed === '' ? Object.keys(best.decisions ?? {}).length : null,
+      runs: best.runs,
+      milliseconds: Math.round(performance.now() - startMs),
+      isMinimal: best.isMinimal,
+    })
+  }
+  return shrunk
+}
+
+function answer(task: MutantTask): HuntAnswer | BaselineAnswer | SearchAnswer | ShrunkWorld[] {
+  if (task.kind === 'shrink') return shrinkWorlds(task)
   if (task.kind === 'search') return search()
   return task.kind === 'hunt' ? huntFor(task) : baselineOf(task)
 }

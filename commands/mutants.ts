@@ -10,7 +10,8 @@ import { Command } from 'commander'
 import { grouped } from '../reports/text'
 import { EXIT_COVERAGE, EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
 import { type Mutant, readMutants } from './mutant_catalogue'
-import type { BaselineAnswer, HuntAnswer, MutantTask, SearchAnswer } from './mutant_worker'
+import type { BaselineAnswer, HuntAnswer, MutantTask, SearchAnswer, ShrunkWorld } from './mutant_worker'
+import { shrinkSummary, shrunkLine } from './mutants_shrunk'
 
 const root = path.resolve(__dirname, '..')
 const EXIT_UNSOUND = 16
@@ -30,6 +31,8 @@ interface Options {
   workers: number
   checkers?: boolean
   exhaustive?: boolean
+  /** Failing worlds of each mutant. */
+  shrink?: number
   json?: boolean
 }
 
@@ -202,6 +205,26 @@ async function searchAll(mutants: readonly Mutant[], options: Options, { out }: 
   return share >= EXHAUSTIVE_PERCENT_MIN ? EXIT_OK : EXIT_COVERAGE
 }
 
+/** Makes worlds in which mutants were found as small as they can be, and says how small that is. */
+async function shrinkAll(mutants: readonly Mutant[], options: Options, { out }: Streams): Promise<number> {
+  const { seed, workers, shrink: failuresMax = 1 } = options
+  const outcomes = await inOrder(
+    mutants.filter(({ equivalent }) => equivalent === undefined),
+    workers,
+    async (mutant) => {
+      const { profile = 'default', worldsMax } = mutant
+      const worlds = await runTask<ShrunkWorld[]>({ kind: 'shrink', profile, seed, worldsMax, failuresMax }, mutant)
+      return { id: mutant.id, worlds }
+    },
+    ({ id, worlds }) => {
+      if (options.json !== true) for (const world of worlds) out.write(`${shrunkLine(id, world)}\n`)
+    },
+  )
+  const summary = shrinkSummary(outcomes.flatMap(({ worlds }) => worlds))
+  out.write(options.json === true ? `${JSON.stringify({ ...summary, mutants: outcomes })}\n` : `${summary.text}\n`)
+  return EXIT_OK
+}
+
 export async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = new Command('mutants')
     .description('Plants known bugs and says whether the worlds find them.')
@@ -210,6 +233,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     .option('--workers <count>', 'threads', wholeNumber(1, 256), os.availableParallelism())
     .option('--checkers', 'also say which checkers find what when they are alone; with all mutants, each must be needed')
     .option('--exhaustive', 'ask the exhaustive search instead of random worlds, of the mutants of the mirror alone')
+    .option('--shrink <count>', 'shrink so many failing worlds of each mutant, and say how small they get', wholeNumber(1, 1000))
     .option('--json', 'print the result as one JSON object')
     .addHelpText('after', '\nExit codes: 0 all killed, 2 usage, 3 some survive, 16 the code fails without any bug planted\n')
   const exitCode = parseOrExitCode(command, args, streams)
@@ -222,6 +246,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
   }
   const chosen = command.args.length === 0 ? all : all.filter(({ id }) => command.args.includes(id))
   const options = command.opts<Options>()
+  if (options.shrink !== undefined) return shrinkAll(chosen, options, streams)
   if (options.exhaustive === true) return searchAll(chosen.filter(isOfMirror), options, streams)
   return runAll(chosen, chosen.length === all.length, options, streams)
 }

@@ -12,6 +12,7 @@ import type { WorldResult } from '../sim/verdict'
 import { EXIT_CODES_HELP, parseOrExitCode, runProgram, type Streams } from './cli'
 import { HANG_SECONDS } from './fleet'
 import { finishesWithin } from './guard'
+import { whileInterruptible } from './interrupt'
 import type { Output } from './progress'
 
 const VERDICTS_HELP = `
@@ -34,35 +35,61 @@ export interface ReplayContext {
   subject: () => Runner
   style?: Style
   hangSeconds?: number
+  /** For shrinking: what a world decides, by key. Absent: decisions are left as they are. */
+  decisionsOf?: (plan: Plan, decisions?: Readonly<Record<string, number>>) => Record<string, number>
+  /** Ends the shrinking with what it has. Absent: nobody does. */
+  stop?: AbortSignal
 }
 
+const NEVER = new AbortController().signal
+
 /** Replays one file and prints the outcome; gives the exit code. */
-export function replay(file: string, options: ReplayOptions, context: ReplayContext): number {
+export async function replay(file: string, options: ReplayOptions, context: ReplayContext): Promise<number> {
   const { out, subject, style = plainStyle, hangSeconds = HANG_SECONDS } = context
   const reading = readReport(file)
   if (!reading.ok) return printJudgement(judgeStale(reading.reason), null, options, out, style)
   const { report } = reading
-  const runner = withDecisions(subject(), report.decisions)
-  const result = runReport(report, runner, options.trace === true, hangSeconds)
+  const runner = subject()
+  const result = runReport(report, withDecisions(runner, report.decisions), options.trace === true, hangSeconds)
   const again = reportOf(report, report.plan, result)
   if (options.trace === true && options.json !== true) for (const record of result.trace) out.write(`${eventText(record)}\n`)
   const exitCode = printJudgement(judgeReplay(report, result), again, options, out, style)
   if (options.shrink === true && again !== null) {
-    const text = shrinkReport(file, again, result, runner)
+    const text = await shrinkReport(file, again, result, { ...context, stop: context.stop ?? NEVER }, runner)
     if (options.json !== true) out.write(`\n${text}`)
   }
   return exitCode
 }
 
-/** Writes the smallest world that fails in the same way beside the report; gives its text. */
-function shrinkReport(file: string, report: Report, result: WorldResult, subject: Runner): string {
-  const { shrinkFailure }: typeof import('../properties/shrink') = require('../properties/shrink')
-  const shrunk = shrinkFailure(report.plan, result, (plan) => runOrCatch(subject, plan, 'last'))
-  const small = reportOf(report, shrunk.plan, shrunk.result)
+/** Worlds between two looks at signals: some 20 ms. */
+const SHRINK_STRETCH = 16
+
+/** Writes the smallest world that fails in the same way beside the report; gives its text. Ctrl-C keeps the best so far. */
+async function shrinkReport(
+  file: string,
+  report: Report,
+  result: WorldResult,
+  { decisionsOf, stop }: ReplayContext & { stop: AbortSignal },
+  subject: Runner,
+): Promise<string> {
+  const { Shrinker }: typeof import('../properties/shrink') = require('../properties/shrink')
+  const shrinker = new Shrinker(report.plan, report.decisions, result, {
+    run: (plan, decisions) => runOrCatch(withDecisions(subject, decisions), plan, 'last'),
+    ...(decisionsOf === undefined ? {} : { decisionsOf }),
+  })
+  let isOver = false
+  while (!isOver && !stop.aborted) {
+    for (let count = 0; count < SHRINK_STRETCH && !isOver; count++) isOver = !shrinker.step()
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  const { best } = shrinker
+  const { decisions: _, ...rest } = report
+  const small = reportOf(rest, best.plan, best.result)
   if (small === null) throw new Error('the shrinker gave a world that does not fail')
+  if (best.decisions !== undefined) small.decisions = { ...best.decisions }
   const smallFile = file.replace(/([.]json)?$/, '.small.json')
   writeReport(smallFile, small)
-  const how = `${shrunk.isMinimal ? 'nothing can be left out' : 'not minimal yet'} after ${counted(shrunk.runs, 'world')}`
+  const how = `${best.isMinimal ? 'nothing can be left out' : 'not minimal yet'} after ${counted(best.runs, 'world')}`
   return `${failureText(small, smallFile)}\nshrunk: ${how}\n`
 }
 
@@ -113,8 +140,14 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     const { subjectOf }: typeof import('./subject') = require('./subject')
     return subjectOf('default')
   }
+  const decisionsOf: ReplayContext['decisionsOf'] = (plan, decisions) => {
+    const real: typeof import('./subject') = require('./subject')
+    return real.decisionsOf(plan, decisions)
+  }
   const style: Style = streams.out.isTTY === true ? require('picocolors') : plainStyle
-  return replay(command.args[0]!, command.opts<ReplayOptions>(), { out: streams.out, subject, style })
+  return whileInterruptible((stop) =>
+    replay(command.args[0]!, command.opts<ReplayOptions>(), { out: streams.out, subject, style, decisionsOf, stop }),
+  )
 }
 
 if (require.main === module) runProgram('replay', main)

@@ -4,7 +4,7 @@ import { ALL_CHECKERS } from '../properties/checkers'
 import { PROFILES, planOfSeed } from '../properties/plans'
 import { damagedPlanOfSeed } from '../properties/plans/damage'
 import { runDamaged } from '../sim/damage'
-import { type Decider, recordedDecider } from '../sim/decider'
+import { type Decider, DecisionRecorder, recordedDecider } from '../sim/decider'
 import type { Plan } from '../sim/plan'
 import { IMAGE_ORDER_PROBES, IMAGE_PROBES, ORDER_PROBES, PROBES } from '../sim/probes'
 import type { WorldResult } from '../sim/verdict'
@@ -49,6 +49,13 @@ export function subjectOf(profile: ProfileName, checkersOff: readonly string[] =
       })
     },
   }
+}
+
+/** What the world of a plan decides, without what is dull. */
+export function decisionsOf(plan: Plan, decisions: Readonly<Record<string, number>> = {}): Record<string, number> {
+  const recorder = new DecisionRecorder(recordedDecider(plan.seed, decisions))
+  runWithDecider()(plan, recorder)
+  return recorder.decisions
 }
 
 /** Runs worlds under all checkers with a decider of the caller's. */

@@ -30,8 +30,9 @@ export function decisionKey(site: Label, subject: Label, attempt: number): strin
   return `${site.id}/${subject.id}/${attempt}`
 }
 
-/** Decides by a hash of the seed and the key. */
+/** Decides by a hash of the seed and the key. The empty seed stands for none: the dull choice everywhere. */
 export function seededDecider(seed: string): Decider {
+  if (seed === '') return dullDecider
   // Two words of the seed, so that two seeds do not share all their decisions because of one collision.
   const low = hashText(seed)
   const high = hashText(`${seed}/`)
@@ -78,19 +79,16 @@ export function recordedDecider(seed: string, decisions: Readonly<Record<string,
 /** Writes down what another decider decides, for a report that does not depend on the seed. */
 export class DecisionRecorder implements Decider {
   private readonly inner: Decider
-  private readonly keepsDull: boolean
-  /** By key. */
+  /** By key; dull decisions are left out, so read it back over `dullDecider`. */
   readonly decisions: Record<string, number> = {}
 
-  /** `keepsDull` false: dull decisions are left out; read the others back over `dullDecider`. */
-  constructor(inner: Decider, keepsDull = false) {
+  constructor(inner: Decider) {
     this.inner = inner
-    this.keepsDull = keepsDull
   }
 
   decide(site: Label, subject: Label, attempt: number, count: number): number {
     const choice = this.inner.decide(site, subject, attempt, count)
-    if (choice !== 0 || this.keepsDull) this.decisions[decisionKey(site, subject, attempt)] = choice
+    if (choice !== 0) this.decisions[decisionKey(site, subject, attempt)] = choice
     return choice
   }
 }

@@ -12,6 +12,7 @@ export interface Plan {
   format: 'mirrorsim-plan'
   /** 2: disks may have formats, and the power may go off. 3: disks are throttled, requests stall, backing images come and go. */
   version: 1 | 2 | 3
+  /** Empty: what the plan leaves open is the dull choice. */
   seed: string
   /** Which part of the mixture made it: `uniform`, `swarm`, `extreme`, a scenario's name, … A label only. */
   profile: string

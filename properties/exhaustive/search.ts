@@ -96,7 +96,7 @@ export class Search {
 
   /** Runs the schedule once more, to write down its decisions: a report must not need the search. */
   private addFailure(plan: Plan, search: BoundedSearch): void {
-    const recorder = new DecisionRecorder(search.again(), true)
+    const recorder = new DecisionRecorder(search.again())
     const result = this.run(plan, recorder)
     const { failure, events, timeNs, hash, checkpoints, trace } = result
     if (failure === null) throw new Error('exhaustive: a schedule fails only the first time')

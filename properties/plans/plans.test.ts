@@ -103,7 +103,13 @@ test('an extreme stream takes the other column, and a swarm does without some ro
 function shrink(plan: Plan, fails: (plan: Plan) => boolean): { plan: Plan; tried: number } {
   const failed = { failure: { key: 'test/failed' } } as WorldResult
   const passed = { failure: null } as WorldResult
-  const { plan: smallest, runs, isMinimal } = shrinkFailure(plan, failed, (smaller) => (fails(smaller) ? failed : passed))
+  const {
+    plan: smallest,
+    runs,
+    isMinimal,
+  } = shrinkFailure(plan, failed, {
+    run: (smaller) => (fails(smaller) ? failed : passed),
+  })
   assert.ok(isMinimal)
   return { plan: smallest, tried: runs }
 }
@@ -152,9 +158,9 @@ test('the search for the smallest plan neither slips to another failure nor runs
   const plan = plansOf('default', 100).find(({ guest }) => guest.length > 30)!
   const outcome = (key: string): WorldResult => ({ failure: { key } }) as WorldResult
   const run = ({ guest }: Plan): WorldResult => outcome(guest.length >= 8 ? 'test/wanted' : 'test/another')
-  assert.is(shrinkFailure(plan, outcome('test/wanted'), run).plan.guest.length, 8)
-  assert.not(shrinkFailure(plan, outcome('test/wanted'), run, 10).isMinimal)
-  assert.throws(() => shrinkFailure(plan, { failure: null } as WorldResult, run), 'only a plan that fails can be shrunk')
+  assert.is(shrinkFailure(plan, outcome('test/wanted'), { run }).plan.guest.length, 8)
+  assert.not(shrinkFailure(plan, outcome('test/wanted'), { run }, 10).isMinimal)
+  assert.throws(() => shrinkFailure(plan, { failure: null } as WorldResult, { run }), 'only a plan that fails can be shrunk')
 })
 
 test('fast-check draws the same mixture and shrinks to what a failure needs', () => {
