@@ -1,0 +1,39 @@
+/** The monitor itself, and objects. */
+import { jsonObject } from '../../json'
+import type { CommandTable } from '../command'
+
+export const CONTROL_COMMANDS: CommandTable = {
+  *quit(environment) {
+    environment.quit()
+    return undefined
+  },
+  *'object-add'({ objects }, args) {
+    objects.add(args.object)
+    return undefined
+  },
+  *'object-del'({ objects }, args) {
+    objects.remove(args.string('id'))
+    return undefined
+  },
+  *'qom-list'({ objects }, args) {
+    const path = args.string('path')
+    const type = jsonObject({ name: 'type', type: 'string' })
+    if (path !== '/objects') return [type]
+    return [type, ...objects.entries().map(([name, kind]) => jsonObject({ name, type: `child<${kind}>` }))]
+  },
+  *'qom-get'({ objects }, args) {
+    return objects.get(args.string('path'), args.string('property'))
+  },
+  *'qom-set'({ objects }, args) {
+    objects.set(args.string('path'), args.string('property'), args.get('value') ?? null)
+    return undefined
+  },
+  *'query-chardev'({ chardevs }) {
+    return chardevs.map(({ label, filename, isOpen }) => jsonObject({ label, filename, 'frontend-open': isOpen }))
+  },
+  *'query-iothreads'({ objects }) {
+    return objects
+      .ofType('iothread')
+      .map((id) => jsonObject({ id, 'thread-id': 0, 'poll-max-ns': 0, 'poll-grow': 0, 'poll-shrink': 0, 'aio-max-batch': 0 }))
+  },
+}

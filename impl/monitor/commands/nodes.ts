@@ -1,0 +1,80 @@
+/** Nodes: adding, deleting, reopening, making images, changing lengths. */
+import { BlockBackend, BlockError, checkUnblocked, Permission } from '../../block'
+import { setWriteThreshold } from '../../block/write_threshold'
+import { addBlockdev, createBlockdev, deleteBlockdev, findDriver, reopenBlockdev } from '../../blockdev'
+import { OK, strerror } from '../../co'
+import { changeBackingFile } from '../../jobs'
+import type { JsonObject } from '../../json'
+import type { CommandTable } from '../command'
+import { CreateJob } from '../create_job'
+import { deviceOrNode, findNode } from '../lookup'
+
+export const NODE_COMMANDS: CommandTable = {
+  *'blockdev-add'({ context }, args) {
+    yield* addBlockdev(context, args.object)
+    return undefined
+  },
+  *'blockdev-del'({ context }, args) {
+    yield* deleteBlockdev(context, args.string('node-name'))
+    return undefined
+  },
+  *'blockdev-reopen'({ context }, args) {
+    for (const tree of args.list('options')) yield* reopenBlockdev(context, tree as JsonObject)
+    return undefined
+  },
+  *'blockdev-create'({ context, jobs }, args) {
+    const options = args.below('options')
+    const driver = options.string('driver')
+    if (findDriver(driver) === null) throw new BlockError(`Block driver '${driver}' not found or not supported`)
+    if (driver !== 'file' && driver !== 'qcow2') throw new BlockError('Driver does not support blockdev-create')
+    const id = args.string('job-id')
+    jobs.checkId(id)
+    const job = new CreateJob(jobs, id, function* () {
+      try {
+        yield* createBlockdev(context, options.object)
+        return null
+      } catch (error) {
+        if (error instanceof BlockError) return error
+        throw error
+      }
+    })
+    jobs.add(job)
+    job.start()
+    return undefined
+  },
+  *block_resize({ graph }, args) {
+    const node = deviceOrNode(graph, args.optionalString('device'), args.optionalString('node-name'))
+    const sizeBytes = args.integer('size')
+    if (sizeBytes < 0) throw new BlockError("Parameter 'size' expects a >0 size")
+    checkUnblocked(node.name, node.blockers, 'resize')
+    const backend = new BlockBackend(graph, '')
+    backend.attach(node, Permission.Resize, Permission.All)
+    yield* graph.drainedBegin(node)
+    backend.queuesWhileDrained = false
+    const errno = yield* backend.truncate(sizeBytes, false, 'off')
+    graph.drainedEnd(node)
+    backend.detach()
+    if (errno !== OK) throw new BlockError(`Could not resize: ${strerror(errno)}`, { errno })
+    return undefined
+  },
+  *'block-set-write-threshold'({ graph, events }, args) {
+    const node = findNode(graph, args.string('node-name'))
+    setWriteThreshold(node, args.integer('write-threshold'), ({ event, data }) => events.emit(event, data))
+    return undefined
+  },
+  *'x-blockdev-set-iothread'({ graph, objects }, args) {
+    const node = graph.findNode(args.string('node-name'))
+    if (node === null) throw new BlockError(`Failed to find node with node-name='${args.string('node-name')}'`)
+    const wanted = args.get('iothread')
+    if (typeof wanted === 'string' && !objects.ofType('iothread').includes(wanted)) {
+      throw new BlockError(`Cannot find iothread ${wanted}`)
+    }
+    // Everything runs in one thread: the node's place does not change.
+    return undefined
+  },
+  *'change-backing-file'({ graph }, args) {
+    const device = graph.lookup(args.string('device'))
+    yield* changeBackingFile(graph, device, findNode(graph, args.string('image-node-name')), args.string('backing-file'))
+    return undefined
+  },
+}

@@ -1,0 +1,136 @@
+/** What is asked about the graph, its devices and their counts. */
+import { BlockBackend, type BlockNode, Permission } from '../../block'
+import { BlockAccounting } from '../../block/accounting'
+import { type JsonObject, type JsonValue, jsonObject } from '../../json'
+import type { CommandTable } from '../command'
+import type { QmpEnvironment } from '../environment'
+import { toJson } from '../events'
+import { nodeInfo } from '../node_info'
+
+/** All nodes, those made last first. */
+function namedNodes({ graph }: QmpEnvironment): BlockNode[] {
+  return [...graph.nodes.values()].reverse()
+}
+
+function backendInfo(environment: QmpEnvironment, backend: BlockBackend): JsonObject {
+  const node = backend.root?.node ?? null
+  const shown = node === null ? null : skipImplicit(node)
+  return jsonObject({
+    device: backend.name,
+    type: 'unknown',
+    removable: false,
+    locked: false,
+    inserted: shown === null ? undefined : nodeInfo(environment.context, shown, false),
+  })
+}
+
+/** Filters that jobs put in by themselves are not shown to those who ask for devices. */
+function skipImplicit(node: BlockNode): BlockNode {
+  let shown = node
+  while (shown.isImplicit && shown.filtered !== null) shown = shown.filtered.node
+  return shown
+}
+
+function stats(environment: QmpEnvironment, node: BlockNode | null, backend: BlockBackend | null, isNodes: boolean): JsonObject {
+  const accounting = backend?.accounting ?? new BlockAccounting(environment.kernel)
+  const counted = toJson({ ...accounting.report(), wr_highest_offset: node?.highestWrittenBytes ?? 0 }) as JsonObject
+  const below = node === null || isNodes ? null : (node.backing?.node ?? null)
+  const parent = node === null ? null : (node.filtered ?? node.children.get('file') ?? null)
+  const isFile = node?.driver.name === 'file' || node?.driver.name === 'host_device'
+  return jsonObject({
+    device: backend === null ? undefined : backend.name,
+    'node-name': node === null ? undefined : node.name,
+    stats: counted,
+    'driver-specific': isFile
+      ? jsonObject({
+          driver: node!.driver.name,
+          'discard-nb-ok': 0,
+          'discard-nb-failed': 0,
+          'discard-bytes-ok': 0,
+        })
+      : undefined,
+    parent: parent === null ? undefined : stats(environment, parent.node, null, isNodes),
+    backing: below === null ? undefined : stats(environment, below, null, isNodes),
+  })
+}
+
+const PERMISSION_NAMES: ReadonlyArray<readonly [number, string]> = [
+  [Permission.Resize, 'resize'],
+  [Permission.WriteUnchanged, 'write-unchanged'],
+  [Permission.Write, 'write'],
+  [Permission.ConsistentRead, 'consistent-read'],
+]
+const permissionList = (bits: number): JsonValue[] =>
+  PERMISSION_NAMES.filter(([bit]) => (bits & bit) !== 0).map(([, name]) => name)
+
+/** Everything that holds a node, and what it holds it for. */
+function blockGraph({ graph }: QmpEnvironment): JsonObject {
+  const ids = new Map<unknown, number>()
+  const nodes: JsonValue[] = []
+  const edges: JsonValue[] = []
+  const idOf = (holder: unknown, type: string, name: string): number => {
+    const known = ids.get(holder)
+    if (known !== undefined) return known
+    const id = ids.size + 1
+    ids.set(holder, id)
+    nodes.unshift(jsonObject({ id, type, name }))
+    return id
+  }
+  for (const backend of graph.backends.values()) idOf(backend, 'block-backend', backend.name)
+  for (const node of graph.nodes.values()) {
+    for (const edge of node.parents) {
+      if (edge.parent.node !== null) continue
+      const { parent } = edge
+      const isBackend = parent instanceof BlockBackend
+      idOf(parent, isBackend ? 'block-backend' : 'block-job', isBackend ? parent.name : '')
+    }
+  }
+  for (const node of graph.nodes.values()) idOf(node, 'block-driver', node.name)
+  for (const node of graph.nodes.values()) {
+    for (const edge of node.parents) {
+      const parent = ids.get(edge.parent.node ?? edge.parent)!
+      edges.unshift(
+        jsonObject({
+          parent,
+          child: ids.get(node)!,
+          name: edge.name,
+          perm: permissionList(edge.permission),
+          'shared-perm': permissionList(edge.shared),
+        }),
+      )
+    }
+  }
+  return jsonObject({ nodes, edges })
+}
+
+export const QUERY_COMMANDS: CommandTable = {
+  *'query-named-block-nodes'(environment, args) {
+    const isFlat = args.optionalFlag('flat') ?? false
+    return namedNodes(environment).map((node) => nodeInfo(environment.context, node, isFlat))
+  },
+  *'query-block'(environment) {
+    return [...environment.graph.backends.values()].map((backend) => backendInfo(environment, backend))
+  },
+  *'query-blockstats'(environment, args) {
+    const { graph } = environment
+    if (args.optionalFlag('query-nodes') === true) {
+      return [...graph.nodes.values()].map((node) => stats(environment, node, null, true))
+    }
+    return [...graph.backends.values()].map((backend) => {
+      const node = backend.root === null ? null : skipImplicit(backend.root.node)
+      return stats(environment, node, backend, false)
+    })
+  },
+  *'x-debug-query-block-graph'(environment) {
+    return blockGraph(environment)
+  },
+  *'query-block-exports'({ exports }) {
+    return toJson(exports.query())
+  },
+  *'query-status'({ isRunning }) {
+    return jsonObject({ running: isRunning, status: isRunning ? 'running' : 'prelaunch' })
+  },
+  *'query-name'() {
+    return new Map()
+  },
+}

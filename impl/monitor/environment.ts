@@ -1,0 +1,68 @@
+/** What the commands of all monitors of one program work on. */
+import type { BlockGraph } from '../block'
+import type { BlockdevContext } from '../blockdev'
+import type { Co, Kernel, StreamHost, TlsCredentials } from '../co'
+import { JobManager } from '../jobs'
+import type { JsonObject } from '../json'
+import { EventBus } from './events'
+import { BlockExports } from './exports'
+import { ObjectStore } from './objects'
+
+export interface QemuVersion {
+  major: number
+  minor: number
+  micro: number
+  package: string
+}
+
+export interface EnvironmentOptions {
+  context: BlockdevContext
+  streams: StreamHost
+  version: QemuVersion
+  /** Microseconds since 1970. */
+  realTimeUs(): number
+  /** Ends the program, once the answer has left. */
+  quit(): void
+  /** Prints on the program's output. */
+  say(text: string): void
+  /** Reads a whole file. Throws BlockError. */
+  readFile(path: string): Co<Uint8Array>
+  /** Keys and certificates, as an object describes them. Throws BlockError. */
+  makeCredentials(type: string, object: JsonObject): TlsCredentials
+}
+
+/** Commands that only some programs have, by name; see `Command`. */
+export class QmpEnvironment {
+  readonly kernel: Kernel
+  readonly graph: BlockGraph
+  readonly context: BlockdevContext
+  readonly streams: StreamHost
+  readonly version: QemuVersion
+  readonly events: EventBus
+  readonly jobs: JobManager
+  readonly objects: ObjectStore
+  readonly exports: BlockExports
+  readonly quit: () => void
+  readonly say: (text: string) => void
+  readonly readFile: (path: string) => Co<Uint8Array>
+  /** Names and files of the character devices, for query-chardev. */
+  readonly chardevs: Array<{ label: string; filename: string; isOpen: boolean }> = []
+  /** The machine runs, if there is one. */
+  isRunning = true
+
+  constructor(options: EnvironmentOptions) {
+    const { context } = options
+    this.context = context
+    this.graph = context.graph
+    this.kernel = context.graph.kernel
+    this.streams = options.streams
+    this.version = options.version
+    this.quit = options.quit
+    this.say = options.say
+    this.readFile = options.readFile
+    this.events = new EventBus(this.kernel, options.realTimeUs)
+    this.jobs = new JobManager(this.kernel, ({ event, data }) => this.events.emit(event, data))
+    this.objects = new ObjectStore(context, options.makeCredentials)
+    this.exports = new BlockExports(this.kernel, this.graph, (name, data) => this.events.emit(name, data))
+  }
+}
