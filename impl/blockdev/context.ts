@@ -54,7 +54,7 @@ export class BlockdevContext {
   /** Whether an image that begins like this is of no format that there is. */
   readonly isRaw: (head: Uint8Array) => boolean
   readonly warn: (text: string) => void
-  readonly say: (line: string) => void
+  say: (line: string) => void
   /** Nodes that the monitor owns: they stay although nothing stands on them. In order of their making. */
   readonly owned = new Set<BlockNode>()
   readonly origins = new WeakMap<BlockNode, NodeOrigin>()

@@ -121,6 +121,12 @@ export class HostLoop implements Clockwork {
     this.kernel.wake(coroutine)
   }
 
+  /** What `beginIo` has announced does not come, and nobody waits for it. */
+  endWait(): void {
+    assert(this.ioInFlight > 0, 'io-in-flight')
+    this.ioInFlight--
+  }
+
   private readonly turn = (): void => {
     this.disarm()
     this.isTurning = true

@@ -21,8 +21,8 @@ export interface EnvironmentOptions {
   version: QemuVersion
   /** Microseconds since 1970. */
   realTimeUs(): number
-  /** Ends the program, once the answer has left. */
-  quit(): void
+  /** Does what has to be done before the answer to `quit`; the program ends when that has left. */
+  quit(): Co<void>
   /** Prints on the program's output. */
   say(text: string): void
   /** Reads a whole file. Throws BlockError. */
@@ -42,7 +42,7 @@ export class QmpEnvironment {
   readonly jobs: JobManager
   readonly objects: ObjectStore
   readonly exports: BlockExports
-  readonly quit: () => void
+  readonly quit: () => Co<void>
   readonly say: (text: string) => void
   readonly readFile: (path: string) => Co<Uint8Array>
   /** Names and files of the character devices, for query-chardev. */

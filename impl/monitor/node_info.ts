@@ -67,7 +67,7 @@ export function imageInfo(context: BlockdevContext, node: BlockNode, isFlat: boo
     filename: describeNode(context, node),
     format: node.driver.name,
     'dirty-flag': dirtyFlag(node),
-    'actual-size': node.filtered === null ? (node.driver.allocatedBytes() ?? undefined) : undefined,
+    'actual-size': node.filtered === null ? actualBytes(node) : undefined,
     'virtual-size': node.lengthBytes,
     'cluster-size': clusterBytes > 0 && node.filtered === null ? clusterBytes : undefined,
     'backing-filename': backingName === '' ? undefined : backingName,
@@ -78,6 +78,11 @@ export function imageInfo(context: BlockdevContext, node: BlockNode, isFlat: boo
     'format-specific': specificInfo(node),
     'backing-image': isFlat || below === null ? undefined : imageInfo(context, below, false),
   })
+}
+
+/** Disks that store nothing take nothing. */
+function actualBytes({ driver }: BlockNode): number | undefined {
+  return driver.allocatedBytes() ?? (driver.name.startsWith('null-') ? 0 : undefined)
 }
 
 function dirtyFlag({ driver }: BlockNode): boolean | undefined {

@@ -21,6 +21,8 @@ export interface SessionOptions {
   stream: ByteStream
   isPretty?: boolean
   offersOutOfBand?: boolean
+  /** What a command prints goes the same way: everything said before has to be gone then. */
+  isLockstep?: boolean
 }
 
 export class QmpSession implements RequestOrigin {
@@ -35,13 +37,15 @@ export class QmpSession implements RequestOrigin {
   private output: Uint8Array[] = []
   private outputBytes = 0
   private hasEnded = false
+  private readonly isLockstep: boolean
 
-  constructor({ dispatcher, stream, isPretty = false, offersOutOfBand = true }: SessionOptions) {
+  constructor({ dispatcher, stream, isPretty = false, offersOutOfBand = true, isLockstep = false }: SessionOptions) {
     this.dispatcher = dispatcher
     this.kernel = dispatcher.environment.kernel
     this.stream = stream
     this.isPretty = isPretty
     this.offersOutOfBand = offersOutOfBand
+    this.isLockstep = isLockstep
     this.changed = new WaitQueue(this.kernel)
   }
 
@@ -73,6 +77,7 @@ export class QmpSession implements RequestOrigin {
 
   private *answerAll(messages: JsonMessage[]): Co<void> {
     for (let message = messages.shift(); message !== undefined && !this.hasEnded; message = messages.shift()) {
+      if (this.isLockstep) yield* this.drain()
       this.send(yield* this.dispatcher.answer(message, this))
       while (this.outputBytes > OUTPUT_BYTES_HIGH && !this.hasEnded) {
         yield* this.changed.wait({ describe: () => 'waits for a client to take answers' })

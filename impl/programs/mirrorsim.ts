@@ -12,6 +12,11 @@ type QemuProgram = (name: string, args: readonly string[]) => Promise<number>
 const QEMU_PROGRAMS: ReadonlyArray<readonly [name: string, argument: string, load: () => QemuProgram]> = [
   ['qemu-img', 'img', () => (require('./qemu/img') as typeof import('./qemu/img')).runImg],
   ['qemu-io', 'io', () => (require('./qemu/io') as typeof import('./qemu/io')).runIo],
+  [
+    'qemu-storage-daemon',
+    'storage-daemon',
+    () => (require('./qemu/storage_daemon') as typeof import('./qemu/storage_daemon')).runStorageDaemon,
+  ],
   ['qemu-nbd', 'nbd', () => (require('./qemu/nbd') as typeof import('./qemu/nbd')).runNbd],
 ]
 

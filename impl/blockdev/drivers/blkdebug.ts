@@ -19,7 +19,17 @@ export const BLKDEBUG: BlockdevDriver = {
   name: 'blkdebug',
   protocol: 'blkdebug',
   isFilter: true,
-  strongOptions: ['config', 'inject-error.', 'set-state.'],
+  strongOptions: [
+    'config',
+    'inject-error.',
+    'set-state.',
+    'align',
+    'max-transfer',
+    'opt-write-zero',
+    'max-write-zero',
+    'opt-discard',
+    'max-discard',
+  ],
   parseFilename(filename, options) {
     if (!filename.startsWith('blkdebug:')) {
       options.set('x-image', filename)

@@ -4,7 +4,7 @@ import type { CommandTable } from '../command'
 
 export const CONTROL_COMMANDS: CommandTable = {
   *quit(environment) {
-    environment.quit()
+    yield* environment.quit()
     return undefined
   },
   *'object-add'({ objects }, args) {

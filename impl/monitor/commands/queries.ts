@@ -32,7 +32,8 @@ function skipImplicit(node: BlockNode): BlockNode {
 }
 
 function stats(environment: QmpEnvironment, node: BlockNode | null, backend: BlockBackend | null, isNodes: boolean): JsonObject {
-  const accounting = backend?.accounting ?? new BlockAccounting(environment.kernel)
+  const accounting =
+    backend?.accounting ?? new BlockAccounting(environment.kernel, { accountInvalid: false, accountFailed: false })
   const counted = toJson({ ...accounting.report(), wr_highest_offset: node?.highestWrittenBytes ?? 0 }) as JsonObject
   const below = node === null || isNodes ? null : (node.backing?.node ?? null)
   const parent = node === null ? null : (node.filtered ?? node.children.get('file') ?? null)

@@ -8,7 +8,7 @@
 import { BlockBackend, BlockError, BlockGraph, type BlockNode, Permission } from '../../block'
 import type { Codecs } from '../../block/codec'
 import { BlockdevContext, Options, openImage, parseJsonOrKeyval, parseQemuOpts, releaseNode } from '../../blockdev'
-import { assert, type Co, type StreamHost, strerror } from '../../co'
+import { assert, type Co, type StreamHost, strerror, type TlsCredentials } from '../../co'
 import { HOST_CODECS, HostLoop, loadCodecs, RealFiles } from '../../host'
 import type { Terminals } from './terminal'
 import { ToolObjects } from './tool_objects'
@@ -77,6 +77,8 @@ export class Tool {
   private readonly codecs: Codecs = { ...HOST_CODECS }
   readonly objects = new ToolObjects(this.loop)
   private sockets: StreamHost | null = null
+  /** Where an NBD client looks for keys; programs with a monitor have objects of their own. */
+  findCredentials: (id: string) => TlsCredentials | null = (id) => this.objects.tlsCredentials(id)
 
   constructor(name: string, terminals: Terminals) {
     this.name = name
@@ -87,7 +89,7 @@ export class Tool {
       files: this.files,
       codecs: this.codecs,
       streams: { connect: (address) => this.streams.connect(address), listen: (address) => this.streams.listen(address) },
-      tlsCredentials: (id) => this.objects.tlsCredentials(id),
+      tlsCredentials: (id) => this.findCredentials(id),
       // Those that come in several lines are printed as they are.
       warn: (text) => {
         if (text.startsWith('WARNING: ')) terminals.err.write(`${text}\n`)

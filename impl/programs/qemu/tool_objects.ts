@@ -24,6 +24,11 @@ export class ToolObjects {
     return this.credentials.get(id) ?? null
   }
 
+  /** What such an object describes. Throws BlockError. */
+  credentialsOf(type: string, object: JsonObject): TlsCredentials {
+    return makeCredentials(this.loop, type, object)
+  }
+
   add(object: JsonObject): void {
     const type = object.get('qom-type')
     if (typeof type !== 'string') throw new BlockError("Parameter 'qom-type' is missing")

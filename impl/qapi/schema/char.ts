@@ -1,8 +1,11 @@
 /** Character devices. */
-import { command, type QapiModule, struct } from '../types'
+import { command, enumeration, type QapiModule, struct } from '../types'
 
 export const CHAR: QapiModule = {
   types: {
+    /** Of the command line `--monitor`. */
+    MonitorOptions: struct({ '?id': 'str', '?mode': 'MonitorMode', '?pretty': 'bool', chardev: 'str' }),
+    MonitorMode: enumeration(['readline', 'control']),
     ChardevInfo: struct({ label: 'str', filename: 'str', 'frontend-open': 'bool' }),
   },
   commands: {

@@ -3,6 +3,8 @@ import { command, enumeration, event, type QapiModule, struct, union } from '../
 
 export const EXPORTS: QapiModule = {
   types: {
+    /** Of the command line `--nbd-server`. */
+    NbdServerOptions: struct({ addr: 'SocketAddress' }, 'NbdServerOptionsBase'),
     NbdServerOptionsLegacy: struct({ addr: 'SocketAddressLegacy' }, 'NbdServerOptionsBase'),
     NbdServerOptionsBase: struct({
       '?handshake-max-seconds': 'uint32',

@@ -1,0 +1,7 @@
+export { Arguments } from './arguments'
+export { DAEMON_COMMANDS, SYSTEM_COMMANDS } from './commands'
+export { addExport, socketAddress, startNbdServer } from './commands/exports'
+export { Dispatcher } from './dispatcher'
+export { type EnvironmentOptions, type QemuVersion, QmpEnvironment } from './environment'
+export { QmpSession } from './session'
+export { closeNodes, endActivity } from './shutdown'

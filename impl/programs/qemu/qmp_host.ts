@@ -1,0 +1,116 @@
+/** What programs with a monitor have in common: the environment of its commands, the monitors, the end. */
+import * as fs from 'node:fs'
+import { BlockError } from '../../block'
+import { type Co, makeLabel, strerror, type TlsCredentials, WaitQueue } from '../../co'
+import { errnoOf } from '../../host'
+import type { JsonObject } from '../../json'
+import { closeNodes, Dispatcher, endActivity, QmpEnvironment, QmpSession } from '../../monitor'
+import type { CommandTable } from '../../monitor/command'
+import { QMP_MODULES } from '../../qapi'
+import { VERSION } from '../version'
+import { Chardevs } from './chardevs'
+import type { Tool } from './tool'
+
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
+const QEMU_VERSION = { major: 11, minor: 0, micro: 0, package: `mirrorsim ${VERSION}` }
+
+export class QmpHost {
+  readonly tool: Tool
+  readonly environment: QmpEnvironment
+  readonly dispatcher: Dispatcher
+  readonly chardevs: Chardevs
+  private readonly sessions = new Set<QmpSession>()
+  private readonly changed: WaitQueue
+  private isEnding = false
+
+  /** `beforeQuit` runs before the answer to `quit` is sent. */
+  constructor(tool: Tool, commands: CommandTable, beforeQuit: (host: QmpHost) => Co<void>) {
+    this.tool = tool
+    this.changed = new WaitQueue(tool.kernel)
+    this.chardevs = new Chardevs(tool)
+    const self = this
+    this.environment = new QmpEnvironment({
+      context: tool.context,
+      streams: tool.streams,
+      version: QEMU_VERSION,
+      // Milliseconds are what the clock has; QEMU tells more of its own.
+      realTimeUs: () => Math.floor((performance.timeOrigin + performance.now()) * 1000),
+      *quit() {
+        yield* beforeQuit(self)
+        self.end()
+      },
+      say: (text) => {
+        tool.print(text)
+        tool.terminals.out.flush()
+      },
+      *readFile(path) {
+        try {
+          return fs.readFileSync(path)
+        } catch (error) {
+          throw new BlockError(`${path}: ${strerror(errnoOf(error))}`)
+        }
+      },
+      makeCredentials: (type, object) => this.makeCredentials(type, object),
+    })
+    this.dispatcher = new Dispatcher(tool.kernel, this.environment, QMP_MODULES, commands)
+    tool.findCredentials = (id) => this.environment.objects.tlsCredentials(id)
+    tool.context.say = (line) => this.environment.say(`${line}\n`)
+  }
+
+  private makeCredentials(type: string, object: JsonObject): TlsCredentials {
+    return this.tool.objects.credentialsOf(type, object)
+  }
+
+  /** A monitor in QMP on a character device. Throws BlockError. */
+  addMonitor(chardev: string, isPretty: boolean): void {
+    const isStandard = this.chardevs.isStandard(chardev)
+    const self = this
+    this.chardevs.serve(chardev, function* (stream) {
+      const session = new QmpSession({ dispatcher: self.dispatcher, stream, isPretty, isLockstep: isStandard })
+      self.sessions.add(session)
+      self.noteChardevs(chardev, true)
+      yield* session.run()
+      self.sessions.delete(session)
+      self.noteChardevs(chardev, false)
+    })
+    this.noteChardevs(chardev, false)
+  }
+  private noteChardevs(changed: string, isOpen: boolean): void {
+    const { chardevs } = this.environment
+    chardevs.splice(
+      0,
+      chardevs.length,
+      ...this.chardevs.list().map((device) => ({ ...device, isOpen: device.label === changed && isOpen })),
+    )
+  }
+
+  end(): void {
+    this.isEnding = true
+    this.changed.wakeAll()
+  }
+
+  /** Runs until a client or a signal ends the program, and closes everything. */
+  *serve(onReady: () => void): Co<void> {
+    const { tool, environment } = this
+    const { loop } = tool
+    // Signals are events of the machine: nobody may be taken for stuck while one can come.
+    loop.beginIo()
+    const waiting = tool.kernel.spawn(this.waitForEnd(), makeLabel('program-end'))
+    const onSignal = (): void => this.end()
+    for (const signal of SIGNALS) process.on(signal, onSignal)
+    onReady()
+    yield* tool.kernel.join(waiting)
+    for (const signal of SIGNALS) process.off(signal, onSignal)
+    this.chardevs.close()
+    yield* endActivity(environment)
+    for (const session of [...this.sessions]) {
+      yield* session.drain()
+      session.end()
+    }
+    yield* closeNodes(environment)
+    loop.endWait()
+  }
+  private *waitForEnd(): Co<void> {
+    while (!this.isEnding) yield* this.changed.wait({ describe: () => 'waits for the end of the program' })
+  }
+}
