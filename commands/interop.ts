@@ -13,13 +13,15 @@ import { EXIT_OK, parseOrExitCode, runProgram, type Streams, wholeNumber } from 
 import { interopNbd } from './interop_nbd'
 import { type MapEntry, NAMES, OurImages } from './interop_ours'
 import { drawInterop, type InteropImage } from './interop_plan'
+import { interopPrograms, type ProgramsArguments } from './interop_programs'
 import { TheirImages } from './interop_theirs'
 
 const RUNS = 500
 const RUNS_MAX = 1_000_000
 
 interface Arguments {
-  only?: 'images' | 'nbd'
+  only?: 'images' | 'nbd' | 'programs'
+  conversation?: string
   seed: string
   first: number
   runs: number
@@ -38,7 +40,7 @@ function parser(): Command {
   return new Command('interop')
     .usage('[options]')
     .description("Compares our images with those of Debian's qemu-utils: content, maps, and whether they are sound.")
-    .addOption(new Option('--only <part>', 'one part: images, or NBD').choices(['images', 'nbd']))
+    .addOption(new Option('--only <part>', 'one part: images, NBD, or command lines').choices(['images', 'nbd', 'programs']))
     .option('--seed <text>', 'root of the seeds', 'interop')
     .option('--first <index>', 'index of the first pair', wholeNumber(0, RUNS_MAX), 0)
     .option('--runs <count>', 'pairs', wholeNumber(1, RUNS_MAX), RUNS)
@@ -47,6 +49,7 @@ function parser(): Command {
       'where the images of failing pairs are kept',
       path.join(path.resolve(__dirname, '..'), 'reports/out/interop'),
     )
+    .option('--conversation <name>', 'of the command lines, only those of conversations whose name holds this')
     .option('--json', 'print the result as one JSON object')
     .allowExcessArguments(false)
 }
@@ -142,14 +145,22 @@ async function interopWithNbd(args: Arguments, { out }: Streams): Promise<number
   return outcomes.some(({ result }) => result === 'failed') ? EXIT_CODES.content : EXIT_OK
 }
 
+const DRAWN_CONVERSATIONS = 40
+
+function programsOf({ seed, first, runs, conversation, json }: Arguments): ProgramsArguments {
+  return { seed, first, drawn: runs === RUNS ? DRAWN_CONVERSATIONS : runs, only: conversation ?? null, json: json === true }
+}
+
 async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = parser()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const given = command.opts<Arguments>()
-  const images = given.only === 'nbd' ? EXIT_OK : await interop(given, streams)
-  const nbd = given.only === 'images' ? EXIT_OK : await interopWithNbd(given, streams)
-  return images === EXIT_OK ? nbd : images
+  const wants = (part: Arguments['only']): boolean => given.only === undefined || given.only === part
+  const images = wants('images') ? await interop(given, streams) : EXIT_OK
+  const nbd = wants('nbd') ? await interopWithNbd(given, streams) : EXIT_OK
+  const programs = wants('programs') ? await interopPrograms(programsOf(given), streams) : EXIT_OK
+  return [images, nbd, programs].find((code) => code !== EXIT_OK) ?? EXIT_OK
 }
 
 if (require.main === module) runProgram('interop', main)

@@ -175,7 +175,7 @@ export function parseSize(text: string, defaultSuffix = 'B'): number | null | 'r
   const [, hexadecimal, whole, fraction = '', suffix = defaultSuffix] = match
   const power = BigInt(SUFFIXES.indexOf(suffix.toUpperCase())) * 10n
   if (hexadecimal !== undefined && match[4] !== undefined && power === 0n) return null
-  if (fraction.length > 1 && power === 0n) return null
+  if (/[1-9]/.test(fraction) && power === 0n) return null
   let bytes = BigInt(hexadecimal ?? whole!) << power
   const digits = fraction.slice(1, 18)
   if (digits !== '')

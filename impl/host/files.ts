@@ -30,7 +30,7 @@ export class RealFiles implements HostFiles {
 
   /** Memory that starts at a page, which the system copies to and from a third faster. */
   allocateBuffer(bytes: number): Uint8Array {
-    return this.native === null ? new Uint8Array(bytes) : alignedBuffer(this.native, bytes)
+    return this.native === null || bytes === 0 ? new Uint8Array(bytes) : alignedBuffer(this.native, bytes)
   }
 
   /** False: holes cannot be made, nor told from data. */

@@ -102,7 +102,6 @@ function* aioWrite(session: IoSession, args: readonly string[]): Co<Errno> {
   if (operands.length < 2) throw session.usage('aio_write')
   if (given.has('z') && operands.length !== 2) throw new IoComplaint('-z supports only a single length parameter')
   if (given.has('u') && !given.has('z')) throw new IoComplaint('-u requires -z to be specified')
-  if (given.has('z') && given.has('P')) throw new IoComplaint('-z and -P cannot be specified at the same time')
   const offsetBytes = parseQuantity(operands[0]!)
   const lengthBytes = given.has('z') ? parseQuantity(operands[1]!) : vectorOperands(operands.slice(1))
   const data = given.has('z') ? lengthBytes : new Uint8Array(lengthBytes).fill(byte)

@@ -48,7 +48,7 @@ function create({ graph, files }: BlockdevContext, name: string, sizeBytes: numb
   const isKnown = preallocation === 'off' || preallocation === 'falloc' || preallocation === 'full'
   if (!isKnown && preallocation !== 'metadata') throw new BlockError(`invalid parameter value: ${preallocation}`)
   const filename = stripPrefix(name, 'file:')
-  if (!isKnown) throw new BlockError(`Could not resize file: Unsupported preallocation mode '${preallocation}'`)
+  if (!isKnown) throw new BlockError(`Unsupported preallocation mode: ${preallocation}`)
   return createFile(graph.kernel, files, { filename, sizeBytes, preallocation, allocatesFirstBlock: true })
 }
 

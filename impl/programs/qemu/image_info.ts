@@ -46,6 +46,13 @@ export function specificInfo(node: BlockNode): JsonObject | null {
   return null
 }
 
+/** Where the state of virtual machines begins: behind what the tables of the disk can reach. 0: the format has none. */
+export function vmStateOffset(node: BlockNode): number {
+  if (!(node.driver instanceof Qcow2Driver)) return 0
+  const { l2CoversBytes } = node.driver.image.geometry
+  return Math.ceil(node.lengthBytes / l2CoversBytes) * l2CoversBytes
+}
+
 /** The lines of the format, as `qemu-img info` and qemu-io's `info` show them; empty if there is nothing to tell. */
 export function humanSpecificInfo(node: BlockNode, indent = ''): string {
   const data = specificInfo(node)?.get('data')

@@ -9,7 +9,7 @@ import { type BlockBackend, BlockError } from '../../block'
 import { type Co, EINVAL, type Errno, OK, strerror } from '../../co'
 import { errnoOf } from '../../host'
 import { IO_COMMANDS, type IoCommand, IoSession } from '../../io'
-import { humanSpecificInfo } from './image_info'
+import { humanSpecificInfo, vmStateOffset } from './image_info'
 import { type IoArguments, type IoOpening, newOpening, parseIoArguments, takeOpening } from './io_options'
 import { reopenCommand } from './io_reopen'
 import { resizeErrorText } from './resize_error'
@@ -60,7 +60,7 @@ export class IoProgram {
         raise: (signal) => this.raise(signal),
         readFile: readWhole,
         truncateText: resizeErrorText,
-        vmStateOffset: () => 0,
+        vmStateOffset: (disk: BlockBackend) => (disk.root === null ? 0 : vmStateOffset(disk.root.node)),
         specificInfo: (disk: BlockBackend) => (disk.root === null ? '' : humanSpecificInfo(disk.root.node)),
       },
       [...IO_COMMANDS, ...this.programCommands(), reopenCommand(tool)],
@@ -161,7 +161,7 @@ export class IoProgram {
   private *openImage(filename: string | null, opening: IoOpening, optionTexts: readonly string[]): Co<OpenImage> {
     const { tool } = this
     const extra = new Map<string, string | boolean>()
-    if (opening.discard === 'unmap') extra.set('discard', 'unmap')
+    extra.set('discard', opening.discard)
     if (opening.aio !== null && opening.aio !== 'threads') {
       if (opening.aio === 'native' && !opening.cache.direct) {
         throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.')
@@ -169,6 +169,7 @@ export class IoProgram {
     }
     if (opening.isSnapshot) throw new BlockError('temporary layers (-s) are not supported')
     if (opening.copiesOnRead && opening.isReadOnly) throw new BlockError("Can't use copy-on-read on read-only device")
+    if (opening.copiesOnRead) throw new BlockError('copy-on-read by -C is not supported: use driver=copy-on-read')
     for (const text of optionTexts) for (const [key, value] of tool.imageOptions(text).entries()) extra.set(key, String(value))
     const format = extra.get('driver') ?? opening.format
     extra.delete('driver')

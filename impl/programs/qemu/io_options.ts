@@ -32,7 +32,8 @@ export function newOpening(): IoOpening {
     copiesOnRead: false,
     forceShare: false,
     cache: { direct: false, noFlush: false, writethrough: true },
-    discard: 'ignore',
+    // Unlike everywhere else: what is discarded here is to be gone.
+    discard: 'unmap',
     detectZeroes: null,
     aio: null,
   }

@@ -1,5 +1,5 @@
 /** qemu-img commit: writes what an overlay holds to an image below it, and empties the overlay. */
-import { BlockBackend, BlockError, type BlockNode, Permission, StatusFlag } from '../../../block'
+import { BlockBackend, BlockError, type BlockNode, Permission, RequestFlag, StatusFlag } from '../../../block'
 import { type Co, ENOTSUP, type Errno, OK, strerror } from '../../../co'
 import { filenameOf } from '../image_info'
 import type { OpenImage, Tool } from '../tool'
@@ -66,7 +66,7 @@ function* copyPiece(
   isZero: boolean,
   buffer: Uint8Array,
 ): Co<Errno> {
-  if (isZero) return yield* target.pwriteZeroes(atBytes, lengthBytes)
+  if (isZero) return yield* target.pwriteZeroes(atBytes, lengthBytes, RequestFlag.MayUnmap)
   const piece = buffer.subarray(0, lengthBytes)
   const errno = yield* source.pread(atBytes, piece)
   return errno === OK ? yield* target.pwrite(atBytes, piece) : errno

@@ -19,6 +19,7 @@ const LONG = longOptions(
   'quiet=q',
 )
 const READ_MAX_BYTES = 2 * 2 ** 20
+const SECTOR_BYTES = 512
 const EXIT_DIFFERENT = 1
 const EXIT_OPEN = 2
 const EXIT_STATUS = 3
@@ -120,13 +121,13 @@ class Comparison {
     const first = yield* this.read(0, atBytes, lengthBytes)
     const second = yield* this.read(1, atBytes, lengthBytes)
     if (Buffer.compare(first, second) === 0) return null
-    return atBytes + firstIndex(lengthBytes, (index) => first[index] !== second[index])
+    return atBytes + sectorOf(firstIndex(lengthBytes, (index) => first[index] !== second[index]))
   }
 
   /** Where an image has something else than zeroes. */
   private *dataAt(index: 0 | 1, atBytes: number, lengthBytes: number): Co<number | null> {
     const buffer = yield* this.read(index, atBytes, lengthBytes)
-    return isZero(buffer) ? null : atBytes + firstIndex(lengthBytes, (at) => buffer[at] !== 0)
+    return isZero(buffer) ? null : atBytes + sectorOf(firstIndex(lengthBytes, (at) => buffer[at] !== 0))
   }
 
   /** Whether what the longer image has more reads zero. */
@@ -150,6 +151,11 @@ class Comparison {
     }
     return true
   }
+}
+
+/** What differs is told by its sector. */
+function sectorOf(bytes: number): number {
+  return bytes - (bytes % SECTOR_BYTES)
 }
 
 function firstIndex(length: number, isFound: (index: number) => boolean): number {
