@@ -23,9 +23,9 @@ class Draw {
 
 const LENGTHS = [65536, 1 << 20, 3 << 20, 1000 * 512]
 
-function options(draw: Draw): string {
+function options(draw: Draw, isWhole: boolean): string {
   const chosen: string[] = []
-  if (draw.oneIn(2)) chosen.push(`cluster_size=${draw.of(['512', '4k', '64k', '1M'])}`)
+  if (draw.oneIn(2)) chosen.push(`cluster_size=${draw.of(isWhole ? ['512', '4k', '64k'] : ['512', '4k', '64k', '1M'])}`)
   if (draw.oneIn(4)) chosen.push(`compat=${draw.of(['0.10', '1.1'])}`)
   else if (draw.oneIn(3)) chosen.push(`refcount_bits=${draw.of([1, 2, 4, 8, 16, 32, 64])}`)
   else if (draw.oneIn(2)) chosen.push('extended_l2=on')
@@ -34,15 +34,16 @@ function options(draw: Draw): string {
   return chosen.length === 0 ? '' : ` -o ${chosen.join(',')}`
 }
 
-function extent(draw: Draw, lengthBytes: number): string {
-  const unit = draw.of([1, 512, 4096, 65536])
+/** Whole clusters where something asks for maps later: what is left of a new cluster is a hole here, and is none there. */
+function extent(draw: Draw, lengthBytes: number, isWhole: boolean): string {
+  const unit = isWhole ? 65536 : draw.of([1, 512, 4096, 65536])
   const offset = Math.floor(draw.below(lengthBytes) / unit) * unit
   const bytes = Math.max(1, Math.min(lengthBytes - offset, (1 + draw.below(4)) * unit * draw.of([1, 1, 8])))
   return `${offset} ${bytes}`
 }
 
-function request(draw: Draw, lengthBytes: number): string {
-  const range = extent(draw, lengthBytes)
+function request(draw: Draw, lengthBytes: number, isWhole: boolean): string {
+  const range = extent(draw, lengthBytes, isWhole)
   const pattern = 1 + draw.below(255)
   switch (draw.below(10)) {
     case 0:
@@ -56,7 +57,7 @@ function request(draw: Draw, lengthBytes: number): string {
     case 4:
       return `writev -P ${pattern} ${range}`
     case 5:
-      return `aio_write -P ${pattern} ${range}`
+      return `aio_write -P ${pattern} ${range}' -c 'aio_flush`
     case 6:
       return draw.of(['map', 'length', 'flush', 'aio_flush', `alloc ${range}`, 'info'])
     default:
@@ -64,32 +65,33 @@ function request(draw: Draw, lengthBytes: number): string {
   }
 }
 
-function requests(draw: Draw, file: string, lengthBytes: number, flags = ''): string {
-  const commands = Array.from({ length: 1 + draw.below(6) }, () => `-c '${request(draw, lengthBytes)}'`)
+function requests(draw: Draw, file: string, lengthBytes: number, isWhole: boolean, flags = ''): string {
+  const commands = Array.from({ length: 1 + draw.below(6) }, () => `-c '${request(draw, lengthBytes, isWhole)}'`)
   return `qemu-io${flags} ${commands.join(' ')} -c aio_flush ${file}`
 }
 
-function question(draw: Draw): string {
-  return draw.of([
+function question(draw: Draw, isWhole: boolean): string {
+  const questions = [
     'qemu-img info t.qcow2',
     'qemu-img info --output=json --backing-chain t.qcow2',
-    'qemu-img map t.qcow2',
-    'qemu-img map --output=json t.qcow2',
     'qemu-img check t.qcow2',
     'qemu-img check --output=json t.qcow2',
-    'qemu-img measure -O qcow2 t.qcow2',
     'qemu-img compare b.img t.qcow2',
     'qemu-io -c map t.qcow2',
     'qemu-img convert -O raw t.qcow2 copy.raw',
     'qemu-img convert -O qcow2 t.qcow2 copy.qcow2',
     'qemu-img convert -c -O qcow2 t.qcow2 packed.qcow2',
-  ])
+  ]
+  if (isWhole) {
+    questions.push('qemu-img map t.qcow2', 'qemu-img map --output=json t.qcow2', 'qemu-img measure -O qcow2 t.qcow2')
+  }
+  return draw.of(questions)
 }
 
-function change(draw: Draw, lengthBytes: number): string {
+function change(draw: Draw, lengthBytes: number, isWhole: boolean): string {
   return draw.of([
-    requests(draw, 't.qcow2', lengthBytes, draw.oneIn(2) ? ' -d unmap' : ''),
-    requests(draw, 't.qcow2', lengthBytes),
+    requests(draw, 't.qcow2', lengthBytes, isWhole, draw.oneIn(2) ? ' -d ignore' : ''),
+    requests(draw, 't.qcow2', lengthBytes, isWhole),
     'qemu-img commit t.qcow2',
     `qemu-img resize t.qcow2 ${lengthBytes + 65536}`,
     `qemu-img resize --shrink t.qcow2 ${lengthBytes}`,
@@ -103,15 +105,17 @@ function change(draw: Draw, lengthBytes: number): string {
 export function drawConversation(seed: string): Conversation {
   const draw = new Draw(seed)
   const lengthBytes = draw.of(LENGTHS)
+  const isWhole = draw.oneIn(2)
   const baseFormat = draw.of(['raw', 'qcow2'])
   const lines = [
     `qemu-img create -f ${baseFormat} b.img ${lengthBytes}`,
-    requests(draw, 'b.img', lengthBytes, ` -f ${baseFormat}`),
+    requests(draw, 'b.img', lengthBytes, isWhole, ` -f ${baseFormat}`),
   ]
-  const chosen = options(draw)
+  const chosen = options(draw, isWhole)
   const below = draw.oneIn(2) && (!chosen.includes('preallocation') || chosen.includes('extended_l2'))
   lines.push(`qemu-img create -f qcow2${chosen}${below ? ` -b b.img -F ${baseFormat}` : ''} t.qcow2 ${lengthBytes}`)
-  lines.push(requests(draw, 't.qcow2', lengthBytes))
-  for (let step = 0; step < 3; step++) lines.push(draw.oneIn(2) ? change(draw, lengthBytes) : question(draw), question(draw))
+  lines.push(requests(draw, 't.qcow2', lengthBytes, isWhole))
+  for (let step = 0; step < 3; step++)
+    lines.push(draw.oneIn(2) ? change(draw, lengthBytes, isWhole) : question(draw, isWhole), question(draw, isWhole))
   return { name: seed, lines }
 }

@@ -7,6 +7,7 @@ import { versionText } from '../tool_text'
 import { type ImgCommand, longOptions } from './command'
 
 const COMMANDS: Readonly<Record<string, () => ImgCommand>> = {
+  amend: () => (require('./amend') as typeof import('./amend')).AMEND,
   bitmap: () => (require('./bitmap') as typeof import('./bitmap')).BITMAP,
   check: () => (require('./check') as typeof import('./check')).CHECK,
   compare: () => (require('./compare') as typeof import('./compare')).COMPARE,
