@@ -9,7 +9,8 @@ import * as os from 'node:os'
 import * as path from 'node:path'
 import { EXIT_CODES } from '../sim/verdict'
 import { EXIT_OK, type Streams } from './cli'
-import { CONVERSATIONS, type Conversation } from './interop_program_cases'
+import { type Conversation, IMG_CONVERSATIONS } from './interop_program_cases'
+import { IO_CONVERSATIONS } from './interop_program_cases_io'
 import { comparable } from './interop_program_differences'
 import { drawConversation } from './interop_program_plan'
 import { TheirImages } from './interop_theirs'
@@ -161,7 +162,7 @@ export interface ProgramsArguments {
 /** Runs the list, and as many conversations drawn from the seed. */
 export async function comparePrograms({ seed, first, drawn, only }: ProgramsArguments): Promise<ProgramsResult> {
   const result: ProgramsResult = { conversations: 0, lines: 0, images: 0, equalImages: 0, differences: [] }
-  const listed = first === 0 ? CONVERSATIONS : []
+  const listed = first === 0 ? [...IMG_CONVERSATIONS, ...IO_CONVERSATIONS] : []
   const all = [...listed, ...Array.from({ length: drawn }, (_, index) => drawConversation(`${seed}.${first + index}`))]
   for (const conversation of all) {
     if (only !== null && !conversation.name.includes(only)) continue

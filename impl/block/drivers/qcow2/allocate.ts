@@ -62,6 +62,7 @@ function* writeInPlace(image: Qcow2Image, hostBytes: number, part: Uint8Array): 
   assert(hostBytes >= 0 && part.length > 0, 'write-place')
   const epoch = image.beginTransfer()
   image.noteWrite(hostBytes + part.length)
+  if (image.file.node.hearsEvents) yield* image.file.node.debugEvent('write_aio')
   const errno = yield* image.data.pwrite(hostBytes, part)
   image.endTransfer(epoch)
   return errno
@@ -228,6 +229,7 @@ function* fill(image: Qcow2Image, allocation: Allocation, from: number, part: Ui
   const hostTo = host + part.length + tailBytes
   const isFresh = image.readsZeroFrom(hostFrom)
   image.noteWrite(hostTo)
+  if (image.file.node.hearsEvents) yield* image.file.node.debugEvent('write_aio')
   if (headBytes === 0 && tailBytes === 0) return yield* data.pwrite(host, part)
   const isZeroAround =
     isKnownZero(image, allocation.copyFromBytes, headBytes) && isKnownZero(image, from + part.length, tailBytes)

@@ -100,7 +100,9 @@ export class TableCache {
   /** Reads a table that is not in memory into the place of `victim`, which is clean. On success `find` gives it. */
   *load(offsetBytes: number, victim: Table | null): Co<Errno> {
     const table = this.take(victim)
-    const errno = yield* this.file().pread(offsetBytes, table.bytes)
+    const file = this.file()
+    if (file.node.hearsEvents) yield* file.node.debugEvent(this.holdsWords ? 'l2_load' : 'refblock_load')
+    const errno = yield* file.pread(offsetBytes, table.bytes)
     if (errno !== OK) {
       table.lastUse = 0
       return errno

@@ -29,6 +29,7 @@ function* readRun(image: Qcow2Image, run: Run, guestBytes: number, part: Uint8Ar
   switch (run.type) {
     case ClusterType.Normal: {
       const epoch = image.beginTransfer()
+      if (image.file.node.hearsEvents) yield* image.file.node.debugEvent('read_aio')
       const errno = yield* image.data.pread(run.hostBytes, part)
       image.endTransfer(epoch)
       return errno
@@ -38,7 +39,10 @@ function* readRun(image: Qcow2Image, run: Run, guestBytes: number, part: Uint8Ar
     case ClusterType.UnallocatedPlain:
     case ClusterType.UnallocatedAllocated: {
       const backing = image.backing
-      if (backing !== null) return yield* backing.pread(guestBytes, part)
+      if (backing !== null) {
+        if (image.file.node.hearsEvents) yield* image.file.node.debugEvent('read_backing_aio')
+        return yield* backing.pread(guestBytes, part)
+      }
       part.fill(0)
       return OK
     }
@@ -56,6 +60,7 @@ function* readCompressed(image: Qcow2Image, run: Run, inCluster: number, part: U
   // The length counts sectors, so the data itself may end anywhere in the last one, and the file there too.
   const input = new Uint8Array(run.compressedBytes)
   const epoch = image.beginTransfer()
+  if (image.file.node.hearsEvents) yield* image.file.node.debugEvent('read_compressed')
   const errno = yield* image.data.pread(run.hostBytes, input)
   image.endTransfer(epoch)
   if (errno !== OK) return errno
