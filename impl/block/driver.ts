@@ -273,6 +273,14 @@ export abstract class BlockDriver {
    */
   *setReadOnly(_isReadOnly: boolean): Co<void> {}
 
+  /**
+   * Who waits for these requests has given up: those that wait for something which may never come, such as a connection, are
+   * to fail now. The others end as they would have.
+   */
+  cancelInFlight(): void {
+    for (const child of this.node.children.values()) if (child.role !== 'cow') child.node.driver.cancelInFlight()
+  }
+
   /** Stop, respectively restart, I/O that the driver starts by itself. */
   drainBegin(): void {}
   drainEnd(): void {}

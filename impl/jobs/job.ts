@@ -400,9 +400,13 @@ export abstract class Job {
     this.isCancelRequested = true
     this.isForceCancelled ||= isForced
     if (this.isUserPaused) this.endUserPause()
+    if (isForced) this.abandonRequests()
     this.kick()
     assert(!this.isUserPaused, 'cancel-ends-pause')
   }
+
+  /** The job is to end by force: its requests need not wait for what may never come. */
+  protected abandonRequests(): void {}
 
   /** Idempotent. Takes effect at the resume if the job is in standby. */
   complete(): void {

@@ -210,7 +210,7 @@ export class NbdDriver extends BlockDriver {
   }
 
   /** Requests that wait for a connection fail now, and so do those that come before there is one. */
-  cancelInFlight(): void {
+  override cancelInFlight(): void {
     if (this.connection !== null) return
     this.waitEndNs = this.kernel.nowNs()
     this.changed.wakeAll()

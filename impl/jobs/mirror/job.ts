@@ -78,6 +78,10 @@ export class MirrorJob extends Job implements MirrorControl {
     }
   }
 
+  protected override abandonRequests(): void {
+    this.state.target.driver.cancelInFlight()
+  }
+
   protected waitingBytes(): number {
     return this.state.dirty.countBytes
   }
