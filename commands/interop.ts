@@ -7,9 +7,13 @@ import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
 import { Command, Option } from 'commander'
+import type { Codecs } from '../impl/block/codec'
 import { loadCodecs } from '../impl/host'
 import { EXIT_CODES } from '../sim/verdict'
 import { EXIT_OK, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
+import { drawBytes, runBytes } from './interop_bytes'
+import { drawDamaged, runDamaged } from './interop_damaged'
+import { drawMetadata, runMetadata } from './interop_metadata'
 import { interopNbd } from './interop_nbd'
 import { type MapEntry, NAMES, OurImages } from './interop_ours'
 import { drawInterop, type InteropImage } from './interop_plan'
@@ -17,6 +21,9 @@ import { interopPrograms, type ProgramsArguments } from './interop_programs'
 import { TheirImages } from './interop_theirs'
 
 const RUNS = 500
+const DAMAGED = 150
+const BYTES = 100
+const METADATA = 60
 const RUNS_MAX = 1_000_000
 
 interface Arguments {
@@ -25,6 +32,9 @@ interface Arguments {
   seed: string
   first: number
   runs: number
+  damaged: number
+  bytes: number
+  metadata: number
   out: string
   json?: boolean
 }
@@ -33,7 +43,7 @@ export interface InteropFailure {
   seed: string
   text: string
   commands: string[]
-  plan: InteropImage
+  plan: unknown
 }
 
 function parser(): Command {
@@ -43,7 +53,10 @@ function parser(): Command {
     .addOption(new Option('--only <part>', 'one part: images, NBD, or command lines').choices(['images', 'nbd', 'programs']))
     .option('--seed <text>', 'root of the seeds', 'interop')
     .option('--first <index>', 'index of the first pair', wholeNumber(0, RUNS_MAX), 0)
-    .option('--runs <count>', 'pairs', wholeNumber(1, RUNS_MAX), RUNS)
+    .option('--runs <count>', 'pairs', wholeNumber(0, RUNS_MAX), RUNS)
+    .option('--damaged <count>', 'damaged images that both check and repair', wholeNumber(0, RUNS_MAX), DAMAGED)
+    .option('--bytes <count>', 'images that both make, compared byte by byte', wholeNumber(0, RUNS_MAX), BYTES)
+    .option('--metadata <count>', 'images whose snapshots, bitmaps and options both change', wholeNumber(0, RUNS_MAX), METADATA)
     .option(
       '--out <folder>',
       'where the images of failing pairs are kept',
@@ -100,26 +113,85 @@ export async function interop(args: Arguments, { out, err }: Streams): Promise<n
   }
   const codecs = await loadCodecs()
   const failures: InteropFailure[] = []
-  for (let index = args.first; index < args.first + args.runs; index++) {
-    const image = drawInterop(`${args.seed}.${index}`)
-    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mirrorsim-interop-'))
-    const theirs = new TheirImages(folder)
-    let text: string | null
-    try {
-      text = await runPair(image, folder, new OurImages(folder, codecs), theirs)
-    } catch (error) {
-      text = error instanceof Error ? error.message : String(error)
+  for (const part of PARTS) {
+    const count = args[part.count]
+    for (let index = args.first; index < args.first + count; index++) {
+      const failure = await runPart(part, `${args.seed}.${index}`, codecs, args.out, err)
+      if (failure !== null) failures.push(failure)
     }
-    if (text !== null)
-      failures.push(keep(args.out, folder, { seed: image.seed, text, commands: theirs.commands, plan: image }, err))
-    fs.rmSync(folder, { recursive: true, force: true })
   }
-  if (args.json === true) out.write(`${JSON.stringify({ qemu: version, pairs: args.runs, failures })}\n`)
-  else
+  const { runs: pairs, damaged, bytes, metadata } = args
+  if (args.json === true) out.write(`${JSON.stringify({ qemu: version, pairs, damaged, bytes, metadata, failures })}\n`)
+  else {
     out.write(
-      `${args.runs} image pairs beside qemu-img ${version}: ${failures.length} differences (--seed ${args.seed} --first ${args.first})\n`,
+      `${pairs} image pairs, ${damaged} damaged images, ${bytes} compared by bytes, ${metadata} changed in turn, beside qemu-img ` +
+        `${version}: ${failures.length} differences (--seed ${args.seed} --first ${args.first})\n`,
     )
+  }
   return failures.length === 0 ? EXIT_OK : EXIT_CODES.content
+}
+
+/** One kind of comparison: its plan from a seed, and what it finds. */
+interface Part {
+  count: 'runs' | 'damaged' | 'bytes' | 'metadata'
+  run(seed: string, folder: string, codecs: Codecs, theirs: TheirImages): Promise<{ plan: unknown; text: string | null }>
+}
+
+const PARTS: readonly Part[] = [
+  {
+    count: 'runs',
+    async run(seed, folder, codecs, theirs) {
+      const plan = drawInterop(seed)
+      return { plan, text: await guarded(() => runPair(plan, folder, new OurImages(folder, codecs), theirs)) }
+    },
+  },
+  {
+    count: 'damaged',
+    async run(seed, folder, codecs, theirs) {
+      const plan = drawDamaged(seed)
+      return { plan, text: await guarded(() => runDamaged(plan, folder, new OurImages(folder, codecs), theirs)) }
+    },
+  },
+  {
+    count: 'bytes',
+    async run(seed, folder, codecs, theirs) {
+      const plan = drawBytes(seed)
+      const other = path.join(folder, 'ours')
+      fs.mkdirSync(other)
+      return { plan, text: await guarded(() => runBytes(plan, [other, folder], new OurImages(other, codecs), theirs)) }
+    },
+  },
+  {
+    count: 'metadata',
+    async run(seed, folder, codecs, theirs) {
+      const plan = drawMetadata(seed)
+      return { plan, text: await guarded(() => runMetadata(plan, folder, new OurImages(folder, codecs), theirs)) }
+    },
+  },
+]
+
+async function guarded(body: () => Promise<string | null>): Promise<string | null> {
+  try {
+    return await body()
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
+}
+
+async function runPart(
+  part: Part,
+  seed: string,
+  codecs: Codecs,
+  out: string,
+  err: Streams['err'],
+): Promise<InteropFailure | null> {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mirrorsim-interop-'))
+  const theirs = new TheirImages(folder)
+  const { plan, text } = await part.run(seed, folder, codecs, theirs)
+  const failure =
+    text === null ? null : keep(out, folder, { seed: `${part.count}.${seed}`, text, commands: theirs.commands, plan }, err)
+  fs.rmSync(folder, { recursive: true, force: true })
+  return failure
 }
 
 /** Keeps the images and what made them. */

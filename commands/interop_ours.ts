@@ -3,13 +3,32 @@
  * else uses. Throws what the block layer throws; an errno becomes an exception.
  */
 import * as path from 'node:path'
-import { BlockBackend, BlockGraph, type BlockNode, Permission, RequestFlag, StatusFlag } from '../impl/block'
+import {
+  addBitmap,
+  BlockBackend,
+  BlockError,
+  BlockGraph,
+  type BlockNode,
+  type CheckFix,
+  type CheckResult,
+  Permission,
+  RequestFlag,
+  removeBitmap,
+  StatusFlag,
+} from '../impl/block'
 import type { Codecs } from '../impl/block/codec'
 import { createFile, openFile } from '../impl/block/drivers/file'
-import { createQcow2, openQcow2 } from '../impl/block/drivers/qcow2'
+import {
+  createQcow2,
+  openQcow2,
+  type Qcow2AmendOptions,
+  type Qcow2Driver,
+  type Qcow2OpenOptions,
+} from '../impl/block/drivers/qcow2'
 import { RawDriver } from '../impl/block/drivers/raw'
 import { type Co, type Errno, OK, strerror } from '../impl/co'
 import { HostLoop, RealFiles } from '../impl/host'
+import type { CheckVerdict } from './interop_damaged'
 import type { InteropImage, InteropOperation } from './interop_plan'
 
 export const NAMES = { top: 'top.qcow2', data: 'top.data', backing: 'backing.img' } as const
@@ -26,6 +45,12 @@ export interface MapEntry {
 }
 
 const PIECE_BYTES = 1024 * 1024
+
+/** Snapshots and bitmaps as both sides list them. */
+export interface Listed {
+  snapshots: Array<{ id: string; name: string }>
+  bitmaps: Array<{ name: string; granularity: number; flags: string[] }>
+}
 
 function must(errno: Errno, what: string): void {
   if (errno !== OK) throw new Error(`${what}: ${strerror(errno)}`)
@@ -145,6 +170,104 @@ export class OurImages {
       yield* self.apply(graph, nodes[0]!, image.operations)
       for (const node of nodes) yield* graph.removeNode(node)
     })
+  }
+
+  /** Opens the image alone, without anything below it. Gives null where that is refused in words. */
+  private withTop<T>(
+    wanted: { name?: string; readOnly: boolean; open?: Partial<Qcow2OpenOptions> },
+    body: (driver: Qcow2Driver, graph: BlockGraph) => Co<T>,
+    lines: string[] = [],
+  ): Promise<T | null> {
+    const self = this
+    const { name = NAMES.top, readOnly } = wanted
+    return this.run(function* (graph, files) {
+      const file = yield* self.openFileNode(graph, files, name, readOnly)
+      const nodes = [file]
+      let result: T | null = null
+      try {
+        const driver = yield* openQcow2(file, { readOnly, codecs: self.codecs, ...wanted.open })
+        driver.image.onCorruption = ({ text }) => lines.push(text)
+        const children = [{ name: 'file', role: 'image' as const, node: file }]
+        nodes.push(graph.addNode({ name: 'top', driver, children, options: { readOnly, discard: 'unmap' } }))
+        yield* driver.start(null)
+        result = yield* body(driver, graph)
+      } catch (error) {
+        if (!(error instanceof BlockError) || wanted.open?.forCheck !== true) throw error
+        lines.push(error.message)
+      }
+      for (const node of nodes.reverse()) yield* graph.removeNode(node)
+      return result
+    })
+  }
+
+  /** As `qemu-img check` does it: after a repair it looks again. */
+  async checkTwice(name: string, fix: CheckFix): Promise<CheckVerdict> {
+    const lines: string[] = []
+    const check = (wanted: CheckFix): Promise<CheckResult | null> =>
+      this.withTop(
+        { name, readOnly: wanted === 'none', open: { forCheck: true } },
+        (driver) => driver.checkImage(wanted, (line) => lines.push(line)),
+        lines,
+      )
+    const first = await check(fix)
+    if (first === null) return { exitCode: 1, counts: [], lines }
+    const hasFixed = first.corruptionsFixed + first.leaksFixed > 0
+    const last = hasFixed ? await check('none') : first
+    if (last === null || last.errno !== OK) return { exitCode: 1, counts: [], lines }
+    const counts = [
+      ...[last.corruptions, last.leaks, last.checkErrors, first.corruptionsFixed, first.leaksFixed, last.imageEndOffsetBytes],
+      ...[last.totalClusters, last.allocatedClusters, last.fragmentedClusters, last.compressedClusters],
+    ]
+    return { exitCode: last.checkErrors > 0 ? 1 : last.corruptions > 0 ? 2 : last.leaks > 0 ? 3 : 0, counts, lines }
+  }
+
+  async write(image: InteropImage, index: number): Promise<void> {
+    const operation = image.operations[index % Math.max(1, image.operations.length)]
+    if (operation === undefined) return
+    const apply = this.apply.bind(this)
+    await this.withTop({ readOnly: false }, (driver, graph) => apply(graph, driver.node, [operation]))
+  }
+
+  async snapshot(kind: 'create' | 'apply' | 'delete', name: string): Promise<void> {
+    const wanted = { name, dateSeconds: 1_700_000_000, dateNanoseconds: 0, vmClockNs: 0n, vmStateBytes: 0, icount: 0n }
+    await this.withTop({ readOnly: false }, function* (driver) {
+      if (kind === 'create') must(yield* driver.snapshotCreate(wanted), 'snapshot')
+      if (kind === 'apply') must(yield* driver.snapshotApply(name), 'snapshot')
+      if (kind === 'delete') must(yield* driver.snapshotDelete(null, name), 'snapshot')
+    })
+  }
+
+  async bitmap(kind: 'add' | 'remove', name: string): Promise<void> {
+    await this.withTop({ readOnly: false }, function* ({ node }) {
+      if (kind === 'add') yield* addBitmap(node, { name, persistent: true })
+      else yield* removeBitmap(node, name)
+    })
+  }
+
+  async amend(options: Qcow2AmendOptions): Promise<void> {
+    await this.withTop({ readOnly: false }, (driver) => driver.amend(options))
+  }
+
+  async list(): Promise<Listed> {
+    const listed = await this.withTop({ readOnly: true }, function* (driver): Co<Listed> {
+      const snapshots = driver.snapshots().map(({ id, name }) => ({ id, name }))
+      return { snapshots, bitmaps: driver.specificInfo().bitmaps ?? [] }
+    })
+    return listed!
+  }
+
+  /** What the disk, or a snapshot of it, reads. */
+  async readSnapshot(name: string | null): Promise<Uint8Array> {
+    const open = name === null ? {} : { snapshot: { name } }
+    const bytes = await this.withTop({ readOnly: true, open }, function* ({ node }, graph) {
+      const backend = new BlockBackend(graph, 'interop')
+      backend.attach(node, Permission.ConsistentRead, Permission.All)
+      const content = new Uint8Array(node.lengthBytes)
+      must(yield* backend.pread(0, content), 'read')
+      backend.dispose()
+      return content
+    })
+    return bytes!
   }
 
   /** What a guest reads, and the map of the chain. */

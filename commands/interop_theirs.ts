@@ -2,7 +2,8 @@
 import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
-import { type MapEntry, NAMES } from './interop_ours'
+import { type CheckVerdict, COUNT_NAMES } from './interop_damaged'
+import { type Listed, type MapEntry, NAMES } from './interop_ours'
 import type { InteropImage, InteropOperation } from './interop_plan'
 
 /** What a command says, with the command itself for whoever wants to repeat it. */
@@ -57,6 +58,72 @@ export class TheirImages {
   private operate(format: string, name: string, operations: readonly InteropOperation[]): void {
     if (operations.length === 0) return
     this.call('qemu-io', ['-f', format, '-d', 'unmap', ...operations.flatMap((operation) => ['-c', commandOf(operation)]), name])
+  }
+
+  /** Snapshots and bitmaps, each with something written after it. What cannot be is left out. */
+  furnish(snapshots: number, bitmaps: number): void {
+    for (let number = 0; number < snapshots; number++) {
+      this.call('qemu-img', ['snapshot', '-c', `s${number}`, NAMES.top])
+      this.call('qemu-io', ['-f', 'qcow2', '-c', `write -P ${number + 1} 0 512`, NAMES.top])
+    }
+    for (let number = 0; number < bitmaps; number++) this.call('qemu-img', ['bitmap', '--add', NAMES.top, `b${number}`])
+  }
+
+  checkJson(name: string, fix: 'none' | 'leaks' | 'all'): CheckVerdict {
+    const repair = fix === 'none' ? [] : ['-r', fix]
+    const args = ['check', '--output=json', ...repair, '-f', 'qcow2', name]
+    this.commands.push(`qemu-img ${args.join(' ')}`)
+    const { status, stdout, stderr } = spawnSync('qemu-img', args, { cwd: this.folder, encoding: 'utf8', maxBuffer: 64 << 20 })
+    const at = stdout.indexOf('{')
+    const result = at === -1 ? null : (JSON.parse(stdout.slice(at)) as Record<string, number>)
+    const lines = stderr.split('\n').filter((line) => line !== '' && !/^qemu-img: (Check failed|Could not open)/.test(line))
+    return {
+      exitCode: status ?? -1,
+      counts: result === null ? [] : COUNT_NAMES.map((key) => result[key] ?? 0),
+      lines: lines.map((line) => line.replace(/^qemu-img: /, '')),
+    }
+  }
+
+  write(image: InteropImage, index: number): void {
+    const operation = image.operations[index % Math.max(1, image.operations.length)]
+    if (operation !== undefined) this.operate('qcow2', NAMES.top, [operation])
+  }
+
+  snapshot(kind: 'create' | 'apply' | 'delete', name: string): void {
+    this.call('qemu-img', ['snapshot', kind === 'create' ? '-c' : kind === 'apply' ? '-a' : '-d', name, NAMES.top])
+  }
+
+  bitmap(kind: 'add' | 'remove', name: string): void {
+    this.call('qemu-img', ['bitmap', `--${kind}`, NAMES.top, name])
+  }
+
+  amend({ lazyRefcounts, refcountBits }: { lazyRefcounts?: boolean; refcountBits?: number }): void {
+    const option =
+      lazyRefcounts === undefined ? `refcount_bits=${refcountBits}` : `lazy_refcounts=${lazyRefcounts ? 'on' : 'off'}`
+    this.call('qemu-img', ['amend', '-f', 'qcow2', '-o', option, NAMES.top])
+  }
+
+  list(): Listed {
+    const info = JSON.parse(this.call('qemu-img', ['info', '--output=json', NAMES.top])) as {
+      snapshots?: Listed['snapshots']
+      'format-specific'?: { data?: { bitmaps?: Listed['bitmaps'] } }
+    }
+    return {
+      snapshots: (info.snapshots ?? []).map(({ id, name }) => ({ id, name })),
+      bitmaps: (info['format-specific']?.data?.bitmaps ?? []).map(({ name, granularity, flags }) => ({
+        name,
+        granularity,
+        flags,
+      })),
+    }
+  }
+
+  /** Converts the disk, or a snapshot of it, and gives the name of the file. */
+  readSnapshot(name: string | null): string {
+    const plain = 'snapshot.raw'
+    const from = name === null ? [] : ['-l', `snapshot.name=${name}`]
+    this.call('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', ...from, NAMES.top, plain])
+    return plain
   }
 
   /** Complains of corruption and of leaks. */

@@ -142,7 +142,7 @@ function* checkCopied(run: CheckRun): Co<Errno> {
     const high = image.l1[index * 2]!
     const low = image.l1[index * 2 + 1]!
     const l2OffsetBytes = entryOffset(high, low)
-    if (l2OffsetBytes === 0 || l2OffsetBytes >= OFFSET_END_BYTES) continue
+    if (l2OffsetBytes === 0) continue
     if ((yield* run.readRefcount(Math.floor(l2OffsetBytes / image.geometry.clusterBytes))) !== OK) continue
     const refcount = image.refcounts.value
     if ((refcount === 1) !== (high & COPIED_HIGH) < 0) {
@@ -158,7 +158,7 @@ function* checkCopied(run: CheckRun): Co<Errno> {
         found.corruptionsFixed++
       }
     }
-    const errno = yield* checkCopiedTable(run, l2OffsetBytes, repairs, verb)
+    const errno = l2OffsetBytes >= OFFSET_END_BYTES ? OK : yield* checkCopiedTable(run, l2OffsetBytes, repairs, verb)
     if (errno !== OK) return errno
   }
   assert(image.l1.length % 2 === 0, 'l1-words')

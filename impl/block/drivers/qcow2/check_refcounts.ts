@@ -40,13 +40,14 @@ export function* compareRefcounts(run: CheckRun, fixes: Fixes): Co<void> {
 
 function* compareOne(run: CheckRun, cluster: number, fixes: Fixes): Co<void> {
   const { image, found } = run
-  const errno = image.refcounts.known(cluster) === -1 ? yield* run.readRefcount(cluster) : OK
+  const known = image.refcounts.known(cluster)
+  const errno = known === -1 ? yield* run.readRefcount(cluster) : OK
   if (errno !== OK) {
     run.tell(`Can't get refcount for cluster ${cluster}: ${strerror(errno)}`)
     found.checkErrors++
     return
   }
-  const refcount = image.refcounts.known(cluster)
+  const refcount = known === -1 ? image.refcounts.value : known
   const count = run.references.get(cluster)
   if (refcount > 0 || count > 0) run.highestCluster = cluster
   if (refcount === count) return

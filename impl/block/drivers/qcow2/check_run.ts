@@ -98,6 +98,8 @@ export class CheckRun {
     if (offsetBytes + lengthBytes - this.image.file.node.lengthBytes >= clusterBytes) {
       const where = `offset 0x${hexNumber(offsetBytes)} size 0x${hexNumber(lengthBytes)}`
       this.corrupt(`ERROR: counting reference for region exceeding the end of the file by one cluster or more: ${where}`)
+      // What lies further away than any file reaches is in nobody's way.
+      if (offsetBytes + lengthBytes >= OFFSET_END_BYTES) return
       const first = Math.floor(offsetBytes / clusterBytes)
       const isKept = this.references.avoid(first, Math.ceil((offsetBytes + lengthBytes) / clusterBytes))
       this.canRebuild &&= isKept
@@ -131,6 +133,11 @@ export class CheckRun {
     const blockOffset = tableIndex < refcounts.table.length ? refcounts.table[tableIndex]! : 0
     const isAligned = blockOffset % geometry.clusterBytes === 0
     if (isAligned && blockOffset < OFFSET_END_BYTES) return yield* refcounts.read(cluster)
+    // Behind the end of every file there is nothing, as long as a file offset can say where.
+    if (isAligned && blockOffset < 2 ** 63) {
+      refcounts.value = 0
+      return OK
+    }
     if (!isAligned && !this.hasToldBlock) {
       const text = `Refblock offset ${prefixedHex(blockOffset)} unaligned (reftable index: ${prefixedHex(tableIndex)})`
       this.tell(`qcow2: Image is corrupt: ${text}; further non-fatal corruption events will be suppressed`)

@@ -49,9 +49,9 @@ export function* countReferences(run: CheckRun): Co<Errno> {
   if (image.hasDataFile && image.snapshots.length > 0) {
     run.corrupt(`ERROR ${image.snapshots.length} snapshots in image with data file`)
   }
-  for (const { id, name, l1OffsetBytes, l1Entries } of image.snapshots) {
+  for (const { id, name, l1OffsetBytes, l1OffsetLow, l1Entries } of image.snapshots) {
     const who = `ERROR snapshot ${id} (${name})`
-    if (l1OffsetBytes % clusterBytes !== 0) {
+    if (l1OffsetLow % clusterBytes !== 0) {
       run.corrupt(
         `${who} l1_offset=0x${hexNumber(l1OffsetBytes)}: L1 table is not cluster aligned; snapshot table entry corrupted`,
       )
@@ -143,7 +143,7 @@ function* walkL2(walk: Walk, l2OffsetBytes: number): Co<Errno> {
       const wrong = placeProblem(walk, offsetBytes, low, zeroBits, dataBits)
       const fix = wrong === 'fixable' && run.fixesErrors ? yield* zeroEntry(walk, l2OffsetBytes, index) : 'none'
       if (fix === 'overlap') return EINVAL
-      if (fix === 'done' || wrong === 'bits') continue
+      if (fix === 'done') continue
       walkPlace(walk, offsetBytes, nextOffset)
       nextOffset = offsetBytes + image.geometry.clusterBytes
     }
@@ -185,11 +185,11 @@ function placeProblem(
   low: number,
   zeroBits: number,
   dataBits: number,
-): 'none' | 'bits' | 'fixable' | 'data' {
+): 'none' | 'fixable' | 'data' {
   const { geometry } = run.image
   if ((zeroBits & dataBits) !== 0) {
     run.corrupt(`ERROR offset=${hexNumber(offsetBytes)}: Allocated cluster has corrupted subcluster allocation bitmap`)
-    return run.fixesErrors ? 'fixable' : 'bits'
+    if (run.fixesErrors) return 'fixable'
   }
   if (offsetBytes % geometry.clusterBytes === 0) return 'none'
   const hasData = geometry.hasSubclusters ? dataBits !== 0 : (low & ZERO_LOW) === 0

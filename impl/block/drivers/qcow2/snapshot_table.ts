@@ -25,6 +25,8 @@ const NOTHING = new Uint8Array(0)
 /** One entry of the table. Texts stay the bytes that they are in the file. */
 export class SnapshotEntry {
   l1OffsetBytes = 0
+  /** The low word of the offset, which is exact however large the offset is. */
+  l1OffsetLow = 0
   l1Entries = 0
   idBytes: Uint8Array = NOTHING
   nameBytes: Uint8Array = NOTHING
@@ -128,6 +130,7 @@ function* readEntry(reader: TableReader, number: number, diskBytes: number, repa
   const fixed = yield* reader.take(SNAPSHOT_HEADER_BYTES)
   const entry = new SnapshotEntry()
   entry.l1OffsetBytes = readU64(fixed, 0)
+  entry.l1OffsetLow = readU32(fixed, 4)
   entry.l1Entries = readU32(fixed, 8)
   entry.dateSeconds = readU32(fixed, 16)
   entry.dateNanoseconds = readU32(fixed, 20)

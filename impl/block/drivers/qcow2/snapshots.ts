@@ -124,7 +124,11 @@ function endOfL1(image: Qcow2Image): number {
 }
 
 /** Writes words as an L1 table that nobody knows of yet. */
-function* writeNewL1(image: Qcow2Image, entry: { l1OffsetBytes: number; l1Entries: number }, words: Uint32Array): Co<Errno> {
+function* writeNewL1(
+  image: Qcow2Image,
+  entry: Pick<SnapshotEntry, 'l1OffsetBytes' | 'l1Entries'>,
+  words: Uint32Array,
+): Co<Errno> {
   const { refcounts, geometry } = image
   entry.l1Entries = words.length / 2
   entry.l1OffsetBytes = refcounts.freeFrom * geometry.clusterBytes
