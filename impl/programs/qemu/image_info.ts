@@ -96,9 +96,20 @@ function backingMembers(context: BlockdevContext, node: BlockNode): Record<strin
   }
 }
 
+/** What a node takes on the host: by itself, or by the files that it stores its data in. */
+function allocatedOf(node: BlockNode): number | null {
+  const bytes = node.driver.allocatedBytes()
+  if (bytes !== null) return bytes
+  let sumBytes: number | null = null
+  for (const { node: child, role } of node.children.values()) {
+    if (role !== 'cow') sumBytes = (sumBytes ?? 0) + (allocatedOf(child) ?? 0)
+  }
+  return sumBytes
+}
+
 /** BlockNodeInfo with `children`. */
 export function imageInfo(context: BlockdevContext, node: BlockNode): JsonObject {
-  const allocatedBytes = node.driver.allocatedBytes()
+  const allocatedBytes = allocatedOf(node)
   const { clusterBytes } = node.driver.info()
   const isFormat = !node.driver.isProtocol && node.filtered === null
   const snapshots = snapshotMembers(node)
