@@ -3,8 +3,10 @@ import type { Subject } from '../properties/campaign'
 import { ALL_CHECKERS } from '../properties/checkers'
 import { PROFILES, planOfSeed } from '../properties/plans'
 import { damagedPlanOfSeed } from '../properties/plans/damage'
+import { jobPlanOfSeed } from '../properties/plans/jobs'
 import { runDamaged } from '../sim/damage'
 import { type Decider, DecisionRecorder, recordedDecider } from '../sim/decider'
+import { runJob } from '../sim/job_run'
 import type { Plan } from '../sim/plan'
 import { IMAGE_ORDER_PROBES, IMAGE_PROBES, ORDER_PROBES, PROBES } from '../sim/probes'
 import type { WorldResult } from '../sim/verdict'
@@ -13,9 +15,11 @@ import type { RequiredProbe } from './fuzz_campaign'
 
 /** Damaged images: no worlds, but plans, reports and replays like any other. */
 const IMAGE_PROFILE = 'image'
-export type ProfileName = Parameters<typeof planOfSeed>[1] | typeof IMAGE_PROFILE
+/** Commits, streams and backups, in worlds of their own. */
+const JOBS_PROFILE = 'jobs'
+export type ProfileName = Parameters<typeof planOfSeed>[1] | typeof IMAGE_PROFILE | typeof JOBS_PROFILE
 
-export const PROFILE_NAMES: readonly string[] = [...Object.keys(PROFILES), IMAGE_PROFILE]
+export const PROFILE_NAMES: readonly string[] = [...Object.keys(PROFILES), IMAGE_PROFILE, JOBS_PROFILE]
 export const CHECKER_NAMES: readonly string[] = ALL_CHECKERS.map(({ name }) => name)
 
 /**
@@ -39,14 +43,15 @@ function floors(situations: readonly string[], orders: readonly string[]): Requi
 export function subjectOf(profile: ProfileName, checkersOff: readonly string[] = []): Subject {
   const checkers = ALL_CHECKERS.filter(({ name }) => !checkersOff.includes(name)).map(({ make }) => make)
   return {
-    planOf: (seed) => (profile === IMAGE_PROFILE ? damagedPlanOfSeed(seed) : planOfSeed(seed, profile)),
+    planOf: (seed) => {
+      if (profile === JOBS_PROFILE) return jobPlanOfSeed(seed)
+      return profile === IMAGE_PROFILE ? damagedPlanOfSeed(seed) : planOfSeed(seed, profile)
+    },
     run: (plan, trace, decisions) => {
       if (plan.damage !== undefined) return runDamaged(plan)
-      return runWorld(plan, {
-        checkers,
-        trace,
-        ...(decisions === undefined ? {} : { decider: recordedDecider(plan.seed, decisions) }),
-      })
+      const decider = decisions === undefined ? {} : { decider: recordedDecider(plan.seed, decisions) }
+      if (plan.job !== undefined) return runJob(plan, decider.decider)
+      return runWorld(plan, { checkers, trace, ...decider })
     },
   }
 }
@@ -61,7 +66,7 @@ export function decisionsOf(plan: Plan, decisions: Readonly<Record<string, numbe
 /** Runs worlds under all checkers with a decider of the caller's. */
 export function runWithDecider(): (plan: Plan, decider: Decider) => WorldResult {
   const checkers = ALL_CHECKERS.map(({ make }) => make)
-  return (plan, decider) => runWorld(plan, { checkers, decider })
+  return (plan, decider) => (plan.job === undefined ? runWorld(plan, { checkers, decider }) : runJob(plan, decider))
 }
 
 export function isProfile(name: string): name is ProfileName {

@@ -29,8 +29,21 @@ export interface Plan {
   damage?: DamagePlan[]
   /** What else is done with a damaged image. Absent: nothing. */
   damageUse?: DamageUsePlan
+  /** Present: no mirror and no device, but this job on the chain of the source, and the guest's operations on it. */
+  job?: JobPlan
   /** Bounds after which the world is stuck: a liveness failure. */
   bounds: { eventsMax: number; timeMaxNs: number }
+}
+
+/** Another job than the mirror. The source is an image with one below it. */
+export interface JobPlan {
+  /** `commit`: an empty image lies above, where the guest writes. */
+  kind: 'commit' | 'active-commit' | 'stream' | 'backup'
+  /** Of a backup, which goes to the destination. */
+  sync: 'full' | 'top' | 'none'
+  onError: ErrorPolicy
+  speedBytesPerSecond: number
+  autoFinalize: boolean
 }
 
 /** One field of an image that somebody has changed. */

@@ -269,6 +269,15 @@ const planShape = record({
       bitmapUse: oneOf('none', 'add', 'remove'),
     }),
   ),
+  job: optional(
+    record({
+      kind: oneOf('commit', 'active-commit', 'stream', 'backup'),
+      sync: oneOf('full', 'top', 'none'),
+      onError: errorPolicy,
+      speedBytesPerSecond: count,
+      autoFinalize: flag,
+    }),
+  ),
   faults: listOf(record({ ...occasion, kind: oneOf('error'), errno: oneOf('EIO', 'ENOSPC'), torn: optional(flag) })),
   stalls: optional(listOf(record({ ...occasion, delayNs: count }))),
   bounds: record({ eventsMax: integer(1), timeMaxNs: integer(1) }),
@@ -279,6 +288,7 @@ const planShape = record({
 function checkWhole(plan: Plan): void {
   if (plan.damage !== undefined)
     demand(plan.source.format !== undefined, 'plan.damage', 'only an image can be damaged: the source has no format')
+  if (plan.job !== undefined) demand(plan.source.format?.backing !== undefined, 'plan.job', 'the source has no image below it')
   demand(plan.damageUse === undefined || plan.damage !== undefined, 'plan.damageUse', 'no image is damaged')
   const { device, source, destination, guest, control } = plan
   checkDisk(source, 'plan.source')

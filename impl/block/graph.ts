@@ -5,7 +5,7 @@
  * What never may happen: a cycle; an edge whose parent does not know that its node is quiesced; requests in flight at a
  * node whose parents are being moved.
  */
-import { assert, type Co, EBUSY, EEXIST, ENOENT, EPERM, type Kernel, WaitQueue } from '../co'
+import { assert, type Co, EBUSY, EEXIST, ENOENT, EPERM, type Errno, type Kernel, OK, WaitQueue } from '../co'
 import type { BlockBackend } from './backend'
 import { quiesce, settleEdge, unquiesce, waitDrained } from './drain'
 import type { BlockDriver } from './driver'
@@ -160,6 +160,17 @@ export class BlockGraph {
       throw error
     } finally {
       for (const member of family) if (member !== node) this.drainedEnd(member)
+    }
+  }
+
+  /** `setReadOnly` for those who can go on without it: gives the errno. */
+  *trySetReadOnly(node: BlockNode, isReadOnly: boolean): Co<Errno> {
+    try {
+      yield* this.setReadOnly(node, isReadOnly)
+      return OK
+    } catch (error) {
+      if (!(error instanceof BlockError)) throw error
+      return error.errno
     }
   }
 

@@ -308,4 +308,22 @@ test('dirty bitmaps learn of a write before its writer does, also of one that fa
   assert.is(bitmap.count, 4)
 })
 
+test('limits that do not fit each other cut zeroes and discards at the maximum, not into bytes', () => {
+  const limits = {
+    maxPwriteZeroesBytes: 2048,
+    pwriteZeroesAlignmentBytes: 4096,
+    maxPdiscardBytes: 2048,
+    pdiscardAlignmentBytes: 4096,
+  }
+  const { run, disk, backend } = memoryStack(16384, limits, { discard: 'unmap' })
+  assert.is(run(backend.pwriteZeroes(0, 8192)), 0)
+  assert.is(run(backend.pdiscard(0, 8192)), 0)
+  for (const kind of ['zero', 'discard'] as const) {
+    assert.equal(
+      disk.requests(kind).map(({ lengthBytes }) => lengthBytes),
+      [2048, 2048, 2048, 2048],
+    )
+  }
+})
+
 test.run()

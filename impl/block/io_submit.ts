@@ -106,7 +106,7 @@ export function* submitZeroes(node: BlockNode, offsetBytes: number, lengthBytes:
   if ((flags & RequestFlag.NoFallback & ~driver.supportedZeroFlags) !== 0 && !driver.isProtocol) return ENOTSUP
   const unitBytes = Math.max(limits.pwriteZeroesAlignmentBytes, limits.requestAlignmentBytes)
   const maxBytes = limits.maxPwriteZeroesBytes || REQUEST_MAX_BYTES
-  const limitBytes = Math.max(maxBytes - (maxBytes % unitBytes), limits.requestAlignmentBytes)
+  const limitBytes = longestPiece(maxBytes, unitBytes, limits.requestAlignmentBytes)
   const fallbackBytes = Math.min(pieceLimit(node), ZERO_PIECE_BYTES)
   const driverFlags = flags & driver.supportedZeroFlags
   const dataFlags = flags & ~(RequestFlag.NoFallback | RequestFlag.MayUnmap | RequestFlag.Fua)
@@ -135,7 +135,7 @@ export function* submitDiscard(node: BlockNode, offsetBytes: number, lengthBytes
   const { driver, limits } = node
   const unitBytes = Math.max(limits.pdiscardAlignmentBytes, limits.requestAlignmentBytes)
   const maxBytes = limits.maxPdiscardBytes || REQUEST_MAX_BYTES
-  const limitBytes = Math.max(maxBytes - (maxBytes % unitBytes), limits.requestAlignmentBytes)
+  const limitBytes = longestPiece(maxBytes, unitBytes, limits.requestAlignmentBytes)
   const endBytes = offsetBytes + lengthBytes
   assert(isAligned(offsetBytes, lengthBytes, limits.requestAlignmentBytes), 'discard-aligned')
   for (let at = offsetBytes; at < endBytes; ) {
@@ -146,6 +146,12 @@ export function* submitDiscard(node: BlockNode, offsetBytes: number, lengthBytes
     at += pieceBytes
   }
   return OK
+}
+
+/** Whole units, unless no unit fits: two children of a node may differ in what they like. */
+function longestPiece(maxBytes: number, unitBytes: number, alignmentBytes: number): number {
+  const wholeBytes = maxBytes - (maxBytes % unitBytes)
+  return wholeBytes > 0 ? wholeBytes : Math.max(alignDown(maxBytes, alignmentBytes), alignmentBytes)
 }
 
 /** Length of the next piece of [at, end): up to the next multiple of the unit, the whole units after it, or the rest. */

@@ -27,7 +27,7 @@ export function* startActiveCommit(
     try {
       return yield* launch(graph, jobs, mirrorOptions(options, { ...now, targetWasReadOnly }), top)
     } catch (error) {
-      if (targetWasReadOnly) yield* graph.setReadOnly(base, true)
+      if (targetWasReadOnly) yield* graph.trySetReadOnly(base, true)
       throw error
     }
   } finally {

@@ -54,7 +54,10 @@ test('layers that nobody writes to are written to the base and leave the chain',
   assert.equal(chain.layers[0]!.backing, ['base.img', 'memory'])
   assert.ok(base!.options.readOnly, 'the base is as it was')
   assert.is(mid!.parents.size, 0)
-  for (const node of [top!, mid!, base!]) assert.is(node.blockers.size, 0)
+  for (const node of [top!, mid!, base!]) {
+    assert.is(node.blockers.size, 0)
+    assert.not(node.backing?.isFrozen === true)
+  }
   // A hole of the upper layer is no data in the base: nothing else would keep it thin.
   assert.equal(
     chain.layers[2]!.requests('write').map(({ offsetBytes, lengthBytes }) => [offsetBytes, lengthBytes]),
@@ -262,6 +265,35 @@ test('nobody else may use the layers or write to the base meanwhile', () => {
   chain.clock.run()
   assert.equal(layersOf(chain), ['top', 'base'])
   assert.is(top!.blockers.size, 0)
+})
+
+test('every layer that will go is held, and only those', () => {
+  const chain = chainBench({ lengths: [LENGTH, LENGTH, LENGTH, LENGTH] })
+  for (const layer of chain.layers) layer.latencyNs = 5000
+  const [, upper, lower, base] = chain.nodes
+  start(chain, { top: upper! })
+  const other = new BlockBackend(chain.graph, '')
+  for (const node of [upper!, lower!]) {
+    assert.throws(() => other.attach(node, Permission.ConsistentRead, Permission.All), /unshared by commit job 'j'/)
+    assert.is(node.blockers.size, 1)
+  }
+  other.attach(base!, Permission.ConsistentRead, Permission.All)
+  other.detach()
+  chain.clock.run()
+  assert.equal(layersOf(chain), ['top', 'base'])
+})
+
+test('a base that cannot become read-only again does not undo what has worked', () => {
+  const chain = bench()
+  const before = chain.read()
+  chain.layers[2]!.setReadOnly = function* (isReadOnly: boolean) {
+    if (isReadOnly) throw new BlockError('Could not write what is in memory: Input/output error', { errno: EIO })
+  }
+  const job = start(chain, { top: chain.nodes[1]! })
+  chain.clock.run()
+  assert.is(job.errorText, null)
+  assert.equal(layersOf(chain), ['top', 'base'])
+  assert.equal(chain.read(), before)
 })
 
 function* attempt(chain: ChainBench, options: Partial<CommitOptions>) {

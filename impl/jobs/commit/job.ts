@@ -129,7 +129,8 @@ export class CommitJob extends SequentialJob {
     if (errno === OK && isDone) errno = this.skipLayers()
     if (filter.parents.size > 0) graph.removeFilter(filter)
     if (errno === OK && isDone) errno = yield* this.nameBase(overlays)
-    if (baseWasReadOnly) yield* graph.setReadOnly(base, true)
+    // It has been flushed if that counts: what fails now is no reason to say that it has not worked.
+    if (baseWasReadOnly) yield* graph.trySetReadOnly(base, true)
     graph.drainedEnd(top)
     graph.drainedEnd(base)
     yield* graph.removeNode(filter)
@@ -159,9 +160,9 @@ export class CommitJob extends SequentialJob {
       if (overlay === null) continue
       const isReadOnly = overlay.options.readOnly
       yield* graph.drainedBegin(overlay)
-      if (isReadOnly) yield* graph.setReadOnly(overlay, false)
-      const errno = yield* overlay.driver.changeBackingFile(name, base.skipFilters().driver.name)
-      if (isReadOnly) yield* graph.setReadOnly(overlay, true)
+      let errno = isReadOnly ? yield* graph.trySetReadOnly(overlay, false) : OK
+      if (errno === OK) errno = yield* overlay.driver.changeBackingFile(name, base.skipFilters().driver.name)
+      if (isReadOnly) yield* graph.trySetReadOnly(overlay, true)
       graph.drainedEnd(overlay)
       if (errno !== OK) return errno
     }

@@ -43,7 +43,7 @@ function* insert(graph: BlockGraph, options: CommitOptions, job: CommitJob, plac
   try {
     return { ...(yield* insertFilter(graph, options, job, places)), baseWasReadOnly }
   } catch (error) {
-    if (baseWasReadOnly) yield* graph.setReadOnly(base, true)
+    if (baseWasReadOnly) yield* graph.trySetReadOnly(base, true)
     throw error
   }
 }

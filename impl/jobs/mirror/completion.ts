@@ -39,7 +39,7 @@ export function* leaveGraph(state: MirrorState, places: MirrorPlaces, switchesOv
   source.blockers.delete(blocker)
   target.blockers.delete(blocker)
   const errno = switchesOver ? yield* switchOver(state, replaced) : OK
-  if (layers?.targetWasReadOnly === true && !(switchesOver && errno === OK)) yield* graph.setReadOnly(target, true)
+  if (layers?.targetWasReadOnly === true && !(switchesOver && errno === OK)) yield* graph.trySetReadOnly(target, true)
   jobBackend.detach()
   graph.removeFilter(filter)
   yield* graph.removeNode(filter)
@@ -65,7 +65,7 @@ function* switchOver(state: MirrorState, replaced: BlockNode): Co<Errno> {
     return OK
   } catch (error) {
     assert(error instanceof BlockError, 'graph-refuses-in-words', () => String(error))
-    yield* graph.setReadOnly(target, wasReadOnly)
+    yield* graph.trySetReadOnly(target, wasReadOnly)
     return EPERM
   }
 }

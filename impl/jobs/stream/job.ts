@@ -97,7 +97,7 @@ export class StreamJob extends SequentialJob {
     // As long as it is there it may write.
     yield* graph.removeNode(filter)
     if (errno === OK && isDone && target.backing !== null) errno = yield* this.standOn(base)
-    if (wasReadOnly) yield* graph.setReadOnly(device, true)
+    if (wasReadOnly) yield* graph.trySetReadOnly(device, true)
     graph.drainedEnd(target)
     if (base !== null) graph.drainedEnd(base)
     if (formerlyBelow !== null) yield* graph.release(formerlyBelow)

@@ -36,7 +36,7 @@ function* insert(graph: BlockGraph, options: StreamOptions, job: StreamJob, plac
   try {
     return { ...places, ...(yield* insertFilter(graph, options, job, places)), wasReadOnly }
   } catch (error) {
-    if (wasReadOnly) yield* graph.setReadOnly(device, true)
+    if (wasReadOnly) yield* graph.trySetReadOnly(device, true)
     throw error
   }
 }

@@ -59,11 +59,7 @@ export class SnapshotAction implements TransactionAction {
 
   *commit(): Co<void> {
     // Who writes there all the same keeps it writable.
-    try {
-      yield* this.graph.setReadOnly(this.below, true)
-    } catch (error) {
-      assert(error instanceof BlockError, 'graph-refuses-in-words', () => String(error))
-    }
+    yield* this.graph.trySetReadOnly(this.below, true)
   }
 
   *abort(): Co<void> {
@@ -105,7 +101,7 @@ export function* changeBackingFile(graph: BlockGraph, device: BlockNode, image: 
   try {
     if (isReadOnly) yield* graph.setReadOnly(image, false)
     const errno = yield* image.driver.changeBackingFile(name, below.skipFilters().driver.name)
-    if (isReadOnly) yield* graph.setReadOnly(image, true)
+    if (isReadOnly) yield* graph.trySetReadOnly(image, true)
     if (errno !== OK) throw new BlockError(`Could not change backing file to '${name}': ${strerror(errno)}`, { errno })
   } finally {
     graph.drainedEnd(image)
