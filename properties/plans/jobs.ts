@@ -64,6 +64,8 @@ export function jobPlanOfSeed(seed: string): Plan {
     profile: 'jobs',
     source: { ...source, format, node: { discard: 'unmap', detectZeroes: 'off' } },
     destination: drawTarget(choices, plan),
+    // There is none.
+    mirror: { ...plan.mirror, sync: 'full' },
     control: drawOrders(choices),
     faults: hasErrors ? drawErrors(choices) : [],
     job: {

@@ -1,8 +1,9 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { addBitmap, BlockBackend, BlockError, type NamedBitmap, Permission, RequestFlag } from '../../block'
+import { SnapshotAccessDriver } from '../../block/drivers/snapshot_access'
 import { MemoryDriver, OverlayDriver } from '../../block/testing'
-import { EIO, ENOSPC, OK } from '../../co'
+import { EACCES, EIO, ENOSPC, OK } from '../../co'
 import { addDisk, KIB } from '../testing'
 import { type BackupOptions, startBackup } from './index'
 import { type BackupBench, backupBench, CLUSTER, LENGTH } from './testing'
@@ -74,6 +75,29 @@ test('top copies what the active layer holds, in whole clusters; none what guest
   none.clock.run()
   assert.is(none.story().at(-3), 'BLOCK_JOB_CANCELLED')
   assert.is(none.graph.nodes.size, 3)
+})
+
+test('what a backup leaves out is no part of the state that can be read meanwhile', () => {
+  const bench = backupBench()
+  bench.target.latencyNs = 1_000_000
+  bench.start({ sync: 'top', filterNodeName: 'cbw' })
+  const filter = bench.graph.findNode('cbw')!
+  const state = bench.graph.addNode({
+    name: 'state',
+    driver: new SnapshotAccessDriver(),
+    children: [{ name: 'file', role: 'image', node: filter }],
+  })
+  const reader = new BlockBackend(bench.graph, '')
+  reader.attach(state, Permission.ConsistentRead, Permission.All)
+  bench.clock.run(bench.clock.nowNs() + 10_000)
+  const answers: number[] = []
+  function* read(cluster: number) {
+    answers.push(yield* reader.pread(cluster * CLUSTER, new Uint8Array(CLUSTER)))
+  }
+  // One that the active layer holds, and one that only the image below does.
+  bench.begin(read(0))
+  bench.begin(read(4))
+  assert.equal(answers, [OK, EACCES])
 })
 
 function addedBitmap(bench: BackupBench): NamedBitmap {
