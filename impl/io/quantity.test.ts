@@ -39,6 +39,8 @@ test('amounts have three places or none', () => {
   assert.is(amountText(1536), '1.500 KiB')
   assert.is(amountText(1024 ** 2 + 1), '1 MiB')
   assert.is(amountText(3 * 1024 ** 3), '3 GiB')
+  assert.is(amountText(0x150000), '1.312 MiB')
+  assert.is(amountText(0x130000 + 0x8000), '1.219 MiB')
   assert.is(amountText(Number.POSITIVE_INFINITY), 'inf EiB')
 })
 

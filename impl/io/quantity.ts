@@ -58,9 +58,18 @@ export function amountText(bytes: number): string {
   if (!Number.isFinite(bytes)) return 'inf EiB'
   let power = 0
   while (power < AMOUNTS.length - 1 && bytes >= 1024 ** (power + 1)) power++
-  const text = (bytes / 1024 ** power).toFixed(power === 0 ? 6 : 3)
+  const value = bytes / 1024 ** power
+  const text = power === 0 ? value.toFixed(6) : threePlaces(value)
   const cut = text.indexOf('.000')
   return `${cut < 0 ? text : text.slice(0, cut)} ${AMOUNTS[power]}`
+}
+
+/** As C rounds: a value in the middle between two goes to the even one. */
+function threePlaces(value: number): string {
+  const scaled = value * 1000
+  const floor = Math.floor(scaled)
+  const isTie = scaled - floor === 0.5
+  return isTie ? ((floor + (floor % 2)) / 1000).toFixed(3) : value.toFixed(3)
 }
 
 /** `00.00 sec`, or with minutes and hours from a minute on; `isFixed`: always with all parts. */
