@@ -18,6 +18,7 @@ import { interopNbd } from './interop_nbd'
 import { type MapEntry, NAMES, OurImages } from './interop_ours'
 import { drawInterop, type InteropImage } from './interop_plan'
 import { interopPrograms, type ProgramsArguments } from './interop_programs'
+import { interopQmp, isPermitted } from './interop_qmp'
 import { TheirImages } from './interop_theirs'
 
 const RUNS = 500
@@ -27,7 +28,7 @@ const METADATA = 60
 const RUNS_MAX = 1_000_000
 
 interface Arguments {
-  only?: 'images' | 'nbd' | 'programs'
+  only?: 'images' | 'nbd' | 'programs' | 'qmp'
   conversation?: string
   seed: string
   first: number
@@ -50,7 +51,9 @@ function parser(): Command {
   return new Command('interop')
     .usage('[options]')
     .description("Compares our images with those of Debian's qemu-utils: content, maps, and whether they are sound.")
-    .addOption(new Option('--only <part>', 'one part: images, NBD, or command lines').choices(['images', 'nbd', 'programs']))
+    .addOption(
+      new Option('--only <part>', 'one part: images, NBD, command lines, or QMP').choices(['images', 'nbd', 'programs', 'qmp']),
+    )
     .option('--seed <text>', 'root of the seeds', 'interop')
     .option('--first <index>', 'index of the first pair', wholeNumber(0, RUNS_MAX), 0)
     .option('--runs <count>', 'pairs', wholeNumber(0, RUNS_MAX), RUNS)
@@ -223,6 +226,25 @@ function programsOf({ seed, first, runs, conversation, json }: Arguments): Progr
   return { seed, first, drawn: runs === RUNS ? DRAWN_CONVERSATIONS : runs, only: conversation ?? null, json: json === true }
 }
 
+/** QMP: one conversation with QEMU's storage daemon and with ours. */
+async function interopWithQmp(args: Arguments, { out }: Streams): Promise<number> {
+  const outcome = await interopQmp()
+  if (args.json === true) out.write(`${JSON.stringify({ qmp: outcome ?? 'skipped' })}\n`)
+  else if (outcome === null) out.write('qmp: skipped: qemu-storage-daemon is not installed\n')
+  else {
+    const left = outcome.differences.filter((difference) => !isPermitted(difference))
+    for (const { step, ours, theirs } of left) {
+      out.write(`qmp: ${typeof step === 'string' ? step : `until ${JSON.stringify(step)}`}\n`)
+      out.write(`${theirs.map((line) => `  theirs ${line}\n`).join('')}${ours.map((line) => `  ours   ${line}\n`).join('')}`)
+    }
+    const known = outcome.differences.length - left.length
+    out.write(
+      `qmp: ${outcome.requests} requests beside qemu-storage-daemon: ${left.length} differences, ${known} known ones (docs/qmp-differences.md)\n`,
+    )
+  }
+  return outcome === null || outcome.differences.every(isPermitted) ? EXIT_OK : EXIT_CODES.protocol
+}
+
 async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = parser()
   const exitCode = parseOrExitCode(command, args, streams)
@@ -232,7 +254,8 @@ async function main(args: readonly string[], streams: Streams): Promise<number> 
   const images = wants('images') ? await interop(given, streams) : EXIT_OK
   const nbd = wants('nbd') ? await interopWithNbd(given, streams) : EXIT_OK
   const programs = wants('programs') ? await interopPrograms(programsOf(given), streams) : EXIT_OK
-  return [images, nbd, programs].find((code) => code !== EXIT_OK) ?? EXIT_OK
+  const qmp = wants('qmp') ? await interopWithQmp(given, streams) : EXIT_OK
+  return [images, nbd, programs, qmp].find((code) => code !== EXIT_OK) ?? EXIT_OK
 }
 
 if (require.main === module) runProgram('interop', main)

@@ -256,7 +256,9 @@ export abstract class BlockDriver {
       const shared = Permission.ConsistentRead | Permission.WriteUnchanged | changing
       return { permission: parentPermission & Permission.ConsistentRead, shared }
     }
-    return { permission: parentPermission | Permission.ConsistentRead, shared: parentShared }
+    // A format does not look for its file's length again.
+    const kept = child.role === 'image' ? parentShared & ~Permission.Resize : parentShared
+    return { permission: parentPermission | Permission.ConsistentRead, shared: kept }
   }
 
   /**

@@ -23,6 +23,8 @@ export interface NewNode {
   driver: BlockDriver
   children?: ReadonlyArray<{ name: string; role: ChildRole; node: BlockNode }>
   options?: Partial<NodeOptions>
+  /** Its place among all nodes, from `takeSerial`; absent: the last one. */
+  serial?: number
 }
 
 /** What a parent that is no node holds on a node: a backend's root, or a job's claim. */
@@ -53,6 +55,7 @@ export class BlockGraph {
   /** A job stands on `node` no longer. Whoever opens nodes closes those that nobody needs; it looks for itself. */
   release: (node: BlockNode) => Co<void> = keep
   private nextAutomaticName = 0
+  private nextSerial = 0
 
   constructor(kernel: Kernel) {
     this.kernel = kernel
@@ -66,7 +69,7 @@ export class BlockGraph {
     if (options.detectZeroes === 'unmap' && options.discard !== 'unmap') {
       throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap')
     }
-    const node = new BlockNode(this, name, wanted.driver, options)
+    const node = new BlockNode(this, name, wanted.driver, options, wanted.serial ?? this.takeSerial())
     assert(wanted.driver.node === undefined, 'driver-serves-one-node', () => name)
     wanted.driver.node = node
     for (const { name: childName, role, node: childNode } of wanted.children ?? []) {
@@ -91,6 +94,11 @@ export class BlockGraph {
     this.nodes.set(name, node)
     for (const edge of node.children.values()) settleEdge(edge)
     return node
+  }
+
+  /** A place among all nodes for one that is made later than others that come after it. */
+  takeSerial(): number {
+    return this.nextSerial++
   }
 
   private nameFor(wanted: string | undefined): string {

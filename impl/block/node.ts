@@ -161,8 +161,12 @@ export class BlockNode implements BlockParent {
   watermarkBytes = 0
   readonly node: BlockNode
 
-  constructor(graph: BlockGraph, name: string, driver: BlockDriver, options: NodeOptions) {
+  /** Users see nodes in this order. */
+  readonly serial: number
+
+  constructor(graph: BlockGraph, name: string, driver: BlockDriver, options: NodeOptions, serial: number) {
     this.graph = graph
+    this.serial = serial
     this.kernel = graph.kernel
     this.name = name
     this.driver = driver

@@ -217,6 +217,8 @@ class NodeBuilder {
     }
     const opened = yield* driver.open(opening)
     this.opened = opened
+    // A node has its name before the image below it is opened.
+    const serial = context.graph.takeSerial()
     const isBackingExplicit = noBacking || options.has('backing') || options.hasBelow('backing.')
     const backing = driver.supportsBacking === true && !noBacking ? yield* this.backing(driver, opened, full) : null
     if (backing !== null) opened.children.push({ name: 'backing', role: 'cow', node: backing })
@@ -227,6 +229,7 @@ class NodeBuilder {
       driver: opened.driver,
       children: opened.children,
       options: nodeOptions,
+      serial,
     })
     context.origins.set(node, {
       driver,

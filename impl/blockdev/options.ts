@@ -115,7 +115,12 @@ export class Options {
   takeNumber(key: string): number | undefined {
     const value = this.takeScalar(key)
     if (value === undefined) return undefined
-    const number = typeof value === 'string' ? parseNumber(value) : typeof value === 'number' ? value : null
+    const number =
+      typeof value === 'string'
+        ? parseNumber(value)
+        : typeof value === 'number' || typeof value === 'bigint'
+          ? Number(value)
+          : null
     if (number === null) throw new BlockError(`Parameter '${key}' expects a number`)
     return number
   }
@@ -123,7 +128,8 @@ export class Options {
   takeSize(key: string): number | undefined {
     const value = this.takeScalar(key)
     if (value === undefined) return undefined
-    const bytes = typeof value === 'string' ? parseSize(value) : typeof value === 'number' ? value : null
+    const bytes =
+      typeof value === 'string' ? parseSize(value) : typeof value === 'number' || typeof value === 'bigint' ? Number(value) : null
     if (bytes === 'range') throw new BlockError(`Value '${String(value)}' is out of range for parameter '${key}'`)
     if (bytes === null || bytes < 0) throw new SizeError(key)
     return bytes

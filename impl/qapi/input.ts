@@ -125,7 +125,7 @@ class Input {
     for (const branch of Object.values(type.branches)) {
       if (this.isOfKind(branch, value)) return this.value(branch, value, path, name, depth + 1)
     }
-    throw wrongType(path, typeName)
+    throw wrongType(name, typeName)
   }
 
   /** Whether the kind of JSON value is that of a branch. */

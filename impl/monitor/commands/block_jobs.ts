@@ -163,7 +163,11 @@ function byFilename(environment: QmpEnvironment, top: BlockNode, filename: strin
 
 function* commit(environment: QmpEnvironment, args: Arguments): Co<undefined> {
   const { graph, jobs } = environment
-  const device = graph.lookup(args.string('device'))
+  const deviceText = args.string('device')
+  if (!graph.backends.has(deviceText) && graph.findNode(deviceText) === null) {
+    throw new BlockError(`Device '${deviceText}' not found`, { qmpClass: 'DeviceNotFound' })
+  }
+  const device = graph.lookup(deviceText)
   const topNode = args.optionalString('top-node')
   const topName = args.optionalString('top')
   const baseNode = args.optionalString('base-node')

@@ -58,7 +58,9 @@ export const NODE_COMMANDS: CommandTable = {
     return undefined
   },
   *'block-set-write-threshold'({ graph, events }, args) {
-    const node = findNode(graph, args.string('node-name'))
+    const name = args.string('node-name')
+    const node = graph.findNode(name)
+    if (node === null) throw new BlockError(`Device '${name}' not found`)
     setWriteThreshold(node, args.integer('write-threshold'), ({ event, data }) => events.emit(event, data))
     return undefined
   },

@@ -7,9 +7,11 @@ import type { QmpEnvironment } from '../environment'
 import { toJson } from '../events'
 import { nodeInfo } from '../node_info'
 
+const inOrder = (nodes: Iterable<BlockNode>): BlockNode[] => [...nodes].sort((a, b) => a.serial - b.serial)
+
 /** All nodes, those made last first. */
 function namedNodes({ graph }: QmpEnvironment): BlockNode[] {
-  return [...graph.nodes.values()].reverse()
+  return inOrder(graph.nodes.values()).reverse()
 }
 
 function backendInfo(environment: QmpEnvironment, backend: BlockBackend): JsonObject {
@@ -115,7 +117,7 @@ export const QUERY_COMMANDS: CommandTable = {
   *'query-blockstats'(environment, args) {
     const { graph } = environment
     if (args.optionalFlag('query-nodes') === true) {
-      return [...graph.nodes.values()].map((node) => stats(environment, node, null, true))
+      return inOrder(graph.nodes.values()).map((node) => stats(environment, node, null, true))
     }
     return [...graph.backends.values()].map((backend) => {
       const node = backend.root === null ? null : skipImplicit(backend.root.node)
