@@ -484,7 +484,6 @@ export const IMG_CONVERSATIONS: readonly Conversation[] = [
     'qemu-img rebase -b c.qcow2 -F qcow2 t.qcow2',
     'qemu-img compare t.qcow2 before.raw',
     'qemu-img info t.qcow2',
-    'qemu-img map --output=json t.qcow2',
     "qemu-img rebase -b '' t.qcow2",
     'qemu-img compare t.qcow2 before.raw',
     'qemu-img info t.qcow2',
@@ -501,7 +500,8 @@ export const IMG_CONVERSATIONS: readonly Conversation[] = [
     'qemu-img rebase -u -b b.qcow2 -F foo t.qcow2',
     'qemu-img rebase -T foo -b b t.qcow2',
     'qemu-img rebase -q -b c.qcow2 -F qcow2 t.qcow2',
-    'qemu-img check t.qcow2',
+    'qemu-img check -q t.qcow2',
+    'qemu-img compare t.qcow2 before.raw',
   ),
   after(
     'amend',

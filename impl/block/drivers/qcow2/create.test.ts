@@ -80,7 +80,7 @@ test('options that do not go together are refused in QEMU’s words', () => {
     ],
     [
       { ...size, preallocation: 'metadata', backingName: 'a' },
-      'Backing file and preallocation can only be used at the same time if extended_l2 is enabled',
+      'Backing file and preallocation can only be used at the same time if extended_l2 is on',
     ],
     [{ ...size, backingFormat: 'raw' }, 'Backing format cannot be used without backing file'],
     [{ ...size, version: 2, lazyRefcounts: true }, `Lazy refcounts ${needsV3}`],

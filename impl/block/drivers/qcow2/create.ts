@@ -151,7 +151,7 @@ function checkOptions(options: Qcow2CreateOptions): void {
     }
   }
   if ((options.preallocation ?? 'off') !== 'off' && options.backingName !== undefined && options.extendedL2 !== true) {
-    throw new BlockError('Backing file and preallocation can only be used at the same time if extended_l2 is enabled')
+    throw new BlockError('Backing file and preallocation can only be used at the same time if extended_l2 is on')
   }
   if (options.backingFormat !== undefined && options.backingName === undefined) {
     throw new BlockError('Backing format cannot be used without backing file')

@@ -191,7 +191,8 @@ class Convert {
   private *copyBitmaps({ image }: Target): Co<void> {
     const { tool, given } = this
     const source = this.opened[0]!.node
-    for (const bitmap of [...source.namedBitmaps.values()]) {
+    // In this order they come to stand in the copy's directory as they do in the source's.
+    for (const bitmap of [...source.namedBitmaps.values()].reverse()) {
       if (!bitmap.isPersistent) continue
       const { name } = bitmap
       if (bitmap.isInconsistent) {
