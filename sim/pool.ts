@@ -10,10 +10,6 @@ const LEAST_BITS = 12
 /** Memory of one size that is kept while nobody uses it, and buffers of large sizes. */
 const SPARE_BYTES = 512 * 1024
 const SPARE_MIN = 8
-/** Buffers that one world borrows for its transfers; there is no bound on those that it asks for. */
-const LENT_MAX = 64
-/** What a borrowed buffer holds: neither zero nor a stamp, so that whoever shows it before it was filled is found out. */
-const LENT_BYTE = 0xa7
 
 const spare: Uint8Array[][] = []
 
@@ -28,7 +24,6 @@ function bitsOf(lengthBytes: number): number {
 /** Belongs to one world, which gives everything back at its end. */
 export class BufferPool {
   private readonly taken: Uint8Array[] = []
-  private lentCount = 0
 
   /** `lengthBytes` zero bytes that begin at a multiple of 8. Valid until `giveBack`. */
   take(lengthBytes: number): Uint8Array {
@@ -41,13 +36,6 @@ export class BufferPool {
     const whole = spare[bits]?.pop() ?? new Uint8Array(2 ** bits)
     this.taken.push(whole)
     return whole.length === lengthBytes ? whole : whole.subarray(0, lengthBytes)
-  }
-
-  /** Memory for a transfer: its content means nothing. */
-  lend(lengthBytes: number): Uint8Array {
-    if (this.lentCount === LENT_MAX) return new Uint8Array(lengthBytes)
-    this.lentCount++
-    return this.takeToOverwrite(lengthBytes).fill(LENT_BYTE)
   }
 
   giveBack(): void {

@@ -117,7 +117,6 @@ class World implements Watched, Controlled {
     this.stalls = { source: new Occasions(stalls, 'source'), destination: new Occasions(stalls, 'destination') }
     this.graph = new BlockGraph(this.kernel)
     this.throttles = new Throttles(this.graph, this.watch)
-    this.graph.allocateBuffer = (bytes) => pool.lend(bytes)
     const source = this.addDisk('source')
     const destination = this.addDisk('destination')
     this.source = source.view
