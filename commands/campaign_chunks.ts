@@ -17,6 +17,7 @@ export function runRange(subject: Subject, { campaign, hangSeconds }: WorkerSetu
   const chunk = new Chunk(subject, campaign, range.firstIndex, range.count)
   return runSteps(
     {
+      range,
       tally: chunk.tally,
       step: () => chunk.step(),
       hung: () => {

@@ -9,6 +9,7 @@ export function searchRange(run: RunWith, hangSeconds: number, range: Range): Ra
   const search = new Search(run, range.firstIndex, range.count)
   return runSteps(
     {
+      range,
       tally: search.tally,
       step: () => search.step(),
       hung: () => {
