@@ -15,7 +15,7 @@ import { EXIT_OK, parseOrExitCode, runProgram, type Streams, seconds, wholeNumbe
 import { subjectOf } from './subject'
 
 const root = path.resolve(__dirname, '..')
-const WARM_UP_WORLDS = 500
+const WARM_UP_WORLDS = 5_000
 const MIB = 1024 * 1024
 
 interface WorldsResult {
@@ -159,7 +159,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
       'Measures worlds per second, a real copy against qemu-img, and qcow2 images against qemu-utils, NBD against qemu-nbd.',
     )
     .addOption(new Option('--only <part>', 'one part alone').choices(['worlds', 'copy', 'qcow2', 'nbd']))
-    .option('--seconds <seconds>', 'CPU time for the worlds', seconds, 5)
+    .option('--seconds <seconds>', 'CPU time for the worlds', seconds, 10)
     .option('--size <MiB>', 'length of the file to copy', wholeNumber(4, 1 << 20), 4096)
     .option('--rounds <count>', 'runs of each program; the median counts', wholeNumber(1, 99), 3)
     .option('--rows <text>', 'only the rows of the qcow2 table whose name has this in it', '')
