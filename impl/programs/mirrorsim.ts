@@ -20,6 +20,11 @@ const QEMU_PROGRAMS: ReadonlyArray<readonly [name: string, argument: string, loa
   ['qemu-nbd', 'nbd', () => (require('./qemu/nbd') as typeof import('./qemu/nbd')).runNbd],
 ]
 
+const QEMU_PROGRAMS_HELP = `
+In the place of QEMU's programs, with their options and output; also where a link of that name is called:
+${QEMU_PROGRAMS.map(([name, argument]) => `  ${argument.padEnd(30)}${name}`).join('\n')}
+`
+
 /** The program that is meant, or null for those of our own shape. */
 function findQemuProgram(calledAs: string, args: readonly string[]): Promise<number> | null {
   for (const [name, argument, load] of QEMU_PROGRAMS) {
@@ -39,6 +44,7 @@ async function main(args: readonly string[]): Promise<number> {
   const command = new Command('mirrorsim')
     .description('A block-device emulator and live mirror.')
     .version(VERSION, '-V, --version', 'print the version')
+    .addHelpText('after', QEMU_PROGRAMS_HELP)
   command.addCommand(
     mirrorCommand({ out: stdout, err: stderr }, (code) => {
       exitCode = code
