@@ -7,7 +7,7 @@
  *
  * Children: `file` (role image), `data-file` (role image) exactly if `driver.needsDataFile`, `backing` (role cow).
  */
-import { assert, type Co, EINVAL, EIO, ENOENT, ENOSPC, type Errno, OK } from '../../../co'
+import { assert, type Co, EINVAL, EIO, ENOENT, ENOSPC, ENOTSUP, type Errno, OK } from '../../../co'
 import {
   BlockDriver,
   type BlockStatus,
@@ -378,7 +378,30 @@ export class Qcow2Driver extends BlockDriver {
     return isCompressed ? writeCompressed(this.image, offsetBytes, buffer) : writeImage(this.image, offsetBytes, buffer)
   }
   override pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
-    return zeroImage(this.image, offsetBytes, lengthBytes, flags)
+    const { clusterBytes, subclusterBytes } = this.image.geometry
+    const isInOne = (offsetBytes % clusterBytes) + lengthBytes <= clusterBytes
+    return clusterBytes === subclusterBytes || isInOne
+      ? zeroImage(this.image, offsetBytes, lengthBytes, flags)
+      : this.zeroByClusters(offsetBytes, lengthBytes, flags)
+  }
+  /**
+   * Parts of compressed clusters can only be zeroed by data. They are at the ends; the whole clusters between them must not
+   * become data for that.
+   */
+  private *zeroByClusters(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
+    const { clusterBytes } = this.image.geometry
+    const endBytes = offsetBytes + lengthBytes
+    const bodyEndBytes = endBytes >= this.lengthBytes() ? endBytes : endBytes - (endBytes % clusterBytes)
+    for (let at = offsetBytes; at < endBytes; ) {
+      const inCluster = at % clusterBytes
+      const stopBytes = inCluster !== 0 ? at - inCluster + clusterBytes : at < bodyEndBytes ? bodyEndBytes : endBytes
+      let errno = yield* zeroImage(this.image, at, stopBytes - at, flags)
+      if (errno === ENOTSUP && (flags & RequestFlag.NoFallback) === 0 && stopBytes - at <= clusterBytes)
+        errno = yield* this.pwrite(at, new Uint8Array(stopBytes - at), 0)
+      if (errno !== OK) return errno
+      at = stopBytes
+    }
+    return OK
   }
   override pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
     return discardImage(this.image, offsetBytes, lengthBytes)

@@ -8,7 +8,7 @@
  * What may fail: the file, as an errno; ENOSPC or EFBIG when tables cannot grow; EINVAL when a refcount has no more room.
  * A refcount block that lies where none can is a corruption: EIO. All methods that yield are called under the lock.
  */
-import { assert, type Co, EAGAIN, EFBIG, EINVAL, type Errno, OK } from '../../../co'
+import { assert, type Co, EAGAIN, EFBIG, EINVAL, EIO, type Errno, OK } from '../../../co'
 import type { Metadata, Table } from './cache'
 import {
   type Geometry,
@@ -343,6 +343,8 @@ export class Refcounts {
     const tableClusters = Math.ceil((blocks + Math.ceil(blocks / 2)) / entriesPerCluster)
     const newBlocks = blocks - firstBlock
     assert(firstBlock > tableIndex && newBlocks > 0, 'area-beyond-table')
+    // An offset from 2^53 on is damage, and no number here can carry it over bit by bit.
+    if (!this.table.every(Number.isSafeInteger)) return EIO
     const startBytes = firstBlock * refcountBlockEntries * clusterBytes
     const areaBytes = (newBlocks + tableClusters) * clusterBytes
     if (tableClusters * clusterBytes > REFCOUNT_TABLE_BYTES_MAX || startBytes + areaBytes >= OFFSET_END_BYTES) return EFBIG
