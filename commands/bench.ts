@@ -10,8 +10,8 @@ import { Chunk } from '../properties/campaign'
 import { grouped } from '../reports/text'
 import { benchCopy, type CopyResult } from './bench_copy'
 import { benchNbd, NBD_HEAD, type NbdRow, nbdRowText } from './bench_nbd'
-import { Qcow2Bench, type Qcow2Cell, type Qcow2Shape, qcow2CellText, qcow2Text } from './bench_qcow2'
-import { EXIT_OK, parseOrExitCode, runProgram, type Streams, seconds, wholeNumber } from './cli'
+import { hasRow, Qcow2Bench, type Qcow2Cell, type Qcow2Shape, qcow2CellText, qcow2Text } from './bench_qcow2'
+import { EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, seconds, UsageError, wholeNumber } from './cli'
 import { subjectOf } from './subject'
 
 const root = path.resolve(__dirname, '..')
@@ -88,7 +88,12 @@ function copyText({ lengthBytes, format, ours, peer, ratio, ratioMin, ratioMax }
 }
 
 async function inTemporaryFolder<T>(parent: string, body: (folder: string) => Promise<T>): Promise<T> {
-  const folder = fs.mkdtempSync(path.join(parent, 'mirrorsim-bench-'))
+  let folder: string
+  try {
+    folder = fs.mkdtempSync(path.join(parent, 'mirrorsim-bench-'))
+  } catch (error) {
+    throw new UsageError(`--directory ${parent}: ${(error as NodeJS.ErrnoException).code}: give one where files can be made`)
+  }
   try {
     return await body(folder)
   } finally {
@@ -128,6 +133,7 @@ function shapeOf({ clusterSize, extendedL2 = false }: Options): Qcow2Shape {
 
 /** Each server gets so long for each row and round. */
 const NBD_RUN_SECONDS = 2
+const EXTENDED_L2_CLUSTER_BYTES_MIN = 16384
 
 async function benchNbdServers(options: Options, print: (text: string) => unknown): Promise<NbdRow[] | null> {
   const { directory = qcow2Folder(), rounds } = options
@@ -153,6 +159,15 @@ interface Options {
   json?: boolean
 }
 
+/** What cannot be measured as it is asked for; null: all can. */
+function wrongOptions({ rows, clusterSize, extendedL2 = false }: Options): string | null {
+  if ((clusterSize & (clusterSize - 1)) !== 0) return '--cluster-size must be a power of two'
+  if (extendedL2 && clusterSize < EXTENDED_L2_CLUSTER_BYTES_MIN) {
+    return `--extended-l2 takes a --cluster-size of at least ${EXTENDED_L2_CLUSTER_BYTES_MIN}`
+  }
+  return hasRow(rows) ? null : `--rows ${rows}: no row of the qcow2 table has this in its name`
+}
+
 export async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = new Command('bench')
     .description(
@@ -171,6 +186,11 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const options = command.opts<Options>()
+  const wrong = wrongOptions(options)
+  if (wrong !== null) {
+    streams.err.write(`bench: ${wrong}\n`)
+    return EXIT_USAGE
+  }
   const print = (text: string): unknown => options.json === true || streams.out.write(`${text}\n`)
   const has = (part: Part): boolean => (options.only ?? part) === part
   const worlds = has('worlds') ? benchWorlds(options.seconds) : null

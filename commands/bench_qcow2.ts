@@ -69,6 +69,10 @@ function rowsOf(name: string, operation: Operation, image: ImageKind): Row[] {
   )
 }
 
+export function hasRow(part: string): boolean {
+  return ROWS.some(({ name }) => name.includes(part))
+}
+
 /** Far apart, and none twice before all have been visited: by the golden ratio, and coprime to their number. */
 export function stepOf(isRandom: boolean, requestBytes: number, imageBytes: number): number {
   if (!isRandom) return requestBytes

@@ -1,5 +1,6 @@
 /** What the command lines share: options that are refused in one clear line, with exit code 2. */
 import { type Command, CommanderError, InvalidArgumentError } from 'commander'
+import { thrownText } from '../impl/programs/defect'
 import { EXIT_CODES } from '../sim/verdict'
 import type { Output } from './progress'
 
@@ -44,17 +45,31 @@ export function parseOrExitCode(command: Command, args: readonly string[], { out
   }
 }
 
-/** Runs a program from its arguments to the exit code of the process; what it throws is a fault of the harness. */
+/** An option or argument that cannot be used, found after parsing: one line, and exit code 2. */
+export class UsageError extends Error {}
+
+/**
+ * Runs a program from its arguments to the exit code of the process; what it throws is a fault of the harness. Where
+ * nobody reads the output any more the program goes on: its exit code and its reports count. Output that is lost for
+ * another reason is told of, and no success.
+ */
 export function runProgram(name: string, main: (args: readonly string[], streams: Streams) => Promise<number>): void {
-  main(process.argv.slice(2), STANDARD_STREAMS).then(
-    (exitCode) => {
-      process.exitCode = exitCode
-    },
-    (error) => {
-      process.stderr.write(`${name}: the harness is broken: ${error instanceof Error ? error.stack : error}\n`)
-      process.exitCode = EXIT_CODES.harness
-    },
-  )
+  process.stderr.on('error', () => {})
+  let isOutputLost = false
+  const end = (exitCode: number): void => {
+    process.exitCode = isOutputLost && exitCode === EXIT_OK ? EXIT_CODES.harness : exitCode
+  }
+  process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {
+    if (code === 'EPIPE' || isOutputLost) return
+    isOutputLost = true
+    process.stderr.write(`${name}: standard output: ${code}: the result is not printed\n`)
+    if (process.exitCode !== undefined) end(Number(process.exitCode))
+  })
+  main(process.argv.slice(2), STANDARD_STREAMS).then(end, (error) => {
+    const isUsage = error instanceof UsageError
+    process.stderr.write(`${name}: ${isUsage ? error.message : `the harness is broken: ${thrownText(error)}`}\n`)
+    process.exitCode = isUsage ? EXIT_USAGE : EXIT_CODES.harness
+  })
 }
 
 /** A parser of whole numbers in [min, max]. */

@@ -99,6 +99,21 @@ test('each kind of failure leaves at most four reports, which can be read', asyn
   assert.match(result.out, /npm run replay -- .*redundant-zero--s\.0\.json/)
 })
 
+test('reports that cannot be written are told of, and their failures shown', async () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'fuzz-'))
+  folders.push(folder)
+  fs.mkdirSync(path.join(folder, 'content-x--s.5.json'))
+  const script: Script = { failures: { 5: ['content', 'content/x'], 7: ['content', 'content/x'] } }
+  for (const workers of [0, 1]) {
+    const { exitCode, out, err } = await run(script, { workers, outFolder: folder })
+    assert.is(exitCode, 10)
+    assert.match(out, /2 × content\/x/)
+    assert.match(out, /seed s\.5/)
+    assert.match(err, /content-x--s\.5\.json cannot be written: EISDIR\n/)
+    assert.equal(fs.readdirSync(folder).sort(), ['content-x--s.5.json', 'content-x--s.7.json'])
+  }
+})
+
 test('the first failing world gives the exit code, not the worst class', async () => {
   const failures: Script['failures'] = { 60: ['content', 'content/x'], 3: ['liveness', 'world/stuck'] }
   assert.is((await run({ failures })).exitCode, 13)

@@ -96,7 +96,7 @@ export function reportNews<Part extends Tally>(
   const known = new Set(tally.groups.map(({ key }) => key))
   merge(tally, part)
   for (const group of tally.groups) {
-    if (part.groups.some(({ key }) => key === group.key)) folder.update(group)
+    if (part.groups.some(({ key }) => key === group.key)) folder.update(group, tell)
     if (!known.has(group.key)) tell(`failure ${group.key} in world ${group.found[0]!.seed}`)
   }
 }

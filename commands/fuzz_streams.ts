@@ -4,50 +4,45 @@
  *
  * Exit codes: 0 no case failed, 1 some did, 2 wrong arguments.
  */
-import { parseArgs } from 'node:util'
+import { Command } from 'commander'
 import { fuzzClient, fuzzServer } from '../impl/nbd/fuzz/testing'
+import { thrownText } from '../impl/programs/defect'
+import { EXIT_OK, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
 
 const TARGETS = [
   ['nbd-server', fuzzServer],
   ['nbd-client', fuzzClient],
 ] as const
 const FAILURES_MAX = 20
-const CASES = '20000'
+const CASES = 20_000
+const SEED_MAX = 2 ** 31
+const EXIT_FAILED = 1
 
-function wholeNumber(text: string, name: string): number {
-  const value = Number(text)
-  if (Number.isSafeInteger(value) && value >= 0) return value
-  console.error(`fuzz:streams: --${name} wants a number, not '${text}'`)
-  process.exit(2)
-}
-
-function readArguments(): { cases: string; from: string } {
-  try {
-    const options = { cases: { type: 'string', default: CASES }, from: { type: 'string', default: '0' } } as const
-    return parseArgs({ options }).values
-  } catch (error) {
-    console.error(`fuzz:streams: ${(error as Error).message}`)
-    process.exit(2)
-  }
-}
-
-function main(): number {
-  const given = readArguments()
-  const cases = wholeNumber(given.cases, 'cases')
-  const from = wholeNumber(given.from, 'from')
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
+  const command = new Command('fuzz:streams')
+    .usage('[options]')
+    .description('Spoils conversations of NBD, and sends them to the server and to the client.')
+    .option('--cases <count>', 'conversations for each of the two', wholeNumber(1, SEED_MAX), CASES)
+    .option('--from <seed>', 'number of the first conversation', wholeNumber(0, SEED_MAX), 0)
+    .addHelpText('after', `\nExit codes: 0 no case failed, 1 some did (it ends after ${FAILURES_MAX}), 2 usage\n`)
+    .allowExcessArguments(false)
+  const exitCode = parseOrExitCode(command, args, streams)
+  if (exitCode !== null) return exitCode
+  const { cases, from } = command.opts<{ cases: number; from: number }>()
   let failures = 0
-  for (let seed = from; seed < from + cases && failures < FAILURES_MAX; seed++) {
+  let seed = from
+  for (; seed < from + cases && failures < FAILURES_MAX; seed++) {
     for (const [name, run] of TARGETS) {
       try {
         run(seed)
       } catch (error) {
         failures++
-        console.log(`${name} ${seed}: ${(error as Error).stack ?? error}`)
+        streams.out.write(`${name} ${seed}: ${thrownText(error)}\n`)
       }
     }
   }
-  console.log(`${TARGETS.length * cases} cases from ${from} on, ${failures} failed`)
-  return failures === 0 ? 0 : 1
+  streams.out.write(`${TARGETS.length * (seed - from)} cases from ${from} on, ${failures} failed\n`)
+  return failures === 0 ? EXIT_OK : EXIT_FAILED
 }
 
-process.exitCode = main()
+if (require.main === module) runProgram('fuzz:streams', main)

@@ -8,7 +8,7 @@ import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
 import { EXIT_CODES } from '../sim/verdict'
-import { EXIT_OK, type Streams } from './cli'
+import { EXIT_OK, type Streams, UsageError } from './cli'
 import { type Conversation, IMG_CONVERSATIONS } from './interop_program_cases'
 import { IO_CONVERSATIONS } from './interop_program_cases_io'
 import { comparable } from './interop_program_differences'
@@ -180,6 +180,8 @@ export async function interopPrograms(args: ProgramsArguments, { out }: Streams)
     return EXIT_OK
   }
   const result = await comparePrograms(args)
+  if (args.only !== null && result.conversations === 0)
+    throw new UsageError(`--conversation ${args.only}: no conversation has this in its name`)
   const { conversations, lines, images, equalImages, differences } = result
   if (args.json) out.write(`${JSON.stringify({ qemu: version, ...result })}\n`)
   else {

@@ -32,6 +32,8 @@ interface ReplayOptions {
 
 export interface ReplayContext {
   out: Output
+  /** For what goes wrong beside the result. Absent: nobody hears of it. */
+  err?: Output
   subject: () => Runner
   style?: Style
   hangSeconds?: number
@@ -69,9 +71,10 @@ async function shrinkReport(
   file: string,
   report: Report,
   result: WorldResult,
-  { decisionsOf, stop }: ReplayContext & { stop: AbortSignal },
+  context: ReplayContext & { stop: AbortSignal },
   subject: Runner,
 ): Promise<string> {
+  const { decisionsOf, stop } = context
   const { Shrinker }: typeof import('../properties/shrink') = require('../properties/shrink')
   const shrinker = new Shrinker(report.plan, report.decisions, result, {
     run: (plan, decisions) => runOrCatch(withDecisions(subject, decisions), plan, 'last'),
@@ -88,9 +91,20 @@ async function shrinkReport(
   if (small === null) throw new Error('the shrinker gave a world that does not fail')
   if (best.decisions !== undefined) small.decisions = { ...best.decisions }
   const smallFile = file.replace(/([.]json)?$/, '.small.json')
-  writeReport(smallFile, small)
+  const shown = isWritten(smallFile, small, context.err) ? smallFile : null
   const how = `${best.isMinimal ? 'nothing can be left out' : 'not minimal yet'} after ${counted(best.runs, 'world')}`
-  return `${failureText(small, smallFile)}\nshrunk: ${how}\n`
+  return `${failureText(small, shown)}\nshrunk: ${how}\n`
+}
+
+/** Whether the report could be written; says why not. */
+function isWritten(file: string, report: Report, err: Output | undefined): boolean {
+  try {
+    writeReport(file, report)
+    return true
+  } catch (error) {
+    err?.write(`replay: ${file} cannot be written: ${(error as NodeJS.ErrnoException).code ?? error}\n`)
+    return false
+  }
 }
 
 /** The report with what its world does now; null if the world does not fail. */
@@ -146,7 +160,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
   }
   const style: Style = streams.out.isTTY === true ? require('picocolors') : plainStyle
   return whileInterruptible((stop) =>
-    replay(command.args[0]!, command.opts<ReplayOptions>(), { out: streams.out, subject, style, decisionsOf, stop }),
+    replay(command.args[0]!, command.opts<ReplayOptions>(), { ...streams, subject, style, decisionsOf, stop }),
   )
 }
 

@@ -6,7 +6,8 @@ import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
 import type { FailureGroup, FoundFailure } from '../properties/campaign'
-import { type Report, reportFileName, writeReport } from '../reports/format'
+import { makeFolder, type Report, reportFileName, writeReport } from '../reports/format'
+import { UsageError } from './cli'
 
 /** The revision of the sources, with a `+` if files differ from it; `unknown` outside a repository. */
 export function revisionOf(folder: string): string {
@@ -24,19 +25,39 @@ export class ReportFolder {
   private readonly label: () => Pick<Report['label'], 'revision' | 'command'>
   private readonly written = new Map<FoundFailure, string>()
 
-  /** `label` is asked only when there is something to report. */
+  /**
+   * `label` is asked only when there is something to report. The folder is made now: that nothing can be written there is
+   * a `UsageError` now, and not when a failure has been found.
+   */
   constructor(folder: string, label: () => Pick<Report['label'], 'revision' | 'command'>) {
     this.folder = folder
+    try {
+      makeFolder(folder)
+      fs.accessSync(folder, fs.constants.W_OK | fs.constants.X_OK)
+      if (!fs.statSync(folder).isDirectory()) throw Object.assign(new Error(), { code: 'ENOTDIR' })
+    } catch (error) {
+      throw new UsageError(
+        `--out ${folder}: ${(error as NodeJS.ErrnoException).code}: give a folder where reports can be written`,
+      )
+    }
     let known: ReturnType<typeof label> | undefined
     this.label = () => (known ??= label())
   }
 
-  /** Brings the files of one key up to date with what the group keeps now. */
-  update(group: FailureGroup): void {
+  /**
+   * Brings the files of one key up to date with what the group keeps now. `tell` hears of files that cannot be written: a
+   * full disk ends no campaign, which still prints what it has found.
+   */
+  update(group: FailureGroup, tell: (text: string) => void): void {
     for (const found of group.found) {
       if (this.written.has(found)) continue
       const file = path.join(this.folder, reportFileName(group.key, found.seed))
-      writeReport(file, this.reportOf(found))
+      try {
+        writeReport(file, this.reportOf(found))
+      } catch (error) {
+        tell(`${file} cannot be written: ${(error as NodeJS.ErrnoException).code ?? error}`)
+        continue
+      }
       this.written.set(found, file)
     }
     for (const [found, file] of this.written) {

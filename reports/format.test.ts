@@ -71,6 +71,20 @@ for (const [why, text, reason] of refused) {
   })
 }
 
+test('a file without an end is not read to its end', () => {
+  const reading = readReport('/dev/zero')
+  assert.not.ok(reading.ok)
+  assert.match(reading.ok ? '' : reading.reason, /^\/dev\/zero: more than 67108864 bytes are too many for a report$/)
+})
+
+test('a report that cannot be put in its place leaves nothing behind', () => {
+  const inTheWay = path.join(folder, 'taken', 'one.json')
+  fs.mkdirSync(inTheWay, { recursive: true })
+  assert.throws(() => writeReport(inTheWay, sampleReport), /EISDIR/)
+  assert.equal(fs.readdirSync(path.dirname(inTheWay)), ['one.json'])
+  assert.throws(() => writeReport('/proc/no-such-folder/one.json', sampleReport), /ENOENT|EACCES|EPERM/)
+})
+
 test('a file that is not there is named', () => {
   assert.equal(readReport('/nowhere/at-all.json'), { ok: false, reason: '/nowhere/at-all.json: cannot be read: ENOENT' })
 })

@@ -14,6 +14,7 @@ export const REPORT_FORMAT = 'mirrorsim-report'
 export const REPORT_VERSION = 1
 /** Reports are small; whatever is larger is something else. */
 const REPORT_BYTES_MAX = 64 * 1024 * 1024
+const READ_BYTES = 64 * 1024
 
 export interface Report {
   format: typeof REPORT_FORMAT
@@ -62,19 +63,41 @@ export function formatReport(report: Report): string {
   return `${body(report, '')}\n`
 }
 
+/**
+ * Makes a folder and those above it. Throws the system's error where that cannot be. Not by `recursive`: where a file
+ * system refuses new folders with ENOENT, as /proc does, that never ends.
+ */
+export function makeFolder(folder: string): void {
+  const missing: string[] = []
+  for (let at = path.resolve(folder); !fs.existsSync(at); at = path.dirname(at)) missing.push(at)
+  for (const each of missing.reverse()) {
+    try {
+      fs.mkdirSync(each)
+    } catch (error) {
+      // Another process may make the same ones.
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    }
+  }
+}
+
 /** Writes a report so that the file appears whole or not at all, and stays after a crash. Creates the folder. */
 export function writeReport(file: string, report: Report): void {
   const folder = path.dirname(file)
-  fs.mkdirSync(folder, { recursive: true })
+  makeFolder(folder)
   const partial = `${file}.tmp`
-  const descriptor = fs.openSync(partial, 'w')
   try {
-    fs.writeFileSync(descriptor, formatReport(report))
-    fs.fsyncSync(descriptor)
-  } finally {
-    fs.closeSync(descriptor)
+    const descriptor = fs.openSync(partial, 'w')
+    try {
+      fs.writeFileSync(descriptor, formatReport(report))
+      fs.fsyncSync(descriptor)
+    } finally {
+      fs.closeSync(descriptor)
+    }
+    fs.renameSync(partial, file)
+  } catch (error) {
+    fs.rmSync(partial, { force: true })
+    throw error
   }
-  fs.renameSync(partial, file)
   const folderDescriptor = fs.openSync(folder, 'r')
   try {
     fs.fsyncSync(folderDescriptor)
@@ -89,15 +112,33 @@ export function reportFileName(key: string, seed: string): string {
   return `${plain(key)}--${plain(seed)}.json`
 }
 
-export function readReport(file: string): Reading {
-  let text: string
+/** The text of a file, which may be a device without an end; null if it is longer than `bytesMax`. */
+function readBounded(file: string, bytesMax: number): string | null {
+  const pieces: Buffer[] = []
+  let lengthBytes = 0
+  const descriptor = fs.openSync(file, 'r')
   try {
-    const { size } = fs.statSync(file)
-    if (size > REPORT_BYTES_MAX) return { ok: false, reason: `${file}: ${size} bytes are too many for a report` }
-    text = fs.readFileSync(file, 'utf8')
+    while (lengthBytes <= bytesMax) {
+      const piece = Buffer.allocUnsafe(READ_BYTES)
+      const count = fs.readSync(descriptor, piece)
+      if (count === 0) return Buffer.concat(pieces).toString('utf8')
+      pieces.push(piece.subarray(0, count))
+      lengthBytes += count
+    }
+  } finally {
+    fs.closeSync(descriptor)
+  }
+  return null
+}
+
+export function readReport(file: string): Reading {
+  let text: string | null
+  try {
+    text = readBounded(file, REPORT_BYTES_MAX)
   } catch (error) {
     return { ok: false, reason: `${file}: cannot be read: ${(error as NodeJS.ErrnoException).code ?? error}` }
   }
+  if (text === null) return { ok: false, reason: `${file}: more than ${REPORT_BYTES_MAX} bytes are too many for a report` }
   const reading = parseReport(text)
   return reading.ok ? reading : { ok: false, reason: `${file}: ${reading.reason}` }
 }
