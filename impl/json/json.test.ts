@@ -23,6 +23,16 @@ test('both quotes are taken, and messages need nothing between them', () => {
   assert.equal(deliveries(`{'a':"b"}{"c":'d"'} [1,-2,\n[]] null`), ['{"a": "b"}', '{"c": "d\\""}', '[1, -2, []]', 'null'])
 })
 
+test('long tokens come out as they went in, and so does what follows', () => {
+  for (const length of [4094, 4095, 4096, 4097, 100_000]) {
+    const text = `"${'äb'.repeat(length).slice(0, length)}"`
+    assert.equal(
+      deliveries(`${text}[1]${text}`),
+      [text, '[1]', text].map((each) => printJson(parseJson(each))),
+    )
+  }
+})
+
 test('broken messages are refused in the words of QEMU', () => {
   const cases: Array<[string, string]> = [
     ['}', 'expecting value'],

@@ -2,7 +2,7 @@
  * Cuts a stream of bytes into the tokens of QMP's JSON. After a character that fits nowhere it gives an `error` token and
  * skips to the next control or structural character, so that a client's next message is understood again.
  *
- * Never fails; holds at most TOKEN_BYTES_MAX bytes of an unfinished token.
+ * Never fails; holds at most TOKEN_BYTES_MAX bytes of an unfinished token, in a buffer of at most twice its length.
  */
 import { assert } from '../co'
 
@@ -46,6 +46,8 @@ const BACKSLASH = 0x5c
 /** No byte of UTF-8. */
 const INVALID_FROM = 0xfe
 const NOTHING = new Uint8Array(0)
+/** What is kept between tokens. */
+const BUFFER_BYTES = 4096
 
 /** What ends a finished token without being part of it. */
 const FINISHED: Partial<Record<State, TokenKind>> = {
@@ -105,7 +107,9 @@ function begins(byte: number): State | null {
 
 export class JsonLexer {
   private state: State = 'start'
-  private text: number[] = []
+  /** The unfinished token: the first `length` bytes. */
+  private text = new Uint8Array(BUFFER_BYTES)
+  private length = 0
   private readonly emit: (token: Token) => void
 
   constructor(emit: (token: Token) => void) {
@@ -115,7 +119,7 @@ export class JsonLexer {
   /** Takes the next bytes of the stream; tokens are emitted on the way. */
   feed(bytes: Uint8Array): void {
     for (let index = 0; index < bytes.length; index++) this.take(bytes[index]!)
-    assert(this.text.length <= TOKEN_BYTES_MAX, 'token-bounded')
+    assert(this.length <= TOKEN_BYTES_MAX, 'token-bounded')
   }
 
   /** The stream has ended: what is unfinished is finished or an error. */
@@ -124,13 +128,23 @@ export class JsonLexer {
     if (finished !== undefined) this.finish(finished)
     else if (this.state !== 'start' && this.state !== 'recovery') this.finish('error')
     this.state = 'start'
-    assert(this.text.length === 0, 'nothing-left')
+    assert(this.length === 0, 'nothing-left')
   }
 
   private finish(kind: TokenKind): void {
-    const bytes = Uint8Array.from(this.text)
-    this.text = []
+    const bytes = this.text.slice(0, this.length)
+    if (this.text.length > BUFFER_BYTES) this.text = new Uint8Array(BUFFER_BYTES)
+    this.length = 0
     this.emit({ kind, bytes })
+  }
+
+  private push(byte: number): void {
+    if (this.length === this.text.length) {
+      const larger = new Uint8Array(2 * this.length)
+      larger.set(this.text)
+      this.text = larger
+    }
+    this.text[this.length++] = byte
   }
 
   private take(byte: number): void {
@@ -159,29 +173,29 @@ export class JsonLexer {
   private extend(next: State, byte: number): void {
     const isQuote =
       (byte === SINGLE_QUOTE && this.state === 'single-quoted') || (byte === DOUBLE_QUOTE && this.state === 'double-quoted')
-    this.text.push(byte)
+    this.push(byte)
     this.state = isQuote ? 'start' : next
     if (isQuote) this.finish('string')
-    else if (this.text.length >= TOKEN_BYTES_MAX) {
+    else if (this.length >= TOKEN_BYTES_MAX) {
       this.state = 'recovery'
       this.finish('error')
     }
   }
 
   private begin(byte: number): void {
-    assert(this.state === 'start' && this.text.length === 0, 'token-begins-empty')
+    assert(this.state === 'start' && this.length === 0, 'token-begins-empty')
     if (isSpace(byte)) return
     const next = begins(byte)
     if (STRUCTURAL.has(byte)) this.emit({ kind: String.fromCharCode(byte) as TokenKind, bytes: NOTHING })
     else if (next === null) this.refuse(byte)
     else {
-      this.text.push(byte)
+      this.push(byte)
       this.state = next
     }
   }
 
   private refuse(byte: number): void {
-    this.text.push(byte)
+    this.push(byte)
     this.state = 'recovery'
     this.finish('error')
   }
