@@ -157,10 +157,6 @@ class NbdProgram {
   private *shift(node: BlockNode, parsed: NbdArguments): Co<BlockNode> {
     const { tool } = this
     const { offsetBytes } = parsed
-    if (offsetBytes >= node.lengthBytes) {
-      yield* releaseNode(tool.context, node)
-      tool.fail(`Invalid offset '${offsetBytes}'`)
-    }
     const options = new Options([
       ['driver', 'raw'],
       ['file', node.name],
@@ -168,7 +164,12 @@ class NbdProgram {
       ['read-only', parsed.isReadOnly],
       ['discard', parsed.discard],
     ])
-    return yield* openImage(tool.context, { options })
+    try {
+      return yield* openImage(tool.context, { options })
+    } catch (error) {
+      yield* releaseNode(tool.context, node)
+      return tool.failWith(error)
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 /** The command line of qemu-nbd. */
 
-import { parseNumber, parseSize, SizeError } from '../../blockdev'
+import { parseNumber, SizeError } from '../../blockdev'
 import { GetOpt, type LongOption } from '../../io'
 import { DEFAULT_PORT } from '../../nbd'
 import { type CacheMode, parseCacheMode, type Tool, ToolExit } from './tool'
@@ -270,10 +270,14 @@ function number(tool: Tool, value: string, least: number, most: number, text: st
   const parsed = parseNumber(value)
   return parsed === null || parsed < least || parsed > most ? tool.fail(text) : parsed
 }
+/** A number as strtoull has it, without the suffixes of other sizes. */
+const OFFSET = /^\s*\+?(?:(0x[0-9a-f]+)|0([0-7]*)|([1-9]\d*))$/i
+
 function offset(tool: Tool, value: string): number {
-  const bytes = parseSize(value)
-  if (typeof bytes === 'number' && bytes >= 0) return bytes
-  return tool.failWith(new SizeError('offset'))
+  const [whole, hexadecimal, octal, decimal] = OFFSET.exec(value) ?? []
+  if (whole === undefined && !/^\s*-\d+$/.test(value)) tool.fail(`Invalid offset '${value}'`)
+  const bytes = Number(hexadecimal ?? (octal === undefined ? (decimal ?? -1) : `0o0${octal}`))
+  return Number.isSafeInteger(bytes) && bytes >= 0 ? bytes : tool.failWith(new SizeError('offset'))
 }
 
 /** Where to listen: 127.0.0.1 unless another address is asked for. */
