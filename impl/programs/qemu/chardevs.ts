@@ -41,7 +41,8 @@ export class Chardevs {
     if (id === null) throw new BlockError('chardev: no id specified')
     if (!BACKENDS.includes(backend)) throw new BlockError(`'${backend}' is not a valid char driver name`)
     if (this.byId.has(id)) throw new BlockError(`Chardev with id '${id}' already exists`)
-    for (const name of ['mux', 'logfile', 'logappend', 'signal']) options.takeString(name)
+    refuse(options, ['mux', 'logfile'])
+    for (const name of ['logappend', 'signal']) options.takeString(name)
     if (backend === 'socket') this.byId.set(id, yield* this.socket(id, options))
     else {
       const stream = backend === 'stdio' ? this.standard() : null
@@ -59,9 +60,9 @@ export class Chardevs {
   private *socket(id: string, options: Options): Co<Chardev> {
     const isServer = options.takeFlag('server') ?? false
     const mustWait = options.takeFlag('wait') ?? isServer
-    for (const name of ['nodelay', 'telnet', 'tn3270', 'websocket', 'reconnect', 'reconnect-ms', 'ipv4', 'ipv6', 'delay']) {
-      options.takeString(name)
-    }
+    refuse(options, ['telnet', 'tn3270', 'websocket', 'reconnect', 'reconnect-ms', 'tls-creds', 'tls-authz'])
+    // Of no effect on what is said.
+    for (const name of ['nodelay', 'ipv4', 'ipv6', 'delay']) options.takeString(name)
     const address = addressOf(options)
     const { streams } = this.tool
     const base = { id, backend: 'socket', filename: describe(address, isServer), isUsed: false }
@@ -103,6 +104,15 @@ export class Chardevs {
   /** No more clients. */
   close(): void {
     for (const { listener } of this.byId.values()) listener?.close()
+  }
+}
+
+/** Takes options that ask for nothing; throws BlockError where one asks for something that is not there. */
+function refuse(options: Options, names: readonly string[]): void {
+  for (const name of names) {
+    const value = options.takeString(name)
+    if (value !== undefined && !['off', '0', ''].includes(value))
+      throw new BlockError(`chardev: '${name}=${value}' is not supported`)
   }
 }
 
