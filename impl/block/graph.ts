@@ -50,6 +50,8 @@ export class BlockGraph {
   readonly drainQueue: WaitQueue
   /** Memory for transfers. A host may give some that its system copies to and from faster. */
   allocateBuffer: (bytes: number) => Uint8Array = (bytes) => new Uint8Array(bytes)
+  /** What a node had only in memory could not be written when it was closed, persistent bitmaps above all. */
+  onCloseError: (node: BlockNode, errno: Errno) => void = () => {}
   /** How an image is called by those that name it as their backing file. Whoever opens nodes by options knows better. */
   filenameOf: (node: BlockNode) => string = plainFilename
   /** A job stands on `node` no longer. Whoever opens nodes closes those that nobody needs; it looks for itself. */
@@ -144,7 +146,8 @@ export class BlockGraph {
     // its write permissions up, and a flush follows those.
     yield* flushNode(node)
     for (const edge of node.children.values()) yield* flushNode(edge.node)
-    yield* node.driver.close()
+    const errno = yield* node.driver.close()
+    if (errno !== OK) this.onCloseError(node, errno)
     assert(node.parents.size === 0 && node.quiesceCount > 0, 'removed-node-unused', () => node.name)
     this.nodes.delete(node.name)
     this.cutChildren(node)

@@ -133,7 +133,7 @@ export class IoProgram {
     const { image } = this
     this.image = null
     this.session.backend = null
-    return image === null ? OK : yield* this.tool.close(image)
+    return image === null ? OK : yield* this.tool.closeTelling(image)
   }
 
   private raise(signal: number): void {

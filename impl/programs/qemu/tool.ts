@@ -8,7 +8,7 @@
 import { BlockBackend, BlockError, BlockGraph, type BlockNode, Permission } from '../../block'
 import type { Codecs } from '../../block/codec'
 import { BlockdevContext, Options, openImage, parseJsonOrKeyval, parseQemuOpts, releaseNode } from '../../blockdev'
-import { assert, type Co, type StreamHost, strerror, type TlsCredentials } from '../../co'
+import { assert, type Co, type Errno, OK, type StreamHost, strerror, type TlsCredentials } from '../../co'
 import { HOST_CODECS, HostLoop, loadCodecs, RealFiles } from '../../host'
 import type { Terminals } from './terminal'
 import { ToolObjects } from './tool_objects'
@@ -77,12 +77,19 @@ export class Tool {
   private readonly codecs: Codecs = { ...HOST_CODECS }
   readonly objects = new ToolObjects(this.loop)
   private sockets: StreamHost | null = null
+  /** Whether an image is being closed by `close`, and what went wrong then. */
+  private isClosing = false
+  private closeErrno: Errno = OK
   /** Where an NBD client looks for keys; programs with a monitor have objects of their own. */
   findCredentials: (id: string) => TlsCredentials | null = (id) => this.objects.tlsCredentials(id)
 
   constructor(name: string, terminals: Terminals) {
     this.name = name
     this.terminals = terminals
+    this.graph.onCloseError = (node, errno) => {
+      if (this.isClosing) this.closeErrno = errno
+      else this.complain(`Could not write all of node '${node.name}': ${strerror(errno)}`)
+    }
     this.graph.allocateBuffer = (bytes) => this.files.allocateBuffer(bytes)
     this.context = new BlockdevContext({
       graph: this.graph,
@@ -232,13 +239,32 @@ export class Tool {
     }
   }
 
-  /** Writes what is left to be written, and closes. Gives the errno of the flush. */
+  /** Writes what is left to be written, and closes. Gives the errno of what could not be written. */
   *close({ backend }: OpenImage): Co<number> {
     const node = backend.root?.node ?? null
     const errno = node === null || node.options.readOnly ? 0 : yield* backend.flush()
     backend.dispose()
-    if (node !== null) yield* releaseNode(this.context, node)
+    assert(!this.isClosing, 'one-closes')
+    this.isClosing = true
+    this.closeErrno = OK
+    try {
+      if (node !== null) yield* releaseNode(this.context, node)
+    } finally {
+      this.isClosing = false
+    }
+    return errno === OK ? this.closeErrno : errno
+  }
+
+  /** The same, with a line where not all could be written. */
+  *closeTelling(image: OpenImage): Co<number> {
+    const errno = yield* this.close(image)
+    if (errno !== 0) this.complain(`Could not flush the image: ${strerror(errno)}`)
     return errno
+  }
+  /** Closes at the end of a command: its exit code, which is no success where not all could be written. */
+  *closeWith(image: OpenImage, code: number): Co<number> {
+    const errno = yield* this.closeTelling(image)
+    return errno !== 0 && code === 0 ? 1 : code
   }
 
   errorText(errno: number): string {

@@ -168,8 +168,7 @@ function* run(tool: Tool, args: readonly string[]): Co<number> {
   if (errno !== OK) return tool.fail(`Failed request: ${strerror(errno)}`)
   const seconds = Number(process.hrtime.bigint() - startNs) / 1e9
   tool.print(`Run completed in ${seconds.toFixed(3)} seconds.\n`)
-  yield* tool.close(image)
-  return 0
+  return yield* tool.closeWith(image, 0)
 }
 
 export const BENCH: ImgCommand = {

@@ -83,8 +83,7 @@ function* run(tool: Tool, args: readonly string[]): Co<number> {
     }
   }
   if (source !== null) yield* tool.close(source)
-  yield* tool.close(image)
-  return code
+  return yield* tool.closeWith(image, code)
 }
 
 export const BITMAP: ImgCommand = {

@@ -122,8 +122,7 @@ function* run(tool: Tool, args: readonly string[]): Co<number> {
     isWritable: given.fix !== 'none',
   })
   const code = yield* check(tool, image, given)
-  yield* tool.close(image)
-  return code
+  return yield* tool.closeWith(image, code)
 }
 
 export const CHECK: ImgCommand = {

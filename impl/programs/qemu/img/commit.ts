@@ -128,7 +128,8 @@ function* run(tool: Tool, args: readonly string[]): Co<number> {
     errno = yield* top.node.skipFilters().driver.makeEmpty()
     if (errno !== OK && errno !== ENOTSUP) return tool.fail(`Could not empty ${filename}: ${strerror(errno)}`)
   }
-  yield* tool.close(top)
+  const code = yield* tool.closeWith(top, 0)
+  if (code !== 0) return code
   progress.set(100)
   progress.end()
   if (!isQuiet) tool.print('Image committed.\n')

@@ -79,8 +79,7 @@ function* run(tool: Tool, args: readonly string[]): Co<number> {
   const wanted = parseWanted(size ?? '')
   const image = yield* tool.demandImage({ filename: operands[0]!, format, isOptions, isWritable: true, mayResize: true })
   const code = yield* resize(tool, image, wanted, given)
-  yield* tool.close(image)
-  return code
+  return yield* tool.closeWith(image, code)
 }
 
 export const RESIZE: ImgCommand = {

@@ -99,8 +99,7 @@ function* run(tool: Tool, args: readonly string[]): Co<number> {
     mayResize: isWritable,
   })
   const code = yield* perform(tool, image, chosen)
-  yield* tool.close(image)
-  return code
+  return yield* tool.closeWith(image, code)
 }
 
 export const SNAPSHOT: ImgCommand = {
