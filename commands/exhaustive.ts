@@ -118,12 +118,7 @@ function textOf({ tally, folder, shrunk, seconds, wasInterrupted }: Outcome): st
 }
 
 function jsonOf({ tally, folder, shrunk, seconds, exitCode }: Outcome): object {
-  const failures = tally.groups.map(({ class: failureClass, key, count, found }) => ({
-    class: failureClass,
-    key,
-    count,
-    reports: found.map((one) => folder.shownFileOf(one)),
-  }))
+  const failures = folder.summaryOf(tally.groups)
   const { cells, worlds, events, executions, probes } = tally
   return { cells, executions: worlds, byTier: executions, events, probes, failures, shrunk, seconds, exitCode }
 }

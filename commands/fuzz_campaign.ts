@@ -201,12 +201,7 @@ function jsonOf({ options, tally, folder, missed, exitCode, seconds, wasInterrup
     probes: tally.probes,
     missedProbes: missed.map(({ name }) => name),
     faultsFired: tally.faults,
-    failures: tally.groups.map(({ class: failureClass, key, count, found }) => ({
-      class: failureClass,
-      key,
-      count,
-      reports: found.map((one) => folder.shownFileOf(one)),
-    })),
+    failures: folder.summaryOf(tally.groups),
     interrupted: wasInterrupted,
     exitCode,
   }

@@ -79,6 +79,16 @@ export class ReportFolder {
     return relative.startsWith('..') ? file : relative
   }
 
+  /** What --json says of the failures of a tally. */
+  summaryOf(groups: readonly FailureGroup[]): object[] {
+    return groups.map(({ class: failureClass, key, count, found }) => ({
+      class: failureClass,
+      key,
+      count,
+      reports: found.map((one) => this.shownFileOf(one)),
+    }))
+  }
+
   reportOf(found: FoundFailure): Report {
     const { failure, seed, plan, events, timeNs, hash, checkpoints, trace, decisions } = found
     return {

@@ -10,7 +10,7 @@ import { runJob } from '../sim/job_run'
 import type { Plan } from '../sim/plan'
 import { IMAGE_ORDER_PROBES, IMAGE_PROBES, ORDER_PROBES, PROBES } from '../sim/probes'
 import type { WorldResult } from '../sim/verdict'
-import { runWorld } from '../sim/world'
+import { runWorld, type WorldOptions } from '../sim/world'
 import type { RequiredProbe } from './fuzz_campaign'
 
 /** Damaged images: no worlds, but plans, reports and replays like any other. */
@@ -39,6 +39,12 @@ function floors(situations: readonly string[], orders: readonly string[]): Requi
   ]
 }
 
+/** Runs a plan in the kind of world that it is for. `decider`: absent, what the plan's seed gives. */
+function runPlan(plan: Plan, options: WorldOptions): WorldResult {
+  if (plan.damage !== undefined) return runDamaged(plan)
+  return plan.job === undefined ? runWorld(plan, options) : runJob(plan, options.decider)
+}
+
 /** Runs worlds of a profile under all checkers but those named in `checkersOff`. */
 export function subjectOf(profile: ProfileName, checkersOff: readonly string[] = []): Subject {
   const checkers = ALL_CHECKERS.filter(({ name }) => !checkersOff.includes(name)).map(({ make }) => make)
@@ -48,12 +54,16 @@ export function subjectOf(profile: ProfileName, checkersOff: readonly string[] =
       return profile === IMAGE_PROFILE ? damagedPlanOfSeed(seed) : planOfSeed(seed, profile)
     },
     run: (plan, trace, decisions) => {
-      if (plan.damage !== undefined) return runDamaged(plan)
       const decider = decisions === undefined ? {} : { decider: recordedDecider(plan.seed, decisions) }
-      if (plan.job !== undefined) return runJob(plan, decider.decider)
-      return runWorld(plan, { checkers, trace, ...decider })
+      return runPlan(plan, { checkers, trace, ...decider })
     },
   }
+}
+
+/** Runs worlds under all checkers with a decider of the caller's. */
+export function runWithDecider(): (plan: Plan, decider: Decider) => WorldResult {
+  const checkers = ALL_CHECKERS.map(({ make }) => make)
+  return (plan, decider) => runPlan(plan, { checkers, decider })
 }
 
 /** What the world of a plan decides, without what is dull. */
@@ -61,12 +71,6 @@ export function decisionsOf(plan: Plan, decisions: Readonly<Record<string, numbe
   const recorder = new DecisionRecorder(recordedDecider(plan.seed, decisions))
   runWithDecider()(plan, recorder)
   return recorder.decisions
-}
-
-/** Runs worlds under all checkers with a decider of the caller's. */
-export function runWithDecider(): (plan: Plan, decider: Decider) => WorldResult {
-  const checkers = ALL_CHECKERS.map(({ make }) => make)
-  return (plan, decider) => (plan.job === undefined ? runWorld(plan, { checkers, decider }) : runJob(plan, decider))
 }
 
 export function isProfile(name: string): name is ProfileName {

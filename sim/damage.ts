@@ -18,7 +18,8 @@ import {
 } from '../impl/block'
 import { PORTABLE_CODECS } from '../impl/block/codec_portable'
 import { openQcow2, type Qcow2Driver, type Qcow2OpenOptions } from '../impl/block/drivers/qcow2'
-import { AssertionFailure, type Co, describeWait, type Errno, Kernel, makeLabel, OK } from '../impl/co'
+import { type Co, describeWait, type Errno, Kernel, makeLabel, OK } from '../impl/co'
+import { BriefRun, runBriefly } from './brief_run'
 import { VirtualClockwork } from './clockwork'
 import { dullDecider } from './decider'
 import { SimDisk } from './disk'
@@ -26,12 +27,8 @@ import { makeImage } from './fresh_open'
 import { emptyStores } from './image'
 import { type ImageParts, openImageNodes, plainDriver } from './image_nodes'
 import { type DamagePlan, type DamageUsePlan, type GuestOperation, type Plan, SECTOR_BYTES } from './plan'
-import { BufferPool } from './pool'
 import type { DiskStore } from './store'
-import { Trace } from './trace'
-import { withTripwires } from './tripwires'
-import type { Failure, WorldResult } from './verdict'
-import { errorText, stackOf } from './watch'
+import type { WorldEnd, WorldResult } from './verdict'
 
 const USER = makeLabel('user')
 /** Far beyond what any sound image needs for so few operations. */
@@ -50,31 +47,10 @@ const BITMAPS_EXTENSION = 0x23852875
 type TableRange = readonly [startBytes: number, lengthBytes: number]
 
 export function runDamaged(plan: Plan): WorldResult {
-  const pool = new BufferPool()
-  const run = new DamagedRun(plan, pool)
-  try {
-    withTripwires(() => run.run())
-  } catch (error) {
-    run.found('harness', 'harness/damage', error)
-  } finally {
-    pool.giveBack()
-  }
-  return run.result()
+  return runBriefly('harness/damage', (pool) => new DamagedRun(plan, pool))
 }
 
-class DamagedRun {
-  private readonly plan: Plan
-  private readonly pool: BufferPool
-  private readonly trace = new Trace(false)
-  private readonly probes: Record<string, number> = {}
-  private failure: Failure | null = null
-  private operationsDone = 0
-
-  constructor(plan: Plan, pool: BufferPool) {
-    this.plan = plan
-    this.pool = pool
-  }
-
+class DamagedRun extends BriefRun {
   run(): void {
     const { source, damage } = this.plan
     const format = source.format!
@@ -214,43 +190,15 @@ class DamagedRun {
     return errno
   }
 
-  private count(probe: string): void {
-    this.probes[probe] = (this.probes[probe] ?? 0) + 1
-  }
-
-  private crashed(error: unknown): void {
-    const key = error instanceof AssertionFailure ? error.invariant : error instanceof Error ? error.name : 'exception'
+  protected override crashed(error: unknown): void {
     // A file that grows without bound is refused by the disk below, in its own words.
     if (error instanceof Error && error.message.startsWith('the file of the source grows to')) this.count('image/runs-wild')
-    else this.found('crash', `crash/${key}`, error)
+    else super.crashed(error)
   }
 
-  found(kind: Failure['class'], key: string, error: unknown): void {
-    const { step, timeNs } = this.trace
-    this.failure ??= { class: kind, key, text: errorText(error), details: stackOf(error), step, timeNs }
-  }
-
-  result(): WorldResult {
-    const { trace, failure, probes } = this
-    return {
-      failure,
-      events: trace.step,
-      timeNs: trace.timeNs,
-      hash: trace.hashText(),
-      checkpoints: trace.checkpoints,
-      probes,
-      faultsFired: {},
-      trace: [],
-      end: {
-        jobStatus: 'none',
-        jobError: null,
-        guestOperationsDone: this.operationsDone,
-        sourceAllocatedBytes: 0,
-        destinationAllocatedBytes: 0,
-        skippedZeroBytes: 0,
-        copiedBytes: 0,
-      },
-    }
+  protected countFaults(): void {}
+  protected endFacts(): Partial<WorldEnd> {
+    return {}
   }
 }
 

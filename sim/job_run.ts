@@ -5,20 +5,18 @@
  * What may fail: what the plan says, and the code under test; the first failure is in the result. Nothing is thrown.
  */
 import { BlockBackend, BlockError, BlockGraph, type BlockNode, Permission, RequestFlag } from '../impl/block'
-import { AssertionFailure, assert, type Co, describeWait, Kernel, makeLabel, OK } from '../impl/co'
+import { assert, type Co, describeWait, Kernel, makeLabel, OK } from '../impl/co'
 import { type Job, type JobEvent, JobManager, startBackup, startCommit, startStream } from '../impl/jobs'
 import { stampSectors, writerOf } from '../model/stamp'
+import { BriefRun, runBriefly } from './brief_run'
 import { VirtualClockwork } from './clockwork'
 import { type Decider, seededDecider } from './decider'
 import type { DiskWatcher } from './disk'
 import { Faults } from './faults'
 import { JobDisks } from './job_disks'
 import { type ControlOperation, type GuestOperation, type Plan, SECTOR_BYTES } from './plan'
-import { BufferPool } from './pool'
-import { Trace } from './trace'
-import { withTripwires } from './tripwires'
-import type { Failure, WorldResult } from './verdict'
-import { errorText, stackOf } from './watch'
+import type { BufferPool } from './pool'
+import type { WorldEnd, WorldResult } from './verdict'
 
 const SETUP = makeLabel('setup')
 const TEARDOWN = makeLabel('teardown')
@@ -29,22 +27,10 @@ const CLUSTER_BYTES = 65536
 
 /** `decider`: absent, what the plan's seed gives. */
 export function runJob(plan: Plan, decider: Decider = seededDecider(plan.seed)): WorldResult {
-  const pool = new BufferPool()
-  const run = new JobRun(plan, pool, decider)
-  try {
-    withTripwires(() => run.run())
-  } catch (error) {
-    run.found('harness', 'harness/job', error)
-  } finally {
-    pool.giveBack()
-  }
-  return run.result()
+  return runBriefly('harness/job', (pool) => new JobRun(plan, pool, decider))
 }
 
-class JobRun {
-  private readonly plan: Plan
-  private readonly trace = new Trace(false)
-  private readonly probes: Record<string, number> = {}
+class JobRun extends BriefRun {
   private readonly clockwork: VirtualClockwork
   private readonly kernel: Kernel
   private readonly graph: BlockGraph
@@ -54,8 +40,6 @@ class JobRun {
   private readonly device: BlockBackend
   private job: Job | null = null
   private refusal: string | null = null
-  private failure: Failure | null = null
-  private operationsDone = 0
   private copiedEnd = 'none'
   /** What the guest must find; `isKnown` is 0 for sectors of which one cannot know. */
   private model!: Uint8Array
@@ -70,7 +54,7 @@ class JobRun {
   private before!: { bytes: Uint8Array; isKnown: Uint8Array }
 
   constructor(plan: Plan, pool: BufferPool, decider: Decider) {
-    this.plan = plan
+    super(plan, pool)
     this.clockwork = new VirtualClockwork(decider)
     this.kernel = new Kernel(this.clockwork)
     this.graph = new BlockGraph(this.kernel)
@@ -353,43 +337,16 @@ class JobRun {
     this.found('liveness', 'liveness/job-without-end', new Error(text))
   }
 
-  private crashed(error: unknown): void {
-    const key = error instanceof AssertionFailure ? error.invariant : error instanceof Error ? error.name : 'exception'
-    this.found('crash', `crash/${key}`, error)
+  protected countFaults(counts: Record<string, number>): void {
+    this.faults.source.count(counts)
+    this.faults.destination.count(counts)
   }
-
-  private count(probe: string): void {
-    this.probes[probe] = (this.probes[probe] ?? 0) + 1
-  }
-
-  found(kind: Failure['class'], key: string, error: unknown): void {
-    const { step, timeNs } = this.trace
-    this.failure ??= { class: kind, key, text: errorText(error), details: stackOf(error), step, timeNs }
-  }
-
-  result(): WorldResult {
-    const { trace, failure, probes, job } = this
-    const faultsFired: Record<string, number> = {}
-    this.faults.source.count(faultsFired)
-    this.faults.destination.count(faultsFired)
+  protected endFacts(): Partial<WorldEnd> {
+    const { job } = this
     return {
-      failure,
-      events: trace.step,
-      timeNs: trace.timeNs,
-      hash: trace.hashText(),
-      checkpoints: trace.checkpoints,
-      probes,
-      faultsFired,
-      trace: [],
-      end: {
-        jobStatus: this.copiedEnd,
-        jobError: job?.errorText ?? this.refusal,
-        guestOperationsDone: this.operationsDone,
-        sourceAllocatedBytes: 0,
-        destinationAllocatedBytes: 0,
-        skippedZeroBytes: 0,
-        copiedBytes: job?.progress.offsetBytes ?? 0,
-      },
+      jobStatus: this.copiedEnd,
+      jobError: job?.errorText ?? this.refusal,
+      copiedBytes: job?.progress.offsetBytes ?? 0,
     }
   }
 }

@@ -37,6 +37,7 @@ export abstract class SequentialJob extends Job {
   private retryAtNs = 0
   private firstErrno: Errno = OK
   private steps = 0
+  private hasLeft = false
 
   constructor(manager: JobManager, options: JobOptions, policy: ErrorPolicy) {
     super(manager, options)
@@ -45,6 +46,22 @@ export abstract class SequentialJob extends Job {
 
   /** The next piece, which starts at `atBytes` and ends before `endBytes`. */
   protected abstract step(atBytes: number, endBytes: number): Co<Step>
+
+  /** Gives everything back, with or without success; called once. */
+  protected abstract leave(isDone: boolean): Co<Errno>
+
+  protected prepare(): Co<Errno> {
+    return this.leaveOnce(true)
+  }
+  protected *abort(): Co<void> {
+    if (!this.hasLeft) yield* this.leaveOnce(false)
+  }
+
+  private leaveOnce(isDone: boolean): Co<Errno> {
+    assert(!this.hasLeft, 'job-leaves-once', () => this.id)
+    this.hasLeft = true
+    return this.leave(isDone)
+  }
 
   get isMoving(): boolean {
     return !(this.isPaused || this.isDone)

@@ -2,7 +2,7 @@
 import { type BlockNode, listBitmaps } from '../block'
 import { Qcow2Driver } from '../block/drivers/qcow2'
 import { writeThresholdOf } from '../block/write_threshold'
-import { type BlockdevContext, backingNameOf, describeNode } from '../blockdev'
+import { type BlockdevContext, backingNameOf, describeNode, snapshotInfos } from '../blockdev'
 import { type JsonObject, type JsonValue, jsonObject } from '../json'
 import { toJson } from './events'
 
@@ -62,7 +62,7 @@ export function imageInfo(context: BlockdevContext, node: BlockNode, isFlat: boo
   const origin = context.origins.get(node)
   const backingName = origin?.backingName ?? ''
   const below = node.below()
-  const snapshots = node.driver.snapshots()
+  const snapshots = snapshotInfos(node)
   return jsonObject({
     filename: describeNode(context, node),
     format: node.driver.name,
@@ -73,7 +73,7 @@ export function imageInfo(context: BlockdevContext, node: BlockNode, isFlat: boo
     'backing-filename': backingName === '' ? undefined : backingName,
     'full-backing-filename': backingName === '' ? undefined : fullBackingName(context, node, backingName),
     'backing-filename-format': (origin?.backingFormat ?? '') === '' ? undefined : origin!.backingFormat,
-    snapshots: snapshots === null || snapshots.length === 0 ? undefined : snapshots.map(snapshotInfo),
+    snapshots: snapshots.length === 0 ? undefined : snapshots,
     limits: limitsInfo(node),
     'format-specific': specificInfo(node),
     'backing-image': isFlat || below === null ? undefined : imageInfo(context, below, false),
@@ -96,19 +96,6 @@ function fullBackingName(context: BlockdevContext, node: BlockNode, name: string
   } catch {
     return undefined
   }
-}
-
-export function snapshotInfo(snapshot: NonNullable<ReturnType<BlockNode['driver']['snapshots']>>[number]): JsonObject {
-  return jsonObject({
-    id: snapshot.id,
-    name: snapshot.name,
-    'vm-state-size': snapshot.vmStateBytes,
-    'date-sec': snapshot.dateSeconds,
-    'date-nsec': snapshot.dateNanoseconds,
-    'vm-clock-sec': Number(snapshot.vmClockNs / 1_000_000_000n),
-    'vm-clock-nsec': Number(snapshot.vmClockNs % 1_000_000_000n),
-    icount: snapshot.icount ?? undefined,
-  })
 }
 
 function limitsInfo({ limits }: BlockNode): JsonObject {

@@ -1,8 +1,10 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { BLKDEBUG_EVENTS } from '../block/drivers/blkdebug_rules'
 import { BlockError } from '../block/error'
 import { type JsonObject, parseJson, printJson } from '../json'
 import { checkObject, type InputMode, introspect, QapiSchema, QMP_MODULES } from './index'
+import { NODES } from './schema/nodes'
 
 const schema = new QapiSchema(QMP_MODULES)
 
@@ -93,6 +95,12 @@ test('introspection tells of all commands, by numbers that are explained', () =>
   const add = entities.find((entity) => entity.get('name') === 'blockdev-add')
   const options = entities.find((entity) => entity.get('name') === add?.get('arg-type'))
   assert.is(options?.get('tag'), 'driver')
+})
+
+// Neither room may see the other: a declaration stands on nothing, and the block layer on no interface.
+test('blkdebug knows the events that are declared', () => {
+  const declared = NODES.types?.['BlkdebugEvent']
+  assert.equal(declared?.kind === 'enum' && declared.values, [...BLKDEBUG_EVENTS])
 })
 
 test.run()

@@ -33,7 +33,6 @@ export class CommitJob extends SequentialJob {
   readonly type = 'commit'
   private readonly options: CommitOptions
   private holdings!: CommitHoldings
-  private hasLeft = false
   private readonly buffer: Uint8Array
 
   constructor(manager: JobManager, options: JobOptions, wanted: CommitOptions) {
@@ -74,6 +73,7 @@ export class CommitJob extends SequentialJob {
 
   protected *step(atBytes: number, endBytes: number): Co<Step> {
     const { top, base, baseEdge } = this.holdings
+    assert(atBytes >= 0 && atBytes < endBytes, 'commit-step-inside')
     const topBytes = top.lengthBytes
     if (atBytes >= topBytes) {
       const errno = yield* baseEdge.pwriteZeroes(atBytes, endBytes - atBytes, RequestFlag.MayUnmap)
@@ -105,19 +105,10 @@ export class CommitJob extends SequentialJob {
     this.options.device.graph.drainProgress()
   }
 
-  protected prepare(): Co<Errno> {
-    return this.leave(true)
-  }
-  protected *abort(): Co<void> {
-    if (!this.hasLeft) yield* this.leave(false)
-    assert(this.hasLeft, 'commit-left')
-  }
-
   /** Gives everything back. With `isDone` the layers leave the chain, otherwise the filter alone. */
-  private *leave(isDone: boolean): Co<Errno> {
+  protected *leave(isDone: boolean): Co<Errno> {
     const { filter, top, base, baseEdge, hold, baseWasReadOnly } = this.holdings
     const { graph } = base
-    this.hasLeft = true
     yield* graph.drainedBegin(base)
     yield* graph.drainedBegin(top)
     // A written base must be flushed before it is read-only, and before anybody counts on it.

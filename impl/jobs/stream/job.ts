@@ -29,7 +29,6 @@ export class StreamJob extends SequentialJob {
   protected override readonly skipsErrors = true
   private readonly options: StreamOptions
   private holdings!: StreamHoldings
-  private hasLeft = false
 
   constructor(manager: JobManager, options: JobOptions, wanted: StreamOptions) {
     super(manager, options, wanted.onError)
@@ -72,19 +71,10 @@ export class StreamJob extends SequentialJob {
     this.options.device.graph.drainProgress()
   }
 
-  protected prepare(): Co<Errno> {
-    return this.leave(true)
-  }
-  protected *abort(): Co<void> {
-    if (!this.hasLeft) yield* this.leave(false)
-    assert(this.hasLeft, 'stream-left')
-  }
-
   /** Gives everything back. With `isDone` the image stands on the base afterwards. */
-  private *leave(isDone: boolean): Co<Errno> {
+  protected *leave(isDone: boolean): Co<Errno> {
     const { filter, filterEdge, device, target, aboveBase, hold, wasReadOnly } = this.holdings
     const { graph } = device
-    this.hasLeft = true
     const base = aboveBase.below()
     const formerlyBelow = target.below()
     if (base !== null) yield* graph.drainedBegin(base)

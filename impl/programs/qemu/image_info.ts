@@ -6,7 +6,7 @@
  */
 import type { BlockNode } from '../../block'
 import { Qcow2Driver } from '../../block/drivers/qcow2'
-import { type BlockdevContext, backingNameOf, isFullName } from '../../blockdev'
+import { type BlockdevContext, backingNameOf, isFullName, snapshotInfos } from '../../blockdev'
 import { JsonDouble, type JsonObject, type JsonValue, jsonObject, printedOrder } from '../../json'
 import { sizeText } from './size_text'
 
@@ -112,7 +112,7 @@ export function imageInfo(context: BlockdevContext, node: BlockNode): JsonObject
   const allocatedBytes = allocatedOf(node)
   const { clusterBytes } = node.driver.info()
   const isFormat = !node.driver.isProtocol && node.filtered === null
-  const snapshots = snapshotMembers(node)
+  const snapshots = snapshotInfos(node)
   const children: JsonValue[] = []
   for (const child of node.children.values()) {
     if (child.role === 'cow') continue
@@ -141,22 +141,6 @@ export function filenameOf(context: BlockdevContext, node: BlockNode): string {
   if (origin !== undefined && origin.filename !== '') return origin.filename
   const below = node.filtered ?? node.children.get('file')
   return below === undefined ? '' : filenameOf(context, below.node)
-}
-
-export function snapshotMembers(node: BlockNode): JsonObject[] {
-  const list = node.driver.snapshots() ?? []
-  return list.map((snapshot) =>
-    jsonObject({
-      id: snapshot.id,
-      name: snapshot.name,
-      'vm-state-size': snapshot.vmStateBytes,
-      'date-sec': snapshot.dateSeconds,
-      'date-nsec': snapshot.dateNanoseconds,
-      'vm-clock-sec': Number(snapshot.vmClockNs / 1_000_000_000n),
-      'vm-clock-nsec': Number(snapshot.vmClockNs % 1_000_000_000n),
-      icount: snapshot.icount ?? undefined,
-    }),
-  )
 }
 
 /** One image for people: the block of lines, its children below it. */

@@ -1,7 +1,8 @@
 /** qemu-img snapshot: internal snapshots. */
 import { BlockError } from '../../../block'
+import { snapshotInfos } from '../../../blockdev'
 import { type Co, ENOENT, ENOTSUP, OK, strerror } from '../../../co'
-import { snapshotLines, snapshotMembers } from '../image_info'
+import { snapshotLines } from '../image_info'
 import type { OpenImage, Tool } from '../tool'
 import { type ImgCommand, longOptions, parseOptions, usageError } from './command'
 
@@ -67,7 +68,7 @@ function* perform(tool: Tool, image: OpenImage, action: Action): Co<number> {
   if (action.verb === 'create') return yield* create(tool, image, action.name)
   if (action.verb === 'apply') return yield* apply(tool, image, action.name)
   if (action.verb === 'delete') return yield* remove(tool, image, action.name)
-  const members = snapshotMembers(image.node)
+  const members = snapshotInfos(image.node)
   if (members.length > 0) tool.print(snapshotLines(members))
   return 0
 }
