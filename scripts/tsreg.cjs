@@ -11,7 +11,7 @@ const path = require('node:path')
 const root = path.resolve(__dirname, '..')
 const cacheDir = path.join(root, '.tscache')
 const config = fs.readFileSync(path.join(root, 'tsconfig.json'), 'utf8')
-const versions = `2/${process.version}/${require('typescript/package.json').version}/${require('ts-node/package.json').version}`
+const versions = `3/${process.version}/${require('typescript/package.json').version}/${require('ts-node/package.json').version}`
 const mutant = process.env.MIRRORSIM_MUTANT ? JSON.parse(process.env.MIRRORSIM_MUTANT) : undefined
 
 // What an index file passes on is an accessor in TypeScript's output, so that cycles work; there are none here. An object
@@ -19,10 +19,29 @@ const mutant = process.env.MIRRORSIM_MUTANT ? JSON.parse(process.env.MIRRORSIM_M
 const ACCESSOR =
   /Object\.defineProperty\(exports, "(\w+)", \{ enumerable: true, get: function \(\) \{ return (\w+\.\w+); \} \}\);/g
 
+// What a module uses of another one of ours is looked up in the other's exports at every use. Bound once, behind the
+// `require`, it is a constant to V8, as in a bundle: a twentieth of a world's time. A use keeps its length, and so its
+// place in the source map.
+const IMPORT = /^const (\w+_\d+) = require\("\.[^"]*"\);$/gm
+function bindImports(text) {
+  const used = new Map()
+  for (const [, name] of text.matchAll(IMPORT)) used.set(name, new Set())
+  if (used.size === 0) return text
+  const bound = text.replace(/\b(\w+_\d+)\.(\w+)/g, (use, name, member) => {
+    if (!used.has(name)) return use
+    used.get(name).add(member)
+    return `${name}$${member}`
+  })
+  return bound.replace(IMPORT, (line, name) => {
+    const members = [...used.get(name)].map((member) => `${name}$${member} = ${name}.${member}`)
+    return members.length === 0 ? line : `${line} const ${members.join(', ')};`
+  })
+}
+
 let service
 function compile(source, file) {
   service ??= require('ts-node').create({ cwd: root, transpileOnly: true })
-  return service.compile(source, file).replace(ACCESSOR, 'exports.$1 = $2;')
+  return bindImports(service.compile(source, file).replace(ACCESSOR, 'exports.$1 = $2;'))
 }
 
 function mutate(source, file) {
