@@ -174,6 +174,7 @@ function textOf({ options, tally, folder, missed, seconds, wasInterrupted }: Sum
     `${counted(tally.worlds, 'world')} in ${seconds.toFixed(1)} s${wasInterrupted ? ', interrupted' : ''}: ` +
       `${rate(tally.worlds)} worlds/s, ${rate(tally.events)} events/s, ${grouped(tally.replays)} run twice`,
     `${counted(Object.keys(tally.probes).length, 'probe')} hit, ${counted(sumOf(tally.faults), 'fault')} fired`,
+    ...(tally.memoryBytesMax > 0 ? [`at most ${Math.ceil(tally.memoryBytesMax / 2 ** 20)} MiB of memory for one image`] : []),
     ...missed.map(
       ({ name, worldsPerTenThousandMin }) =>
         `  too rare: ${name}, in ${tally.probes[name] ?? 0} worlds, at least ${worldsPerTenThousandMin} in 10,000 are asked for`,
@@ -196,6 +197,7 @@ function jsonOf({ options, tally, folder, missed, exitCode, seconds, wasInterrup
     replays: tally.replays,
     events: tally.events,
     simulatedNs: tally.simulatedNs,
+    ...(tally.memoryBytesMax > 0 ? { memoryBytesMax: tally.memoryBytesMax } : {}),
     seconds,
     campaignHash: campaignHash(tally),
     probes: tally.probes,

@@ -1,4 +1,5 @@
 /** Puts the system under test together for the commands: generator of plans, world, checkers. */
+import { getHeapStatistics } from 'node:v8'
 import type { Subject } from '../properties/campaign'
 import { ALL_CHECKERS } from '../properties/checkers'
 import { PROFILES, planOfSeed } from '../properties/plans'
@@ -39,9 +40,15 @@ function floors(situations: readonly string[], orders: readonly string[]): Requi
   ]
 }
 
+/** Heap and buffers of this thread alone, in bytes. */
+function memoryInUse(): number {
+  const { used_heap_size: heapBytes, external_memory: bufferBytes } = getHeapStatistics()
+  return heapBytes + bufferBytes
+}
+
 /** Runs a plan in the kind of world that it is for. `decider`: absent, what the plan's seed gives. */
 function runPlan(plan: Plan, options: WorldOptions): WorldResult {
-  if (plan.damage !== undefined) return runDamaged(plan)
+  if (plan.damage !== undefined) return runDamaged(plan, memoryInUse)
   return plan.job === undefined ? runWorld(plan, options) : runJob(plan, options.decider)
 }
 

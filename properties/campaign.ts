@@ -67,11 +67,24 @@ export interface Tally {
   probes: Record<string, number>
   /** How often planned faults fired, by `disk/operation/errno`. */
   faults: Record<string, number>
+  /** The most memory that one world made us ask for, where that is measured; no part of the hash. */
+  memoryBytesMax: number
   groups: FailureGroup[]
 }
 
 export function emptyTally(): Tally {
-  return { worlds: 0, replays: 0, events: 0, simulatedNs: 0, hashLow: 0, hashHigh: 0, probes: {}, faults: {}, groups: [] }
+  return {
+    worlds: 0,
+    replays: 0,
+    events: 0,
+    simulatedNs: 0,
+    hashLow: 0,
+    hashHigh: 0,
+    probes: {},
+    faults: {},
+    memoryBytesMax: 0,
+    groups: [],
+  }
 }
 
 /** The seed of one world of a campaign. */
@@ -94,6 +107,7 @@ export function mergeTally(into: Tally, from: Tally): void {
   into.hashHigh = (into.hashHigh + from.hashHigh) >>> 0
   addCounts(into.probes, from.probes)
   addCounts(into.faults, from.faults)
+  into.memoryBytesMax = Math.max(into.memoryBytesMax, from.memoryBytesMax)
   for (const group of from.groups) {
     const mine = groupOf(into, group.class, group.key)
     mine.count += group.count
@@ -176,6 +190,7 @@ export class Chunk {
     tally.simulatedNs += result.timeNs
     tally.hashLow = (tally.hashLow + hashText(identity, 0x811c9dc5)) >>> 0
     tally.hashHigh = (tally.hashHigh + hashText(identity, 0x9747b28c)) >>> 0
+    tally.memoryBytesMax = Math.max(tally.memoryBytesMax, result.end.memoryBytesMax ?? 0)
     for (const name in result.probes) tally.probes[name] = (tally.probes[name] ?? 0) + 1
     for (const fault of plan.faults) {
       const fired = result.faultsFired[fault.id] ?? 0

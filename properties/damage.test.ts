@@ -1,11 +1,15 @@
+import { getHeapStatistics } from 'node:v8'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { runDamaged } from '../sim/damage'
+import { IMAGE_MEMORY_MAX_BYTES, runDamaged } from '../sim/damage'
 import type { DamagePlan, Plan } from '../sim/plan'
 import { checkPlan } from '../sim/plan_check'
 import { damagedPlanOfSeed } from './plans/damage'
 
 const SEEDS = 150
+/** Limits of QEMU. */
+const L1_BYTES_MAX = 32 * 2 ** 20
+const REFCOUNT_TABLE_BYTES_MAX = 8 * 2 ** 20
 
 function withDamage(...damage: DamagePlan[]): Plan {
   const { damageUse: _none, ...plan } = damagedPlanOfSeed('damage.1')
@@ -51,6 +55,36 @@ test('damaged images are refused, give errors, or work: all of it happens, and n
   }
   const wanted = ['image/refused', 'image/gives-errors', 'image/works', 'image/checked', 'image/repaired', 'image/snapshot-shown']
   for (const name of wanted) assert.ok((seen[name] ?? 0) > 2, JSON.stringify(seen))
+})
+
+test('an image that makes us ask for more memory than is allowed is a failure', () => {
+  let inUse = 0
+  const grows = (): number => (inUse += IMAGE_MEMORY_MAX_BYTES / 4)
+  assert.is(runDamaged(withDamage(), grows).failure?.key, 'image/memory')
+  const stays = (): number => 1000
+  assert.is(runDamaged(withDamage(), stays).failure, null)
+})
+
+test('the longest tables that an image may name fit in the memory that it may cost', () => {
+  const plan = damagedPlanOfSeed('damage.1')
+  const clusterBytes = plan.source.format!.clusterBytes
+  const header = (id: string, offsetBytes: number, widthBytes: 4 | 8, value: number): DamagePlan => ({
+    id,
+    target: 'header',
+    index: offsetBytes / widthBytes,
+    widthBytes,
+    value: value.toString(16),
+  })
+  const damage = [
+    header('d1', 24, 8, 2 ** 36),
+    header('d2', 36, 4, L1_BYTES_MAX / 8),
+    header('d3', 56, 4, REFCOUNT_TABLE_BYTES_MAX / clusterBytes),
+  ]
+  const damageUse = { ...plan.damageUse!, check: 'none' as const, snapshots: 2, bitmaps: 2 }
+  const inUse = (): number => getHeapStatistics().external_memory + getHeapStatistics().used_heap_size
+  const { failure, end } = runDamaged({ ...plan, damage, damageUse }, inUse)
+  assert.is(failure, null, JSON.stringify(failure))
+  assert.ok(end.memoryBytesMax! > L1_BYTES_MAX, `nothing was asked for: ${end.memoryBytesMax} bytes`)
 })
 
 test.run()

@@ -26,7 +26,9 @@ import { SimDisk } from './disk'
 import { makeImage } from './fresh_open'
 import { emptyStores } from './image'
 import { type ImageParts, openImageNodes, plainDriver } from './image_nodes'
+import { MemoryGauge } from './memory_gauge'
 import { type DamagePlan, type DamageUsePlan, type GuestOperation, type Plan, SECTOR_BYTES } from './plan'
+import type { BufferPool } from './pool'
 import type { DiskStore } from './store'
 import type { WorldEnd, WorldResult } from './verdict'
 
@@ -38,6 +40,8 @@ const USED_MAX_BYTES = 2 ** 40
 const ENTRY_BYTES = 8
 /** Repairs that an image may take. */
 const REPAIRS_MAX = 4
+/** What opening, checking and using an image may need of memory, whatever the image says of itself. */
+export const IMAGE_MEMORY_MAX_BYTES = 256 * 2 ** 20
 /** Read of a snapshot. */
 const SHOWN_BYTES = 65536
 /** Of the snapshots that are made here: fixed part, extra data, id and name of a few bytes. */
@@ -46,11 +50,20 @@ const BITMAPS_EXTENSION = 0x23852875
 
 type TableRange = readonly [startBytes: number, lengthBytes: number]
 
-export function runDamaged(plan: Plan): WorldResult {
-  return runBriefly('harness/damage', (pool) => new DamagedRun(plan, pool))
+/** `memoryInUse`: bytes in use now, to judge by what the image makes us ask for; absent: nobody looks. */
+export function runDamaged(plan: Plan, memoryInUse: () => number = () => 0): WorldResult {
+  return runBriefly('harness/damage', (pool) => new DamagedRun(plan, pool, memoryInUse))
 }
 
 class DamagedRun extends BriefRun {
+  private readonly memoryInUse: () => number
+  private gauge: MemoryGauge | null = null
+
+  constructor(plan: Plan, pool: BufferPool, memoryInUse: () => number) {
+    super(plan, pool)
+    this.memoryInUse = memoryInUse
+  }
+
   run(): void {
     const { source, damage } = this.plan
     const format = source.format!
@@ -59,8 +72,13 @@ class DamagedRun extends BriefRun {
     this.furnish(stores.file)
     const fields = new ImageFields(stores.file)
     for (const change of damage ?? []) fields.damage(change)
+    const gauge = new MemoryGauge(this.memoryInUse)
+    this.gauge = gauge
     this.toTheEnd((graph) => this.use(graph, stores.file))
     this.trace.mix(this.operationsDone)
+    if (gauge.peakBytes <= IMAGE_MEMORY_MAX_BYTES) return
+    const text = `the image makes us ask for ${gauge.peakBytes} bytes of memory, more than ${IMAGE_MEMORY_MAX_BYTES}`
+    this.found('invariant', 'image/memory', new Error(text))
   }
 
   private toTheEnd(body: (graph: BlockGraph) => Co<void>): void {
@@ -68,8 +86,10 @@ class DamagedRun extends BriefRun {
     const kernel = new Kernel(clockwork)
     kernel.spawn(body(new BlockGraph(kernel)), USER)
     let steps = 0
-    while (clockwork.nextNs() !== Infinity && kernel.failure === null && steps++ < STEPS_MAX)
+    while (clockwork.nextNs() !== Infinity && kernel.failure === null && steps++ < STEPS_MAX) {
       clockwork.step(kernel, clockwork.nextNs())
+      this.gauge?.sample()
+    }
     if (steps > STEPS_MAX) this.found('liveness', 'liveness/too-many-events', new Error(`no end after ${steps} events`))
     else if (kernel.failure !== null) this.crashed(kernel.failure.error)
     else if (kernel.live.size > 0)
@@ -198,7 +218,7 @@ class DamagedRun extends BriefRun {
 
   protected countFaults(): void {}
   protected endFacts(): Partial<WorldEnd> {
-    return {}
+    return { memoryBytesMax: this.gauge?.peakBytes ?? 0 }
   }
 }
 

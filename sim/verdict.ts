@@ -78,6 +78,8 @@ export interface WorldEnd {
   destinationAllocatedBytes: number
   skippedZeroBytes: number
   copiedBytes: number
+  /** The most memory that an image of somebody else made us ask for; not the same in each run. Absent: not measured. */
+  memoryBytesMax?: number
 }
 
 /** One event of a world. Printed in fixed columns: step, time, lane, text. */

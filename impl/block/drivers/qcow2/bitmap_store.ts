@@ -34,7 +34,7 @@ import { FreeKind } from './refcount'
 import type { ReadFile } from './snapshot_table'
 
 /** Memory for the bits of all bitmaps of an image: what it says of itself must have an end. */
-const LOADED_BYTES_MAX = 128 * 2 ** 20
+const LOADED_BYTES_MAX = 64 * 2 ** 20
 
 function geometryOf(image: Qcow2Image): BitmapGeometry {
   return { clusterBytes: image.geometry.clusterBytes, diskBytes: image.header.sizeBytes }
