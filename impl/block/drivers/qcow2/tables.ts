@@ -69,6 +69,8 @@ function* replaceTable(image: Qcow2Image, index: number, oldBytes: number, guest
   image.places.l2Tables.add(newBytes)
   if (oldBytes !== 0) {
     image.places.l2Tables.remove(oldBytes)
+    // Its refcount may be a lie: the cluster must not come back as a new table while slices of the old one are in memory.
+    image.metadata.l2.forget(oldBytes, clusterBytes)
     refcounts.free(oldBytes, clusterBytes, FreeKind.Other)
   }
   return OK
