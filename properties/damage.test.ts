@@ -80,7 +80,7 @@ test('the longest tables that an image may name fit in the memory that it may co
     header('d2', 36, 4, L1_BYTES_MAX / 8),
     header('d3', 56, 4, REFCOUNT_TABLE_BYTES_MAX / clusterBytes),
   ]
-  const damageUse = { ...plan.damageUse!, check: 'none' as const, snapshots: 2, bitmaps: 2 }
+  const damageUse = { ...plan.damageUse!, check: 'none' as const, snapshots: 2, bitmaps: 0, snapshotUse: 'none' as const }
   const inUse = (): number => getHeapStatistics().external_memory + getHeapStatistics().used_heap_size
   const { failure, probes } = runDamaged({ ...plan, damage, damageUse }, inUse)
   assert.is(failure, null, JSON.stringify(failure))
