@@ -29,6 +29,8 @@ export interface EnvironmentOptions {
   readFile(path: string): Co<Uint8Array>
   /** Keys and certificates, as an object describes them. Throws BlockError. */
   makeCredentials(type: string, object: JsonObject): TlsCredentials
+  /** The SHA-256 of bytes in hexadecimal digits. Absent: commands that tell one are not there. */
+  sha256?(bytes: Uint8Array): string
 }
 
 /** Commands that only some programs have, by name; see `Command`. */
@@ -45,6 +47,7 @@ export class QmpEnvironment {
   readonly quit: () => Co<void>
   readonly say: (text: string) => void
   readonly readFile: (path: string) => Co<Uint8Array>
+  readonly sha256: ((bytes: Uint8Array) => string) | null
   /** Names and files of the character devices, for query-chardev. */
   readonly chardevs: Array<{ label: string; filename: string; isOpen: boolean }> = []
   /** The machine runs, if there is one. */
@@ -60,6 +63,7 @@ export class QmpEnvironment {
     this.quit = options.quit
     this.say = options.say
     this.readFile = options.readFile
+    this.sha256 = options.sha256 ?? null
     this.events = new EventBus(this.kernel, options.realTimeUs)
     this.jobs = new JobManager(this.kernel, ({ event, data }) => this.events.emit(event, data))
     this.objects = new ObjectStore(context, options.makeCredentials)

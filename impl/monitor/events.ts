@@ -13,7 +13,7 @@ const THROTTLE = makeLabel('event-throttle')
 export class EventBus {
   private readonly kernel: Kernel
   /** Microseconds since 1970. */
-  private readonly realTimeUs: () => number
+  readonly realTimeUs: () => number
   private readonly listeners = new Set<(event: JsonObject) => void>()
   /** By what is throttled: the event that waits, or null while none has come since the last one was sent. */
   private readonly held = new Map<string, JsonObject | null>()

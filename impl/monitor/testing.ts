@@ -1,5 +1,6 @@
 /** For tests only: an environment over files in memory, and conversations with its monitor. */
 
+import { createHash } from 'node:crypto'
 import { type BlockdevBench, blockdevBench } from '../blockdev/testing'
 import type { Co } from '../co'
 import { makeLabel } from '../co'
@@ -30,6 +31,7 @@ export function monitorBench(): MonitorBench {
     },
     say: (text) => said.push(text),
     readFile: refuse,
+    sha256: (bytes) => createHash('sha256').update(bytes).digest('hex'),
     makeCredentials: () => {
       throw new Error('no credentials here')
     },

@@ -5,6 +5,7 @@ import {
   type BlockGraph,
   type BlockNode,
   clearBitmap,
+  type DirtyBitmap,
   enableBitmap,
   findBitmap,
   mergeBitmaps,
@@ -22,11 +23,12 @@ import {
   runTransaction,
   type TransactionAction,
 } from '../../jobs'
-import type { JsonObject, JsonValue } from '../../json'
+import { type JsonObject, type JsonValue, jsonObject } from '../../json'
 import { Arguments } from '../arguments'
 import type { CommandTable } from '../command'
 import type { QmpEnvironment } from '../environment'
 import { backupOptions, snapshotAction, snapshotSyncAction } from './block_jobs'
+import { InternalSnapshotAction } from './snapshots'
 
 function newBitmap(args: Arguments): NewBitmap {
   const granularityBytes = args.optionalInteger('granularity')
@@ -72,6 +74,8 @@ function actionOf(environment: QmpEnvironment, type: string, args: Arguments): T
       const source = graph.lookup(args.string('device'))
       return new BackupAction(graph, jobs, backupOptions(args, source, graph.lookup(args.string('target'))))
     }
+    case 'blockdev-snapshot-internal-sync':
+      return new InternalSnapshotAction(environment, args)
     case 'blockdev-snapshot':
       return snapshotAction(environment, args)
     case 'blockdev-snapshot-sync':
@@ -108,6 +112,11 @@ export const BITMAP_COMMANDS: CommandTable = {
     mergeBitmaps(node, args.string('target'), bitmapSources(graph, node, args.list('bitmaps')))
     return undefined
   },
+  *'x-debug-block-dirty-bitmap-sha256'({ graph, sha256 }, args) {
+    const { bits } = findBitmap(graph.lookup(args.string('node')), args.string('name'))
+    if (sha256 === null) throw new BlockError('Digests of bitmaps are not supported here')
+    return jsonObject({ sha256: sha256(longWords(bits)) })
+  },
   *transaction(environment, args) {
     const grouped = args.has('properties') && args.below('properties').optionalString('completion-mode') === 'grouped'
     // Each is looked up when its turn comes: it may stand on what an earlier one has made.
@@ -118,6 +127,15 @@ export const BITMAP_COMMANDS: CommandTable = {
     yield* runTransaction(actions, grouped ? 'grouped' : 'individual')
     return undefined
   },
+}
+
+/** The bits as QEMU keeps them: words of 64 bits, at least one. */
+function longWords(bits: DirtyBitmap): Uint8Array {
+  const { words, bitCount } = bits
+  const bytes = new Uint8Array(Math.max(1, Math.ceil(bitCount / 64)) * 8)
+  const used = new Uint8Array(words.buffer, words.byteOffset, Math.min(words.byteLength, bytes.length))
+  bytes.set(used)
+  return bytes
 }
 
 const GROUPABLE = new Set(['abort', 'blockdev-backup', 'drive-backup'])

@@ -7,6 +7,7 @@ import { EXPORT_COMMANDS } from './exports'
 import { JOB_COMMANDS } from './jobs'
 import { NODE_COMMANDS } from './nodes'
 import { QUERY_COMMANDS } from './queries'
+import { SNAPSHOT_COMMANDS } from './snapshots'
 
 const ALL: CommandTable = {
   ...CONTROL_COMMANDS,
@@ -14,6 +15,7 @@ const ALL: CommandTable = {
   ...QUERY_COMMANDS,
   ...JOB_COMMANDS,
   ...BLOCK_JOB_COMMANDS,
+  ...SNAPSHOT_COMMANDS,
   ...BITMAP_COMMANDS,
   ...EXPORT_COMMANDS,
 }

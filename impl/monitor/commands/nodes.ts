@@ -74,6 +74,14 @@ export const NODE_COMMANDS: CommandTable = {
     // Everything runs in one thread: the node's place does not change.
     return undefined
   },
+  *'blockdev-set-active'({ graph }, args) {
+    const name = args.optionalString('node-name')
+    const node = name === undefined ? null : graph.findNode(name)
+    if (name !== undefined && node === null) throw new BlockError(`Failed to find node with node-name='${name}'`)
+    // Images are opened for good here: nobody hands one over to another machine.
+    if (!args.flag('active')) throw new BlockError('Inactive block nodes are not supported')
+    return undefined
+  },
   *'change-backing-file'({ graph }, args) {
     const device = graph.lookup(args.string('device'))
     yield* changeBackingFile(graph, device, findNode(graph, args.string('image-node-name')), args.string('backing-file'))

@@ -1,4 +1,5 @@
 /** What programs with a monitor have in common: the environment of its commands, the monitors, the end. */
+import { createHash } from 'node:crypto'
 import * as fs from 'node:fs'
 import { BlockError } from '../../block'
 import { type Co, makeLabel, strerror, type TlsCredentials, WaitQueue } from '../../co'
@@ -51,6 +52,7 @@ export class QmpHost {
         }
       },
       makeCredentials: (type, object) => this.makeCredentials(type, object),
+      sha256: (bytes) => createHash('sha256').update(bytes).digest('hex'),
     })
     this.dispatcher = new Dispatcher(tool.kernel, this.environment, QMP_MODULES, commands)
     tool.findCredentials = (id) => this.environment.objects.tlsCredentials(id)

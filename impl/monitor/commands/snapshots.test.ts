@@ -1,0 +1,99 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { createImage } from '../../blockdev'
+import { converse, monitorBench } from '../testing'
+
+const call = (execute: string, args: unknown): string => JSON.stringify({ execute, arguments: args })
+
+const SETUP = [
+  '{"execute":"qmp_capabilities"}',
+  call('blockdev-add', { driver: 'qcow2', 'node-name': 'disk', file: { driver: 'file', filename: 'disk.qcow2' } }),
+  call('blockdev-add', { driver: 'null-co', 'node-name': 'null', size: 65536 }),
+]
+
+/** Answers to `requests`, without events. There is a node `disk` of format qcow2, and one called `null`. */
+function answers(...requests: string[]): Array<Record<string, unknown>> {
+  const bench = monitorBench()
+  const filename = 'disk.qcow2'
+  bench.run(createImage(bench.context, { filename, format: 'qcow2', sizeBytes: 1048576, announce: () => {} }))
+  const text = converse(bench, [...SETUP, ...requests].join('\n'))
+  const messages = text
+    .split('\r\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+  return messages.filter((message) => !('event' in message)).slice(1 + SETUP.length)
+}
+
+function refusals(...requests: string[]): unknown[] {
+  return answers(...requests).map(({ error }) => (error as { desc: string } | undefined)?.desc)
+}
+
+test('an internal snapshot is made and deleted, and told when it goes', () => {
+  const [made, nodes, deleted, left] = answers(
+    call('blockdev-snapshot-internal-sync', { device: 'disk', name: 's' }),
+    call('query-named-block-nodes', { flat: true }),
+    call('blockdev-snapshot-delete-internal-sync', { device: 'disk', name: 's' }),
+    call('query-named-block-nodes', { flat: true }),
+  )
+  assert.equal(made, { return: {} })
+  assert.match(JSON.stringify(nodes), '"name":"s"')
+  const told = deleted!['return'] as Record<string, unknown>
+  assert.is(told['id'], '1')
+  assert.is(told['vm-state-size'], 0)
+  assert.not.match(JSON.stringify(left), '"name":"s"')
+})
+
+test('what is wrong about internal snapshots is said in the words of QEMU', () => {
+  assert.equal(
+    refusals(
+      call('blockdev-snapshot-internal-sync', { device: 'disk', name: '' }),
+      call('blockdev-snapshot-internal-sync', { device: 'none', name: 's' }),
+      call('blockdev-snapshot-internal-sync', { device: 'null', name: 's' }),
+      call('blockdev-snapshot-internal-sync', { device: 'disk', name: 's' }),
+      call('blockdev-snapshot-internal-sync', { device: 'disk', name: 's' }),
+      call('blockdev-snapshot-delete-internal-sync', { device: 'disk' }),
+      call('blockdev-snapshot-delete-internal-sync', { device: 'disk', id: '9' }),
+      call('blockdev-snapshot-delete-internal-sync', { device: 'disk', id: '9', name: 's' }),
+    ),
+    [
+      'Name is empty',
+      "Cannot find device='none' nor node-name='none'",
+      "Block format 'null-co' used by device 'null' does not support internal snapshots",
+      undefined,
+      "Snapshot with name 's' already exists on device 'disk'",
+      'Name or id must be provided',
+      "Snapshot with id '9' and name 'null' does not exist on device 'disk'",
+      "Snapshot with id '9' and name 's' does not exist on device 'disk'",
+    ],
+  )
+})
+
+test('a transaction that fails leaves no snapshot', () => {
+  const action = { type: 'blockdev-snapshot-internal-sync', data: { device: 'disk', name: 's' } }
+  const [failed, nodes] = answers(
+    call('transaction', { actions: [action, { type: 'abort', data: {} }] }),
+    call('query-named-block-nodes', { flat: true }),
+  )
+  assert.ok('error' in failed!)
+  assert.not.match(JSON.stringify(nodes), '"name":"s"')
+})
+
+test('the digest of a bitmap is that of its 64-bit words', () => {
+  const digest = call('x-debug-block-dirty-bitmap-sha256', { node: 'disk', name: 'b' })
+  const [, empty] = answers(call('block-dirty-bitmap-add', { node: 'disk', name: 'b' }), digest)
+  assert.equal(empty, { return: { sha256: 'af5570f5a1810b7af78caf4bc70a660f0df51e42baf91d4de5b2328de0e83dfc' } })
+  assert.equal(refusals(digest), ["Dirty bitmap 'b' not found"])
+})
+
+test('nodes are active and stay it', () => {
+  assert.equal(
+    refusals(
+      call('blockdev-set-active', { 'node-name': 'disk', active: true }),
+      call('blockdev-set-active', { 'node-name': 'disk', active: false }),
+      call('blockdev-set-active', { 'node-name': 'none', active: true }),
+    ),
+    [undefined, 'Inactive block nodes are not supported', "Failed to find node with node-name='none'"],
+  )
+})
+
+test.run()
