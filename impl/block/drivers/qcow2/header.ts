@@ -324,9 +324,9 @@ function checkL1Size(header: Qcow2Header): void {
 
 /**
  * The header with its extensions and the backing file name, as QEMU orders them, zero-filled to a cluster. Throws BlockError
- * (ENOSPC) if a cluster is too small for them.
+ * (ENOSPC) if a cluster is too small for them. The names of features are for readers that do not know them, and may be absent.
  */
-export function encodeHeader(header: Qcow2Header): Uint8Array {
+export function encodeHeader(header: Qcow2Header, hasFeatureNames = true): Uint8Array {
   const bytes = new Uint8Array(2 ** header.clusterBits)
   const hasV3 = header.version === 3
   const headerBytes = hasV3 ? HEADER_V3_BYTES + header.unknownFields.length : HEADER_V2_BYTES
@@ -335,7 +335,7 @@ export function encodeHeader(header: Qcow2Header): Uint8Array {
   if (header.dataFileName !== null && (header.incompatible & INCOMPATIBLE_DATA_FILE) !== 0n) {
     writer.put(EXTENSION_DATA_FILE, bytesOf(header.dataFileName))
   }
-  if (hasV3 && bytes.length > FEATURE_NAMES_CLUSTER_BYTES) writer.put(EXTENSION_FEATURE_NAMES, featureTable())
+  if (hasV3 && hasFeatureNames && bytes.length > FEATURE_NAMES_CLUSTER_BYTES) writer.put(EXTENSION_FEATURE_NAMES, featureTable())
   if (header.bitmaps !== null) writer.put(EXTENSION_BITMAPS, encodeBitmaps(header.bitmaps))
   for (const { type, data } of header.unknownExtensions) writer.put(type, data)
   writer.put(EXTENSION_END, new Uint8Array(0))

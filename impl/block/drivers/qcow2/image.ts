@@ -14,7 +14,8 @@ import type { BlockChild, BlockNode } from '../../node'
 import type { Allocation } from './allocation'
 import type { StoredBitmap } from './bitmap_directory'
 import { Metadata, type Table, TableCache } from './cache'
-import { encodeHeader, geometryOfHeader, type Qcow2Header } from './header'
+import { geometryOfHeader, type Qcow2Header } from './header'
+import { replaceHeader } from './header_write'
 import { inactiveL1Tables } from './inactive'
 import {
   AUTOCLEAR_DATA_FILE_RAW,
@@ -419,11 +420,13 @@ export class Qcow2Image implements RefcountHost {
     return errno
   }
 
-  /** Writes the header with its extensions again. Throws BlockError if they do not fit into a cluster. */
+  /**
+   * Writes the header with its extensions again; a power cut leaves this one or the one before. Throws BlockError if they do
+   * not fit into a cluster.
+   */
   *writeHeader(): Co<Errno> {
-    const bytes = encodeHeader(this.header)
-    assert(bytes.length === this.geometry.clusterBytes, 'header-one-cluster')
-    return yield* this.file.pwrite(0, bytes)
+    assert(2 ** this.header.clusterBits === this.geometry.clusterBytes, 'header-one-cluster')
+    return yield* replaceHeader(this.file, this.header)
   }
 
   /** Writes one L1 entry through, as the sector that holds it. */
