@@ -5,7 +5,7 @@
  * What may fail: boundaries of histograms that make no sense (BlockError with QEMU's text). What never may: a request that
  * is counted twice, or that is delayed by being counted.
  */
-import { assert, type Co, type Errno, type Kernel, OK } from '../co'
+import { assert, type Clock, type Co, type Errno, OK } from '../co'
 import { BlockError } from './error'
 import { TimedAverage } from './timed_average'
 
@@ -23,6 +23,8 @@ export interface AccountingOptions {
   /** Whether requests that are refused, or fail, count for latencies and for the time of the last access. */
   accountInvalid?: boolean
   accountFailed?: boolean
+  /** What every request is said to have taken: on clocks that do not move by themselves. */
+  fixedLatencyNs?: number
 }
 
 /** Counts of latencies: bin i is [boundaries[i - 1], boundaries[i]) nanoseconds, the last one open. */
@@ -47,7 +49,8 @@ interface Interval {
 }
 
 export class BlockAccounting {
-  private readonly kernel: Kernel
+  private readonly clock: Pick<Clock, 'nowNs'>
+  private readonly fixedLatencyNs: number | null
   private readonly accountInvalid: boolean
   private readonly accountFailed: boolean
   private readonly counters: Record<Accounted, Counters> = {
@@ -59,15 +62,16 @@ export class BlockAccounting {
   private readonly intervals: Interval[] = []
   private lastAccessNs: number | null = null
 
-  constructor(kernel: Kernel, options: AccountingOptions = {}) {
-    this.kernel = kernel
+  constructor(clock: Pick<Clock, 'nowNs'>, options: AccountingOptions = {}) {
+    this.clock = clock
+    this.fixedLatencyNs = options.fixedLatencyNs ?? null
     this.accountInvalid = options.accountInvalid ?? true
     this.accountFailed = options.accountFailed ?? true
   }
 
   /** Runs `request` and counts how it went. */
   *watch(operation: Accounted, bytes: number, request: Co<Errno>): Co<Errno> {
-    const startNs = this.kernel.nowNs()
+    const startNs = this.clock.nowNs()
     const errno = yield* request
     this.ended(operation, bytes, startNs, errno)
     return errno
@@ -76,8 +80,8 @@ export class BlockAccounting {
   /** A request that began at `startNs` has ended. */
   ended(operation: Accounted, bytes: number, startNs: number, errno: Errno): void {
     const counters = this.counters[operation]
-    const nowNs = this.kernel.nowNs()
-    const latencyNs = nowNs - startNs
+    const nowNs = this.clock.nowNs()
+    const latencyNs = this.fixedLatencyNs ?? nowNs - startNs
     assert(latencyNs >= 0, 'latency-forward')
     if (errno === OK) {
       counters.bytes += bytes
@@ -93,7 +97,7 @@ export class BlockAccounting {
   /** A request that the device refused without sending it. */
   invalid(operation: Accounted): void {
     this.counters[operation].invalid++
-    if (this.accountInvalid) this.lastAccessNs = this.kernel.nowNs()
+    if (this.accountInvalid) this.lastAccessNs = this.clock.nowNs()
   }
 
   /** `count` requests went as a part of another one. */
@@ -107,7 +111,7 @@ export class BlockAccounting {
     if (!Number.isSafeInteger(seconds) || seconds <= 0 || seconds > 2 ** 32 - 1) {
       throw new BlockError(`Invalid interval length: ${seconds}`)
     }
-    const nowNs = this.kernel.nowNs()
+    const nowNs = this.clock.nowNs()
     const average = (): TimedAverage => new TimedAverage(seconds * NS_PER_SECOND, nowNs)
     this.intervals.push({ seconds, latency: { read: average(), write: average(), flush: average() } })
   }
@@ -123,7 +127,7 @@ export class BlockAccounting {
 
   /** BlockDeviceStats of QMP, without what the node knows. */
   report(): Record<string, unknown> {
-    const nowNs = this.kernel.nowNs()
+    const nowNs = this.clock.nowNs()
     const stats: Record<string, unknown> = {}
     for (const operation of ACCOUNTED) {
       const { bytes, operations, merged, failed, invalid, totalNs } = this.counters[operation]

@@ -6,7 +6,7 @@
  * What may fail: a request without a medium gives ENOMEDIUM, one that leaves the medium EIO.
  */
 import { assert, type Co, EEXIST, ENOMEDIUM, type Errno, WaitQueue } from '../co'
-import type { Accounted, BlockAccounting } from './accounting'
+import type { BlockAccounting } from './accounting'
 import type { PreallocationMode } from './driver'
 import { BlockError } from './error'
 import type { BlockGraph } from './graph'
@@ -27,7 +27,9 @@ export interface BackendHooks {
 export class BlockBackend implements BlockParent, RequestGate {
   readonly graph: BlockGraph
   /** The user-visible name (`drive0`), or empty. */
-  readonly name: string
+  private ownName: string
+  /** How the device that uses it is called, or empty. */
+  deviceName = ''
   readonly node = null
   root: BlockChild | null = null
   /** Requests between entry and completion, waiting ones excluded. */
@@ -36,7 +38,7 @@ export class BlockBackend implements BlockParent, RequestGate {
   queuesWhileDrained = true
   /** Of the present owner; a device that takes the backend over puts its own in. */
   hooks: BackendHooks
-  /** Counts the requests; null: nobody wants to know. */
+  /** Where its users count their requests; null: nobody wants to know. */
   accounting: BlockAccounting | null = null
   /** Holds requests back; null: nothing does. See `setThrottle`. */
   private throttle: ThrottleMember | null = null
@@ -46,7 +48,7 @@ export class BlockBackend implements BlockParent, RequestGate {
   /** Throws BlockError if the name is taken. */
   constructor(graph: BlockGraph, name: string, hooks: BackendHooks = {}) {
     this.graph = graph
-    this.name = name
+    this.ownName = name
     this.hooks = hooks
     this.waiting = new WaitQueue(graph.kernel)
     if (name === '') return
@@ -55,8 +57,17 @@ export class BlockBackend implements BlockParent, RequestGate {
     graph.backends.set(name, this)
   }
 
+  get name(): string {
+    return this.ownName
+  }
   describe(): string {
-    return this.name === '' ? 'an unnamed block device' : `block device '${this.name}'`
+    const name = this.name === '' ? this.deviceName : this.name
+    return name === '' ? 'an unnamed block device' : `block device '${name}'`
+  }
+  /** Gives the name up: users do not see it any more, whoever uses it goes on. */
+  forgetName(): void {
+    if (this.graph.backends.get(this.name) === this) this.graph.backends.delete(this.name)
+    this.ownName = ''
   }
 
   /** Takes the permissions on `node`. Throws BlockError if somebody else excludes them. */
@@ -89,37 +100,27 @@ export class BlockBackend implements BlockParent, RequestGate {
   }
   pread(offsetBytes: number, buffer: Uint8Array, flags = 0): Co<Errno> {
     const request = this.root === null ? noMedium() : this.root.pread(offsetBytes, buffer, flags)
-    return this.isPlain ? request : this.attended('read', buffer.length, request)
+    return this.throttle === null ? request : this.throttled(Direction.Read, buffer.length, request)
   }
   pwrite(offsetBytes: number, buffer: Uint8Array, flags = 0): Co<Errno> {
     const request = this.root === null ? noMedium() : this.root.pwrite(offsetBytes, buffer, flags)
-    return this.isPlain ? request : this.attended('write', buffer.length, request)
+    return this.throttle === null ? request : this.throttled(Direction.Write, buffer.length, request)
   }
   pwriteZeroes(offsetBytes: number, lengthBytes: number, flags = 0): Co<Errno> {
     const request = this.root === null ? noMedium() : this.root.pwriteZeroes(offsetBytes, lengthBytes, flags)
-    return this.isPlain ? request : this.attended('write', lengthBytes, request)
+    return this.throttle === null ? request : this.throttled(Direction.Write, lengthBytes, request)
   }
   pdiscard(offsetBytes: number, lengthBytes: number): Co<Errno> {
     const request = this.root === null ? noMedium() : this.root.pdiscard(offsetBytes, lengthBytes)
-    return this.isPlain ? request : this.attended('unmap', lengthBytes, request)
+    return this.throttle === null ? request : this.throttled(Direction.Write, lengthBytes, request)
   }
   flush(): Co<Errno> {
-    const request = this.root === null ? noMedium() : this.root.flush()
-    return this.isPlain ? request : this.attended('flush', 0, request)
+    return this.root === null ? noMedium() : this.root.flush()
   }
   truncate(lengthBytes: number, exact: boolean, preallocation: PreallocationMode): Co<Errno> {
     return this.root === null ? noMedium() : this.root.truncate(lengthBytes, exact, preallocation)
   }
 
-  private get isPlain(): boolean {
-    return this.accounting === null && this.throttle === null
-  }
-  /** A request that is counted or held back. It has not begun: bodies of coroutines run when they are asked to. */
-  private attended(operation: Accounted, bytes: number, request: Co<Errno>): Co<Errno> {
-    const isThrottled = this.throttle !== null && operation !== 'flush'
-    const held = isThrottled ? this.throttled(operation === 'read' ? Direction.Read : Direction.Write, bytes, request) : request
-    return this.accounting === null ? held : this.accounting.watch(operation, bytes, held)
-  }
   private *throttled(direction: Direction, bytes: number, request: Co<Errno>): Co<Errno> {
     // It may have been given up between the request and its first step.
     if (this.throttle !== null) yield* this.throttle.admit(direction, bytes)

@@ -117,9 +117,20 @@ function checkNode(node: BlockNode): void {
   }
   for (const holder of node.parents) {
     for (const other of node.parents) {
-      if (holder !== other && (other.permission & ~holder.shared) !== 0) throw conflict(holder, other)
+      if (holder !== other && (other.permission & ~holder.shared) !== 0) throw firstConflict(node)
     }
   }
+}
+
+/** Of several, that which QEMU finds first: it looks at the newest parents first. */
+function firstConflict(node: BlockNode): BlockError {
+  const parents = [...node.parents].reverse()
+  for (const holder of parents) {
+    for (const other of parents) {
+      if (holder !== other && (other.permission & ~holder.shared) !== 0) return conflict(holder, other)
+    }
+  }
+  assert(false, 'conflict-found-twice', () => node.name)
 }
 
 function conflict(holder: BlockChild, other: BlockChild): BlockError {

@@ -54,6 +54,7 @@ export {
 export { type Clockwork, type Co, Coroutine, CoroutineState, describeWait, Kernel, type WaitReason } from './kernel'
 export { hashText, type Label, makeLabel, mix32, numberedLabel } from './label'
 export { Mutex, WaitQueue } from './queue'
+export { type Clock, SteppedClock } from './stepped_clock'
 export {
   type ByteStream,
   describeAddress,

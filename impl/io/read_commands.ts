@@ -2,7 +2,17 @@
 import { type Co, EINVAL, type Errno, OK } from '../co'
 import { parsePattern, parseQuantity } from './quantity'
 import { type IoCommand, IoComplaint, type IoSession } from './session'
-import { demandSectors, lengthOperand, READ_FILL, readRequest, tellFailure, tellResult, vectorOperands, verify } from './transfer'
+import {
+  counted,
+  demandSectors,
+  lengthOperand,
+  READ_FILL,
+  readRequest,
+  tellFailure,
+  tellResult,
+  vectorOperands,
+  verify,
+} from './transfer'
 import { loadVmState } from './vm_state'
 
 const MANY = Number.POSITIVE_INFINITY
@@ -91,7 +101,7 @@ function* aioRead(session: IoSession, args: readonly string[]): Co<Errno> {
   if (wanted === null) return OK
   const startNs = session.host.nowNs()
   const request = readRequest(session.disk, wanted.offsetBytes, wanted.buffer)
-  yield* session.start(request, (errno) => {
+  yield* session.start(counted(session, 'read', wanted.buffer.length, request), (errno) => {
     if (errno === OK) finishVector(session, wanted, startNs, session.host.nowNs())
     else tellFailure(session, 'readv', errno)
   })

@@ -52,6 +52,11 @@ export function readRequest(disk: BlockBackend, offsetBytes: number, buffer: Uin
   return canBeOnDisk(offsetBytes, buffer.length) ? disk.pread(offsetBytes, buffer) : outOfReach()
 }
 
+/** A request that the disk's user counts; the others are not, as in QEMU. */
+export function counted(session: IoSession, operation: 'read' | 'write', bytes: number, request: Co<Errno>): Co<Errno> {
+  return session.disk.accounting?.watch(operation, bytes, request) ?? request
+}
+
 export interface WriteKind {
   isZero: boolean
   flags: number

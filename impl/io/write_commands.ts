@@ -5,6 +5,7 @@ import { parsePattern, parseQuantity } from './quantity'
 import { type IoCommand, IoComplaint, type IoSession } from './session'
 import {
   canBeOnDisk,
+  counted,
   demandSectors,
   lengthOperand,
   outOfReach,
@@ -106,7 +107,9 @@ function* aioWrite(session: IoSession, args: readonly string[]): Co<Errno> {
   const lengthBytes = given.has('z') ? parseQuantity(operands[1]!) : vectorOperands(operands.slice(1))
   const data = given.has('z') ? lengthBytes : new Uint8Array(lengthBytes).fill(byte)
   const startNs = session.host.nowNs()
-  yield* session.start(writeRequest(session.disk, offsetBytes, data, zeroFlags(given)), (errno) => {
+  const request = writeRequest(session.disk, offsetBytes, data, zeroFlags(given))
+  // QEMU counts no zero writes here.
+  yield* session.start(given.has('z') ? request : counted(session, 'write', lengthBytes, request), (errno) => {
     const endNs = session.host.nowNs()
     if (errno !== OK) tellFailure(session, 'aio_write', errno)
     else tellResult(session, { verb: 'wrote', offsetBytes, lengthBytes, startNs, endNs, given })

@@ -1,5 +1,5 @@
 export { BackupJob, type BackupOptions, type BackupSync, type BitmapMode, startBackup } from './backup'
-export { CommitJob, type CommitOptions, startCommit } from './commit'
+export { CommitJob, type CommitOptions, commitDown, copyDown, startCommit } from './commit'
 export type { ErrorPolicy } from './error_policy'
 export { type BlockJobInfo, type IoStatus, Job, type JobInfo, type JobStatus, type JobVerb } from './job'
 export { type JobEvent, JobManager } from './job_manager'

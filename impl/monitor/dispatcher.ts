@@ -37,6 +37,7 @@ export class Dispatcher {
     this.schema = new QapiSchema(modules).withCommands((name) => BUILT_IN.has(name) || Object.hasOwn(commands, name))
     for (const name of Object.keys(commands)) assert(this.schema.commands.has(name), 'command-declared', () => name)
     this.running = new Mutex(kernel, 'the monitor')
+    environment.invoke = (name, args) => this.invoke(name, args)
   }
 
   /** The answer to a message. */
@@ -72,6 +73,22 @@ export class Dispatcher {
     const builtIn = this.builtIn(name, checked, origin)
     if (builtIn !== null) return builtIn.value
     return yield* this.commands[name]!(this.environment, new Arguments(checked))
+  }
+
+  /** A command inside of one that runs. Throws BlockError. */
+  private invoke(name: string, args: JsonObject): Co<JsonValue | undefined> {
+    const command = this.schema.commands.get(name)
+    if (command === undefined) throw new BlockError(`The command ${name} has not been found`, { qmpClass: 'CommandNotFound' })
+    return this.commands[name]!(this.environment, new Arguments(this.check(command, args)))
+  }
+  /** Runs something of another kind of monitor, one after the other with the requests of all. */
+  *inTurn<T>(body: () => Co<T>): Co<T> {
+    yield* this.running.lock()
+    try {
+      return yield* body()
+    } finally {
+      this.running.unlock()
+    }
   }
 
   private check(command: QapiCommand, args: JsonObject): JsonObject {

@@ -1,11 +1,13 @@
 /** What the commands of all monitors of one program work on. */
-import type { BlockGraph } from '../block'
+import { BlockError, type BlockGraph, type BlockNode } from '../block'
 import type { BlockdevContext } from '../blockdev'
 import type { Co, Kernel, StreamHost, TlsCredentials } from '../co'
+import { IO_COMMANDS, type IoCommand, type IoHost } from '../io'
 import { JobManager } from '../jobs'
-import type { JsonObject } from '../json'
+import type { JsonObject, JsonValue } from '../json'
 import { EventBus } from './events'
 import { BlockExports } from './exports'
+import type { Machine } from './machine/machine'
 import { ObjectStore } from './objects'
 
 export interface QemuVersion {
@@ -31,6 +33,16 @@ export interface EnvironmentOptions {
   makeCredentials(type: string, object: JsonObject): TlsCredentials
   /** The SHA-256 of bytes in hexadecimal digits. Absent: commands that tell one are not there. */
   sha256?(bytes: Uint8Array): string
+  /** What commands of qemu-io work with, and which there are. Absent: they print like everything else. */
+  io?: IoEnvironment
+  /** Texts for people, which know of time zones: an image with all that it tells, and a table of snapshots. */
+  imageText?(node: BlockNode): string
+  snapshotTable?(snapshots: readonly JsonObject[]): string
+}
+
+export interface IoEnvironment {
+  host: Omit<IoHost, 'report'>
+  commands: readonly IoCommand[]
 }
 
 /** Commands that only some programs have, by name; see `Command`. */
@@ -48,10 +60,19 @@ export class QmpEnvironment {
   readonly say: (text: string) => void
   readonly readFile: (path: string) => Co<Uint8Array>
   readonly sha256: ((bytes: Uint8Array) => string) | null
+  readonly io: IoEnvironment
+  readonly imageText: (node: BlockNode) => string
+  readonly snapshotTable: (snapshots: readonly JsonObject[]) => string
   /** Names and files of the character devices, for query-chardev. */
   readonly chardevs: Array<{ label: string; filename: string; isOpen: boolean }> = []
-  /** The machine runs, if there is one. */
-  isRunning = true
+  /** The program has been asked to end: nobody is to be asked for anything more. */
+  isQuitting = false
+  /** Only programs that have one. */
+  machine: Machine | null = null
+  /** Runs a command of QMP beside the one that runs now: what older forms of commands are made of. */
+  invoke: (name: string, args: JsonObject) => Co<JsonValue | undefined> = () => {
+    throw new BlockError('Commands cannot be run here')
+  }
 
   constructor(options: EnvironmentOptions) {
     const { context } = options
@@ -60,10 +81,18 @@ export class QmpEnvironment {
     this.kernel = context.graph.kernel
     this.streams = options.streams
     this.version = options.version
-    this.quit = options.quit
+    const self = this
+    this.quit = function* () {
+      self.isQuitting = true
+      yield* options.quit()
+    }
     this.say = options.say
     this.readFile = options.readFile
     this.sha256 = options.sha256 ?? null
+    const { say, kernel } = this
+    this.io = options.io ?? { host: { out: say, err: say, nowNs: () => kernel.nowNs() }, commands: IO_COMMANDS }
+    this.imageText = options.imageText ?? (() => '')
+    this.snapshotTable = options.snapshotTable ?? (() => '')
     this.events = new EventBus(this.kernel, options.realTimeUs)
     this.jobs = new JobManager(this.kernel, ({ event, data }) => this.events.emit(event, data))
     this.objects = new ObjectStore(context, options.makeCredentials)

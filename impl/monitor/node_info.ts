@@ -5,13 +5,15 @@ import { writeThresholdOf } from '../block/write_threshold'
 import { type BlockdevContext, backingNameOf, describeNode, snapshotInfos } from '../blockdev'
 import { type JsonObject, type JsonValue, jsonObject } from '../json'
 import { toJson } from './events'
+import type { BackendState } from './machine/machine'
+import { throttleInfo } from './machine/throttling'
 
 const IOV_MAX = 1024
 const MEMORY_ALIGNMENT_BYTES = 4096
 const INCOMPATIBLE_DIRTY = 1n
 
-/** BlockDeviceInfo. `isFlat` leaves the images below out. */
-export function nodeInfo(context: BlockdevContext, node: BlockNode, isFlat: boolean): JsonObject {
+/** BlockDeviceInfo, of the medium of a backend or of a node. `isFlat` leaves the images below out. */
+export function nodeInfo(context: BlockdevContext, node: BlockNode, isFlat: boolean, backend?: BackendState): JsonObject {
   const origin = context.origins.get(node)
   const name = describeNode(context, node)
   const bitmaps = listBitmaps(node)
@@ -34,9 +36,10 @@ export function nodeInfo(context: BlockdevContext, node: BlockNode, isFlat: bool
     iops: 0,
     iops_rd: 0,
     iops_wr: 0,
+    ...(backend === undefined ? {} : (throttleInfo(backend) as Record<string, JsonValue>)),
     image: imageInfo(context, node, isFlat),
     cache: jsonObject({
-      writeback: true,
+      writeback: backend?.writesBack ?? true,
       direct: isOn(options?.get('cache.direct')),
       'no-flush': isOn(options?.get('cache.no-flush')),
     }),

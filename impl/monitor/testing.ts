@@ -2,13 +2,15 @@
 
 import { createHash } from 'node:crypto'
 import { type BlockdevBench, blockdevBench } from '../blockdev/testing'
-import type { Co } from '../co'
-import { makeLabel } from '../co'
+import { assert, type Co, makeLabel, SteppedClock } from '../co'
 import { streamPair } from '../co/stream_pair'
 import { QMP_MODULES } from '../qapi'
-import { DAEMON_COMMANDS } from './commands'
+import type { CommandTable } from './command'
+import { DAEMON_COMMANDS, SYSTEM_COMMANDS } from './commands'
 import { Dispatcher } from './dispatcher'
 import { QmpEnvironment } from './environment'
+import { Machine } from './machine/machine'
+import { findMachineType } from './machine/machine_types'
 import { QmpSession } from './session'
 import { endActivity } from './shutdown'
 
@@ -18,7 +20,7 @@ export interface MonitorBench extends BlockdevBench {
   said: string[]
 }
 
-export function monitorBench(): MonitorBench {
+export function monitorBench(commands: CommandTable = DAEMON_COMMANDS): MonitorBench {
   const bench = blockdevBench()
   const said: string[] = []
   const environment: QmpEnvironment = new QmpEnvironment({
@@ -36,12 +38,45 @@ export function monitorBench(): MonitorBench {
       throw new Error('no credentials here')
     },
   })
-  const dispatcher = new Dispatcher(bench.kernel, environment, QMP_MODULES, DAEMON_COMMANDS)
+  const dispatcher = new Dispatcher(bench.kernel, environment, QMP_MODULES, commands)
   return { ...bench, environment, dispatcher, said }
 }
 
 function* refuse(): Co<never> {
   throw new Error('no sockets here')
+}
+
+export interface MachineBench extends MonitorBench {
+  machine: Machine
+  /** That of the machine. */
+  stepped: SteppedClock
+}
+
+/** The same with a machine, as the system program has it. `machineType` is one of x86_64. */
+export function machineBench(machineType = 'pc'): MachineBench {
+  const bench = monitorBench(SYSTEM_COMMANDS)
+  const type = findMachineType('x86_64', machineType)
+  assert(type !== null, 'bench-machine')
+  const clock = new SteppedClock(bench.kernel)
+  bench.context.throttleGroups.clock = clock
+  const machine = new Machine(bench.environment, { architecture: 'x86_64', type, clock, isStepped: true })
+  machine.isBuilt = true
+  return { ...bench, machine, stepped: clock }
+}
+
+/** Answers to `requests` without events, the greeting and the first answer. */
+export function answersOf(bench: MonitorBench, ...requests: string[]): Array<Record<string, unknown>> {
+  return toldBy(bench, ...requests).filter((message) => !('event' in message))
+}
+/** The same with events. */
+export function toldBy(bench: MonitorBench, ...requests: string[]): Array<Record<string, unknown>> {
+  const text = converse(bench, ['{"execute":"qmp_capabilities"}', ...requests].join('\n'))
+  const messages = text.split('\r\n').filter((line) => line !== '')
+  return messages.slice(2).map((line) => JSON.parse(line) as Record<string, unknown>)
+}
+export const request = (execute: string, args: unknown = {}): string => JSON.stringify({ execute, arguments: args })
+export function refusalsOf(bench: MonitorBench, ...requests: string[]): unknown[] {
+  return answersOf(bench, ...requests).map(({ error }) => (error as { desc: string } | undefined)?.desc)
 }
 
 /** What a client reads that sends all of `input` and then nothing more. */

@@ -8,6 +8,12 @@ import { VERSION } from './version'
 
 type QemuProgram = (name: string, args: readonly string[]) => Promise<number>
 
+/** By the architecture in its name, too. */
+const SYSTEM_PREFIX = 'qemu-system-'
+function loadSystem(): QemuProgram {
+  return (require('./qemu/system') as typeof import('./qemu/system')).runSystem
+}
+
 /** Programs of QEMU's shape: by the name under which this one is called, or by a first argument. Loaded when they run. */
 const QEMU_PROGRAMS: ReadonlyArray<readonly [name: string, argument: string, load: () => QemuProgram]> = [
   ['qemu-img', 'img', () => (require('./qemu/img') as typeof import('./qemu/img')).runImg],
@@ -18,6 +24,7 @@ const QEMU_PROGRAMS: ReadonlyArray<readonly [name: string, argument: string, loa
     () => (require('./qemu/storage_daemon') as typeof import('./qemu/storage_daemon')).runStorageDaemon,
   ],
   ['qemu-nbd', 'nbd', () => (require('./qemu/nbd') as typeof import('./qemu/nbd')).runNbd],
+  ['qemu-system-x86_64', 'system', loadSystem],
 ]
 
 const QEMU_PROGRAMS_HELP = `
@@ -27,6 +34,7 @@ ${QEMU_PROGRAMS.map(([name, argument]) => `  ${argument.padEnd(30)}${name}`).joi
 
 /** The program that is meant, or null for those of our own shape. */
 function findQemuProgram(calledAs: string, args: readonly string[]): Promise<number> | null {
+  if (calledAs.startsWith(SYSTEM_PREFIX)) return loadSystem()(calledAs, args)
   for (const [name, argument, load] of QEMU_PROGRAMS) {
     if (calledAs === name) return load()(name, args)
     if (args[0] === argument) return load()(name, args.slice(1))

@@ -7,7 +7,7 @@
  * What never may: a request that waits while nobody waits for the clock in its direction; one that waits in a drained
  * section of its member.
  */
-import { assert, type Co, type Coroutine, type Kernel } from '../../co'
+import { assert, type Clock, type Co, type Coroutine, type Kernel } from '../../co'
 import { LeakyBucket } from './bucket'
 import { BUCKET_NAMES, type BucketName, checkLimits, completeLimits, type LimitName, type ThrottleLimits } from './limits'
 
@@ -19,6 +19,7 @@ export const enum Direction {
 export class ThrottleGroup {
   readonly name: string
   readonly kernel: Kernel
+  readonly clock: Clock
   /** In order of joining; the turn goes round in it. */
   readonly members: ThrottleMember[] = []
   /** By direction: the member whose first waiting request waits for the clock; null while nobody waits. */
@@ -29,8 +30,9 @@ export class ThrottleGroup {
   private current: Record<LimitName, number>
 
   /** Throws BlockError for limits that make no sense. */
-  constructor(kernel: Kernel, name: string, limits: ThrottleLimits = {}) {
+  constructor(kernel: Kernel, name: string, limits: ThrottleLimits = {}, clock: Clock = kernel) {
     this.kernel = kernel
+    this.clock = clock
     this.name = name
     this.current = completeLimits({})
     this.setLimits(limits)
@@ -64,7 +66,7 @@ export class ThrottleGroup {
   /** How long the next request of a direction has to wait from now. */
   waitNs(direction: Direction): number {
     const { bytes, operations } = this.limiting[direction]!
-    const nowNs = this.kernel.nowNs()
+    const nowNs = this.clock.nowNs()
     let waitNs = 0
     for (const bucket of bytes) waitNs = Math.max(waitNs, bucket.waitNs(nowNs))
     for (const bucket of operations) waitNs = Math.max(waitNs, bucket.waitNs(nowNs))
@@ -74,7 +76,7 @@ export class ThrottleGroup {
   /** A request starts. One that is longer than `iops-size` counts as that many, in fractions. */
   account(direction: Direction, requestBytes: number): void {
     const { bytes, operations } = this.limiting[direction]!
-    const nowNs = this.kernel.nowNs()
+    const nowNs = this.clock.nowNs()
     for (const bucket of bytes) bucket.account(nowNs, requestBytes, 1)
     const unitBytes = this.current['iops-size']
     const isLong = unitBytes > 0 && requestBytes > unitBytes
@@ -161,7 +163,7 @@ export class ThrottleMember {
 
   private *waitForTurn(direction: Direction): Co<void> {
     const { group } = this
-    const { kernel } = group
+    const { kernel, clock } = group
     const queue = this.queues[direction]!
     const self = kernel.current
     assert(self !== null, 'throttle-inside-coroutine')
@@ -172,7 +174,7 @@ export class ThrottleMember {
       const waitNs = isNext ? group.waitNs(direction) : 0
       if (isNext && waitNs === 0) break
       kernel.willPark({ describe: () => `waits for its turn in throttle group '${group.name}'` })
-      if (isNext) kernel.wakeAt(self, kernel.nowNs() + waitNs)
+      if (isNext) clock.wakeAt(self, clock.nowNs() + waitNs)
       yield
     }
     const index = queue.indexOf(self)

@@ -2,17 +2,20 @@
  * The throttle groups of one block graph by name, as users and drives refer to them. A group is made as an object of its
  * own (object-add throttle-group), or by the first drive that names it, and then it goes with its last member.
  */
-import { assert, EEXIST, ENOENT, type Kernel } from '../../co'
+import { assert, type Clock, EEXIST, ENOENT, type Kernel } from '../../co'
 import { BlockError } from '../error'
 import { ThrottleGroup, ThrottleMember } from './group'
 import { limitOfProperty, type ThrottleLimits } from './limits'
 
 export class ThrottleGroups {
   private readonly kernel: Kernel
+  /** What groups that are made from now on wait by. */
+  clock: Clock
   private readonly groups = new Map<string, { group: ThrottleGroup; isObject: boolean }>()
 
   constructor(kernel: Kernel) {
     this.kernel = kernel
+    this.clock = kernel
   }
 
   /**
@@ -32,7 +35,7 @@ export class ThrottleGroups {
       if (typeof value !== 'number') throw new BlockError(`Invalid parameter type for '${property}', expected: integer`)
       limits[limit] = value
     }
-    const group = new ThrottleGroup(this.kernel, name, limits)
+    const group = new ThrottleGroup(this.kernel, name, limits, this.clock)
     this.groups.set(name, { group, isObject: true })
     return group
   }
@@ -58,7 +61,7 @@ export class ThrottleGroups {
   join(name: string): ThrottleMember {
     let entry = this.groups.get(name)
     if (entry === undefined) {
-      entry = { group: new ThrottleGroup(this.kernel, name), isObject: false }
+      entry = { group: new ThrottleGroup(this.kernel, name, {}, this.clock), isObject: false }
       this.groups.set(name, entry)
     }
     return new ThrottleMember(entry.group)

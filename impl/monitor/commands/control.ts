@@ -1,6 +1,6 @@
 /** The monitor itself, and objects. */
 import { jsonObject } from '../../json'
-import type { CommandTable } from '../command'
+import type { CommandHandler, CommandTable } from '../command'
 
 export const CONTROL_COMMANDS: CommandTable = {
   *quit(environment) {
@@ -31,9 +31,10 @@ export const CONTROL_COMMANDS: CommandTable = {
   *'query-chardev'({ chardevs }) {
     return chardevs.map(({ label, filename, isOpen }) => jsonObject({ label, filename, 'frontend-open': isOpen }))
   },
-  *'query-iothreads'({ objects }) {
-    return objects
-      .ofType('iothread')
-      .map((id) => jsonObject({ id, 'thread-id': 0, 'poll-max-ns': 0, 'poll-grow': 0, 'poll-shrink': 0, 'aio-max-batch': 0 }))
-  },
+}
+
+export const queryIothreads: CommandHandler = function* ({ objects }) {
+  return objects
+    .ofType('iothread')
+    .map((id) => jsonObject({ id, 'thread-id': 0, 'poll-max-ns': 0, 'poll-grow': 0, 'poll-shrink': 0, 'aio-max-batch': 0 }))
 }

@@ -2,9 +2,11 @@
 import type { CommandTable } from '../command'
 import { BITMAP_COMMANDS } from './bitmaps'
 import { BLOCK_JOB_COMMANDS } from './block_jobs'
-import { CONTROL_COMMANDS } from './control'
+import { CONTROL_COMMANDS, queryIothreads } from './control'
 import { EXPORT_COMMANDS } from './exports'
 import { JOB_COMMANDS } from './jobs'
+import { MACHINE_COMMANDS } from './machine'
+import { MEDIA_COMMANDS } from './media'
 import { NODE_COMMANDS } from './nodes'
 import { QUERY_COMMANDS } from './queries'
 import { SNAPSHOT_COMMANDS } from './snapshots'
@@ -20,8 +22,12 @@ const ALL: CommandTable = {
   ...EXPORT_COMMANDS,
 }
 
-/** What only a machine has. */
-const OF_MACHINES: ReadonlySet<string> = new Set(['query-status', 'query-name', 'query-iothreads', 'block_set_io_throttle'])
+export const DAEMON_COMMANDS: CommandTable = ALL
 
-export const DAEMON_COMMANDS: CommandTable = Object.fromEntries(Object.entries(ALL).filter(([name]) => !OF_MACHINES.has(name)))
-export const SYSTEM_COMMANDS: CommandTable = ALL
+/** What only a machine has comes last. */
+export const SYSTEM_COMMANDS: CommandTable = {
+  ...ALL,
+  ...MACHINE_COMMANDS,
+  ...MEDIA_COMMANDS,
+  'query-iothreads': queryIothreads,
+}

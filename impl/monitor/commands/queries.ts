@@ -5,6 +5,8 @@ import { type JsonObject, type JsonValue, jsonObject } from '../../json'
 import type { CommandTable } from '../command'
 import type { QmpEnvironment } from '../environment'
 import { toJson } from '../events'
+import { hasTray, holderName } from '../machine/device'
+import type { BackendState } from '../machine/machine'
 import { nodeInfo } from '../node_info'
 
 const inOrder = (nodes: Iterable<BlockNode>): BlockNode[] => [...nodes].sort((a, b) => a.serial - b.serial)
@@ -14,16 +16,30 @@ function namedNodes({ graph }: QmpEnvironment): BlockNode[] {
   return inOrder(graph.nodes.values()).reverse()
 }
 
-function backendInfo(environment: QmpEnvironment, backend: BlockBackend): JsonObject {
+/** BlockInfo of a backend of the machine. */
+function backendInfo(environment: QmpEnvironment, state: BackendState): JsonObject {
+  const { backend, device } = state
   const node = backend.root?.node ?? null
   const shown = node === null ? null : skipImplicit(node)
+  const use = device?.type.disk
+  // It is told where somebody could see another one.
+  const stops = state.onWriteError === 'enospc' || state.onWriteError === 'stop' || state.onReadError === 'stop'
   return jsonObject({
     device: backend.name,
+    qdev: device === null ? undefined : holderName(device),
     type: 'unknown',
-    removable: false,
-    locked: false,
-    inserted: shown === null ? undefined : nodeInfo(environment.context, shown, false),
+    removable: use?.isRemovable ?? true,
+    locked: device?.isLocked ?? false,
+    inserted: shown === null ? undefined : nodeInfo(environment.context, shown, false, state),
+    tray_open: device !== null && hasTray(device) ? device.isTrayOpen : undefined,
+    'io-status': use?.hasIoStatus === true && stops ? 'ok' : undefined,
   })
+}
+
+/** Backends that users can name, in order of their making. */
+function shownBackends({ machine }: QmpEnvironment): BackendState[] {
+  if (machine === null) return []
+  return [...machine.backends.values()].filter(({ backend, device }) => backend.name !== '' || device !== null)
 }
 
 /** Filters that jobs put in by themselves are not shown to those who ask for devices. */
@@ -34,6 +50,7 @@ function skipImplicit(node: BlockNode): BlockNode {
 }
 
 function stats(environment: QmpEnvironment, node: BlockNode | null, backend: BlockBackend | null, isNodes: boolean): JsonObject {
+  const device = backend === null ? null : (environment.machine?.deviceOf(backend) ?? null)
   const accounting =
     backend?.accounting ?? new BlockAccounting(environment.kernel, { accountInvalid: false, accountFailed: false })
   const counted = toJson({ ...accounting.report(), wr_highest_offset: node?.highestWrittenBytes ?? 0 }) as JsonObject
@@ -42,6 +59,7 @@ function stats(environment: QmpEnvironment, node: BlockNode | null, backend: Blo
   const isFile = node?.driver.name === 'file' || node?.driver.name === 'host_device'
   return jsonObject({
     device: backend === null ? undefined : backend.name,
+    qdev: device === null ? undefined : holderName(device),
     'node-name': node === null ? undefined : node.name,
     stats: counted,
     'driver-specific': isFile
@@ -67,7 +85,7 @@ const permissionList = (bits: number): JsonValue[] =>
   PERMISSION_NAMES.filter(([bit]) => (bits & bit) !== 0).map(([, name]) => name)
 
 /** Everything that holds a node, and what it holds it for. */
-function blockGraph({ graph }: QmpEnvironment): JsonObject {
+function blockGraph({ graph, machine }: QmpEnvironment): JsonObject {
   const ids = new Map<unknown, number>()
   const nodes: JsonValue[] = []
   const edges: JsonValue[] = []
@@ -79,7 +97,7 @@ function blockGraph({ graph }: QmpEnvironment): JsonObject {
     nodes.unshift(jsonObject({ id, type, name }))
     return id
   }
-  for (const backend of graph.backends.values()) idOf(backend, 'block-backend', backend.name)
+  for (const backend of machine?.backends.keys() ?? []) idOf(backend, 'block-backend', backend.name)
   for (const node of graph.nodes.values()) {
     for (const edge of node.parents) {
       if (edge.parent.node !== null) continue
@@ -112,14 +130,14 @@ export const QUERY_COMMANDS: CommandTable = {
     return namedNodes(environment).map((node) => nodeInfo(environment.context, node, isFlat))
   },
   *'query-block'(environment) {
-    return [...environment.graph.backends.values()].map((backend) => backendInfo(environment, backend))
+    return shownBackends(environment).map((state) => backendInfo(environment, state))
   },
   *'query-blockstats'(environment, args) {
     const { graph } = environment
     if (args.optionalFlag('query-nodes') === true) {
       return inOrder(graph.nodes.values()).map((node) => stats(environment, node, null, true))
     }
-    return [...graph.backends.values()].map((backend) => {
+    return shownBackends(environment).map(({ backend }) => {
       const node = backend.root === null ? null : skipImplicit(backend.root.node)
       return stats(environment, node, backend, false)
     })
@@ -129,11 +147,5 @@ export const QUERY_COMMANDS: CommandTable = {
   },
   *'query-block-exports'({ exports }) {
     return toJson(exports.query())
-  },
-  *'query-status'({ isRunning }) {
-    return jsonObject({ running: isRunning, status: isRunning ? 'running' : 'prelaunch' })
-  },
-  *'query-name'() {
-    return new Map()
   },
 }

@@ -1,32 +1,23 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { createImage } from '../../blockdev'
-import { converse, monitorBench } from '../testing'
+import { answersOf, request as call, type MonitorBench, monitorBench, refusalsOf } from '../testing'
 
-const call = (execute: string, args: unknown): string => JSON.stringify({ execute, arguments: args })
-
-const SETUP = [
-  '{"execute":"qmp_capabilities"}',
-  call('blockdev-add', { driver: 'qcow2', 'node-name': 'disk', file: { driver: 'file', filename: 'disk.qcow2' } }),
-  call('blockdev-add', { driver: 'null-co', 'node-name': 'null', size: 65536 }),
-]
-
-/** Answers to `requests`, without events. There is a node `disk` of format qcow2, and one called `null`. */
-function answers(...requests: string[]): Array<Record<string, unknown>> {
+/** Requests to a monitor with a node `disk` of format qcow2, and one called `null`. */
+function benchWithDisk(): MonitorBench {
   const bench = monitorBench()
   const filename = 'disk.qcow2'
   bench.run(createImage(bench.context, { filename, format: 'qcow2', sizeBytes: 1048576, announce: () => {} }))
-  const text = converse(bench, [...SETUP, ...requests].join('\n'))
-  const messages = text
-    .split('\r\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Record<string, unknown>)
-  return messages.filter((message) => !('event' in message)).slice(1 + SETUP.length)
+  const added = refusalsOf(
+    bench,
+    call('blockdev-add', { driver: 'qcow2', 'node-name': 'disk', file: { driver: 'file', filename } }),
+    call('blockdev-add', { driver: 'null-co', 'node-name': 'null', size: 65536 }),
+  )
+  assert.equal(added, [undefined, undefined])
+  return bench
 }
-
-function refusals(...requests: string[]): unknown[] {
-  return answers(...requests).map(({ error }) => (error as { desc: string } | undefined)?.desc)
-}
+const answers = (...requests: string[]) => answersOf(benchWithDisk(), ...requests)
+const refusals = (...requests: string[]) => refusalsOf(benchWithDisk(), ...requests)
 
 test('an internal snapshot is made and deleted, and told when it goes', () => {
   const [made, nodes, deleted, left] = answers(

@@ -144,7 +144,7 @@ export function filenameOf(context: BlockdevContext, node: BlockNode): string {
 }
 
 /** One image for people: the block of lines, its children below it. */
-export function humanInfo(info: JsonObject, node: BlockNode, indent = '', childPath = ''): string {
+export function humanInfo(info: JsonObject, node: BlockNode, indent = '', childPath = '', hasChildren = true): string {
   const isChild = childPath !== ''
   const isProtocol = node.driver.isProtocol
   const lines: string[] = []
@@ -174,6 +174,7 @@ export function humanInfo(info: JsonObject, node: BlockNode, indent = '', childP
   const snapshots = get('snapshots')
   if (Array.isArray(snapshots)) text += snapshotLines(snapshots as JsonObject[], indent)
   text += humanSpecificInfo(node, indent)
+  if (!hasChildren) return text
   for (const child of node.children.values()) {
     if (child.role === 'cow') continue
     const path = `${childPath}/${child.name}`
@@ -186,8 +187,11 @@ export function humanInfo(info: JsonObject, node: BlockNode, indent = '', childP
 
 /** The table of internal snapshots. */
 export function snapshotLines(snapshots: readonly JsonObject[], indent = ''): string {
+  return `${indent}Snapshot list:\n${snapshotTable(snapshots, indent)}`
+}
+export function snapshotTable(snapshots: readonly JsonObject[], indent = ''): string {
   const rows = snapshots.map((snapshot) => `${indent}${snapshotRow(snapshot)}\n`)
-  return `${indent}Snapshot list:\n${indent}${snapshotHeader()}\n${rows.join('')}`
+  return `${indent}${snapshotHeader()}\n${rows.join('')}`
 }
 
 function snapshotHeader(): string {

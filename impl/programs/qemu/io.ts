@@ -3,16 +3,12 @@
  *
  * Exit codes: 0; 1 if anything has failed.
  */
-import * as fs from 'node:fs'
 import * as readline from 'node:readline'
-import { type BlockBackend, BlockError } from '../../block'
-import { type Co, EINVAL, type Errno, OK, strerror } from '../../co'
-import { errnoOf } from '../../host'
-import { IO_COMMANDS, type IoCommand, IoSession } from '../../io'
-import { humanSpecificInfo, vmStateOffset } from './image_info'
+import { BlockError } from '../../block'
+import { type Co, EINVAL, type Errno, OK } from '../../co'
+import { type IoCommand, IoSession } from '../../io'
 import { type IoArguments, type IoOpening, newOpening, parseIoArguments, takeOpening } from './io_options'
-import { reopenCommand } from './io_reopen'
-import { resizeErrorText } from './resize_error'
+import { monitorIo } from './monitor_io'
 import { standardTerminals, type Terminals } from './terminal'
 import { type OpenImage, Tool } from './tool'
 import { versionText } from './tool_text'
@@ -49,22 +45,9 @@ export class IoProgram {
   constructor(name: string, terminals: Terminals) {
     const tool = new Tool(name, terminals)
     this.tool = tool
-    const origin = process.hrtime.bigint()
-    this.session = new IoSession(
-      tool.kernel,
-      {
-        out: (text) => tool.print(text),
-        err: (text) => terminals.err.write(text),
-        report: (text) => tool.complain(text),
-        nowNs: () => Number(process.hrtime.bigint() - origin),
-        raise: (signal) => this.raise(signal),
-        readFile: readWhole,
-        truncateText: resizeErrorText,
-        vmStateOffset: (disk: BlockBackend) => (disk.root === null ? 0 : vmStateOffset(disk.root.node)),
-        specificInfo: (disk: BlockBackend) => (disk.root === null ? '' : humanSpecificInfo(disk.root.node)),
-      },
-      [...IO_COMMANDS, ...this.programCommands(), reopenCommand(tool)],
-    )
+    const { host, commands } = monitorIo(tool, (text) => tool.print(text))
+    const report = (text: string): void => tool.complain(text)
+    this.session = new IoSession(tool.kernel, { ...host, report }, [...commands, ...this.programCommands()])
   }
 
   /** Runs the program to its exit code. */
@@ -134,11 +117,6 @@ export class IoProgram {
     this.image = null
     this.session.backend = null
     return image === null ? OK : yield* this.tool.closeTelling(image)
-  }
-
-  private raise(signal: number): void {
-    this.tool.terminals.out.flush()
-    if (signal !== 0) process.kill(process.pid, signal)
   }
 
   private *open(filename: string | null, opening: IoOpening, optionTexts: readonly string[]): Co<Errno> {
@@ -261,15 +239,6 @@ function complaintOf(body: () => void): string | null {
     return null
   } catch (error) {
     return (error as Error).message
-  }
-}
-
-function* readWhole(path: string): Co<Uint8Array> {
-  try {
-    return fs.readFileSync(path)
-  } catch (error) {
-    const errno = errnoOf(error)
-    throw new BlockError(strerror(errno), { errno })
   }
 }
 

@@ -2,14 +2,16 @@
 import { createHash } from 'node:crypto'
 import * as fs from 'node:fs'
 import { BlockError } from '../../block'
-import { type Co, makeLabel, strerror, type TlsCredentials, WaitQueue } from '../../co'
+import { type ByteStream, type Co, makeLabel, strerror, type TlsCredentials, WaitQueue } from '../../co'
 import { errnoOf } from '../../host'
 import type { JsonObject } from '../../json'
-import { closeNodes, Dispatcher, endActivity, QmpEnvironment, QmpSession } from '../../monitor'
+import { closeNodes, Dispatcher, endActivity, HumanSession, QmpEnvironment, QmpSession } from '../../monitor'
 import type { CommandTable } from '../../monitor/command'
 import { QMP_MODULES } from '../../qapi'
 import { VERSION } from '../version'
 import { Chardevs } from './chardevs'
+import { humanInfo, imageInfo, snapshotTable } from './image_info'
+import { monitorIo } from './monitor_io'
 import type { Tool } from './tool'
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
@@ -20,7 +22,9 @@ export class QmpHost {
   readonly environment: QmpEnvironment
   readonly dispatcher: Dispatcher
   readonly chardevs: Chardevs
-  private readonly sessions = new Set<QmpSession>()
+  private readonly sessions = new Set<QmpSession | HumanSession>()
+  /** Hears of a signal that ends the program. */
+  onSignal: (signal: NodeJS.Signals) => void = () => {}
   private readonly changed: WaitQueue
   private isEnding = false
 
@@ -52,6 +56,9 @@ export class QmpHost {
         }
       },
       makeCredentials: (type, object) => this.makeCredentials(type, object),
+      io: monitorIo(tool, (text) => this.environment.say(text)),
+      imageText: (node) => humanInfo(imageInfo(tool.context, node), node, '', '', false),
+      snapshotTable,
       sha256: (bytes) => createHash('sha256').update(bytes).digest('hex'),
     })
     this.dispatcher = new Dispatcher(tool.kernel, this.environment, QMP_MODULES, commands)
@@ -65,10 +72,18 @@ export class QmpHost {
 
   /** A monitor in QMP on a character device. Throws BlockError. */
   addMonitor(chardev: string, isPretty: boolean): void {
-    const isStandard = this.chardevs.isStandard(chardev)
+    const isLockstep = this.chardevs.isStandard(chardev)
+    const { dispatcher } = this
+    this.serveSessions(chardev, (stream) => new QmpSession({ dispatcher, stream, isPretty, isLockstep }))
+  }
+  /** A monitor for people. Throws BlockError. */
+  addHumanMonitor(chardev: string): void {
+    this.serveSessions(chardev, (stream) => new HumanSession(this.dispatcher, stream))
+  }
+  private serveSessions(chardev: string, open: (stream: ByteStream) => QmpSession | HumanSession): void {
     const self = this
     this.chardevs.serve(chardev, function* (stream) {
-      const session = new QmpSession({ dispatcher: self.dispatcher, stream, isPretty, isLockstep: isStandard })
+      const session = open(stream)
       self.sessions.add(session)
       self.noteChardevs(chardev, true)
       yield* session.run()
@@ -98,7 +113,10 @@ export class QmpHost {
     // Signals are events of the machine: nobody may be taken for stuck while one can come.
     loop.beginIo()
     const waiting = tool.kernel.spawn(this.waitForEnd(), makeLabel('program-end'))
-    const onSignal = (): void => this.end()
+    const onSignal = (signal: NodeJS.Signals): void => {
+      this.onSignal(signal)
+      this.end()
+    }
     for (const signal of SIGNALS) process.on(signal, onSignal)
     onReady()
     yield* tool.kernel.join(waiting)

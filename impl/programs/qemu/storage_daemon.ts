@@ -6,12 +6,12 @@
 import * as fs from 'node:fs'
 import { BlockError } from '../../block'
 import { addBlockdev, parseJsonOrKeyval, parseQemuOpts } from '../../blockdev'
-import { type Co, OK, strerror } from '../../co'
-import { errnoOf } from '../../host'
+import { type Co, OK } from '../../co'
 import type { JsonObject } from '../../json'
 import { Arguments, addExport, DAEMON_COMMANDS, endActivity, socketAddress, startNbdServer } from '../../monitor'
 import { checkObject } from '../../qapi'
 import { becomeDaemon, isDaemon, startDaemon } from './daemon'
+import { writePidFile } from './pid_file'
 import { QmpHost } from './qmp_host'
 import { STORAGE_DAEMON_USAGE } from './storage_daemon_usage'
 import { standardTerminals } from './terminal'
@@ -139,14 +139,6 @@ class StorageDaemon {
       throw new ToolExit(0)
     }
     this.host.environment.objects.add(this.checked('ObjectOptions', text, 'qom-type'))
-  }
-}
-
-function writePidFile(file: string): void {
-  try {
-    fs.writeFileSync(file, `${process.pid}\n`)
-  } catch (error) {
-    throw new BlockError(`cannot create PID file: Could not create '${file}': ${strerror(errnoOf(error))}`)
   }
 }
 

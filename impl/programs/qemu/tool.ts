@@ -80,6 +80,8 @@ export class Tool {
   /** Whether an image is being closed by `close`, and what went wrong then. */
   private isClosing = false
   private closeErrno: Errno = OK
+  /** What stands before every complaint. */
+  messagePrefix: () => string = () => ''
   /** Where an NBD client looks for keys; programs with a monitor have objects of their own. */
   findCredentials: (id: string) => TlsCredentials | null = (id) => this.objects.tlsCredentials(id)
 
@@ -121,7 +123,7 @@ export class Tool {
   }
   /** One line on standard error, with the program's name in front. */
   complain(text: string): void {
-    this.terminals.err.write(`${this.name}: ${text}\n`)
+    this.terminals.err.write(`${this.messagePrefix()}${this.name}: ${text}\n`)
   }
   /** An error, with what was being done in front, and its hint below. */
   complainOf(error: BlockError, prefix = ''): void {

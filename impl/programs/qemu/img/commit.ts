@@ -1,23 +1,13 @@
 /** qemu-img commit: writes what an overlay holds to an image below it, and empties the overlay. */
-import { BlockBackend, BlockError, type BlockNode, Permission, RequestFlag, StatusFlag } from '../../../block'
-import { type Co, ENOTSUP, type Errno, OK, strerror } from '../../../co'
+import { BlockError, type BlockNode } from '../../../block'
+import { type Co, ENOTSUP, OK, strerror } from '../../../co'
+import { copyDown } from '../../../jobs'
 import { filenameOf } from '../image_info'
-import type { OpenImage, Tool } from '../tool'
+import type { Tool } from '../tool'
 import { cacheArgument, type ImgCommand, longOptions, parseOptions, sizeArgument, usageError } from './command'
 import { Progress } from './progress'
 
 const LONG = longOptions('format=f:', 'image-opts', 'cache=t:', 'drop=d', 'base=b:', 'rate-limit=r:', 'progress=p', 'quiet=q')
-const PIECE_BYTES = 2 * 2 ** 20
-const NS_PER_S = 1e9
-
-interface Commit {
-  tool: Tool
-  top: OpenImage
-  base: BlockNode
-  target: BlockBackend
-  rateBytesPerSecond: number
-  progress: Progress
-}
 
 /** The image of that name below `top`. Throws BlockError. */
 function findBase(tool: Tool, top: BlockNode, topName: string, wanted: string | null): BlockNode {
@@ -28,66 +18,6 @@ function findBase(tool: Tool, top: BlockNode, topName: string, wanted: string | 
     if (filenameOf(tool.context, node) === wanted) return node
   }
   throw new BlockError(`Did not find '${wanted}' in the backing chain of '${topName}'`)
-}
-
-/** Copies what the layers above the base hold. */
-function* copyDown({ tool, top, base, target, rateBytesPerSecond, progress }: Commit): Co<Errno> {
-  const lengthBytes = top.backend.lengthBytes
-  if (target.lengthBytes < lengthBytes) {
-    const errno = yield* target.truncate(lengthBytes, false, 'off')
-    if (errno !== OK) return errno
-  }
-  const buffer = tool.files.allocateBuffer(PIECE_BYTES)
-  const startNs = tool.kernel.nowNs()
-  let copiedBytes = 0
-  for (let at = 0; at < lengthBytes; ) {
-    const status = yield* top.node.blockStatusAbove(base, 'want-zero', at, lengthBytes - at)
-    if (status.errno !== OK) return status.errno
-    const isAllocated = (status.flags & StatusFlag.Allocated) !== 0
-    const isZero = (status.flags & StatusFlag.Zero) !== 0
-    const pieceBytes = isAllocated && !isZero ? Math.min(status.bytes, PIECE_BYTES) : status.bytes
-    const errno = isAllocated ? yield* copyPiece(top.backend, target, at, pieceBytes, isZero, buffer) : OK
-    if (errno !== OK) return errno
-    at += pieceBytes
-    progress.set((at / lengthBytes) * 100)
-    if (!isAllocated || rateBytesPerSecond === 0) continue
-    copiedBytes += pieceBytes
-    const waitNs = startNs + Math.floor((copiedBytes / rateBytesPerSecond) * NS_PER_S) - tool.kernel.nowNs()
-    if (waitNs > 0) yield* tool.kernel.sleepNs(waitNs)
-  }
-  return yield* target.flush()
-}
-
-function* copyPiece(
-  source: BlockBackend,
-  target: BlockBackend,
-  atBytes: number,
-  lengthBytes: number,
-  isZero: boolean,
-  buffer: Uint8Array,
-): Co<Errno> {
-  if (isZero) return yield* target.pwriteZeroes(atBytes, lengthBytes, RequestFlag.MayUnmap)
-  const piece = buffer.subarray(0, lengthBytes)
-  const errno = yield* source.pread(atBytes, piece)
-  return errno === OK ? yield* target.pwrite(atBytes, piece) : errno
-}
-
-/** Makes the base writable for the time of the copy. Throws BlockError. */
-function* commit(tool: Tool, top: OpenImage, base: BlockNode, rateBytesPerSecond: number, progress: Progress): Co<Errno> {
-  const { graph } = tool
-  yield* graph.drainedBegin(base)
-  try {
-    yield* graph.setReadOnly(base, false)
-  } finally {
-    graph.drainedEnd(base)
-  }
-  const target = new BlockBackend(graph, '')
-  target.attach(base, Permission.ConsistentRead | Permission.Write | Permission.Resize, Permission.All)
-  try {
-    return yield* copyDown({ tool, top, base, target, rateBytesPerSecond, progress })
-  } finally {
-    target.dispose()
-  }
 }
 
 function* run(tool: Tool, args: readonly string[]): Co<number> {
@@ -122,7 +52,8 @@ function* run(tool: Tool, args: readonly string[]): Co<number> {
   } catch (error) {
     return tool.failWith(error)
   }
-  let errno = yield* commit(tool, top, base, rateBytesPerSecond, progress)
+  const onProgress = (fraction: number): void => progress.set(fraction * 100)
+  let errno = yield* copyDown(tool.graph, top.backend, base, { rateBytesPerSecond, onProgress })
   if (errno !== OK) return tool.fail(`Error while committing image: ${strerror(errno)}`)
   if (!drops) {
     errno = yield* top.node.skipFilters().driver.makeEmpty()

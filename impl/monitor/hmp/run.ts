@@ -1,0 +1,99 @@
+/**
+ * The human monitor, line by line. What it prints goes through `say`; what commands of qemu-io print goes to the program's
+ * output, as in QEMU.
+ */
+import { BlockError } from '../../block'
+import type { Co } from '../../co'
+import type { QmpEnvironment } from '../environment'
+import { BLOCK_HUMAN_COMMANDS } from './block_commands'
+import type { HumanCommand } from './command'
+import { INFO_COMMANDS } from './info_commands'
+import { JOB_HUMAN_COMMANDS } from './job_commands'
+import { MACHINE_HUMAN_COMMANDS } from './machine_commands'
+import { HumanComplaint, parseArguments, wordAt } from './parse'
+
+const HELP: HumanCommand = {
+  names: ['help', '?'],
+  arguments: [{ name: 'name', kind: 'string', isOptional: true }],
+  usage: '[cmd]',
+  summary: 'show the help',
+  *run(_environment, values, say) {
+    const wanted = values.get('name')
+    if (wanted === 'info') {
+      for (const command of INFO_COMMANDS) say(helpLine(command, 'info '))
+      return
+    }
+    for (const command of COMMANDS) {
+      if (wanted === undefined || command.names.includes(String(wanted))) say(helpLine(command, ''))
+    }
+  },
+}
+
+/** In the order of their names. */
+const COMMANDS: readonly HumanCommand[] = [HELP, ...BLOCK_HUMAN_COMMANDS, ...JOB_HUMAN_COMMANDS, ...MACHINE_HUMAN_COMMANDS].sort(
+  (a, b) => (a.names[0]! < b.names[0]! ? -1 : 1),
+)
+
+/** What QEMU's monitor has and this one has not. */
+const NOT_THERE = new Set(
+  (
+    'boot_set calc chardev-add chardev-change chardev-remove closefd cpu cpu_inject dump-guest-memory expire_password gdbserver ' +
+    'getfd gva2gpa hostfwd_add i log logfile mce migrate migrate_cancel migrate_continue migrate_incoming migrate_pause ' +
+    'migrate_recover migrate_set_capability migrate_set_parameter migrate_start_postcopy mouse_button mouse_move mouse_set ' +
+    'netdev_add netdev_del nmi o object_add object_del pcie_aer_inject_error pmemsave print qom-get qom-list qom-set ' +
+    'ringbuf_read ringbuf_write screendump sendkey set_link set_password stopcapture sum sync-profile trace-event ' +
+    'wavcapture x x-colo-lost-heartbeat xp'
+  ).split(' '),
+)
+
+function helpLine({ names, usage, summary }: HumanCommand, prefix: string): string {
+  return `${prefix}${names.join('|')} ${usage} -- ${summary}\n`
+}
+
+function find(commands: readonly HumanCommand[], name: string): HumanCommand | null {
+  return commands.find(({ names }) => names.includes(name)) ?? null
+}
+
+/** Runs one line; an empty one does nothing. */
+export function* runHumanLine(environment: QmpEnvironment, line: string, say: (text: string) => void): Co<void> {
+  try {
+    yield* runLine(environment, line, say)
+  } catch (error) {
+    if (error instanceof HumanComplaint) say(`${error.message}\n`)
+    else if (error instanceof BlockError) say(`Error: ${error.message}\n`)
+    else throw error
+  }
+}
+
+function* runLine(environment: QmpEnvironment, line: string, say: (text: string) => void): Co<void> {
+  const first = wordAt(line, 0)
+  if (first === null) return
+  let name = first.text
+  let { end } = first
+  let command = find(COMMANDS, name)
+  if (name === 'info') {
+    const second = wordAt(line, end)
+    if (second === null) {
+      for (const each of INFO_COMMANDS) say(helpLine(each, 'info '))
+      return
+    }
+    end = second.end
+    name = `info ${second.text}`
+    command = find(INFO_COMMANDS, second.text)
+  }
+  if (command === null) {
+    if (NOT_THERE.has(name)) throw new BlockError(`'${name}' is not supported`)
+    say(`unknown command: '${name}'\n`)
+    return
+  }
+  yield* command.run(environment, parseArguments(command, name, line, end), say)
+}
+
+/** human-monitor-command: what the command prints. */
+export function* runHumanCommand(environment: QmpEnvironment, line: string): Co<string> {
+  let text = ''
+  yield* runHumanLine(environment, line, (part) => {
+    text += part.replaceAll('\n', '\r\n')
+  })
+  return text
+}

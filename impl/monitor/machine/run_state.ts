@@ -1,0 +1,39 @@
+/**
+ * Whether the machine runs. No processor runs here, so a machine that runs waits for its devices as a stopped one does; what
+ * differs is what clients are told.
+ */
+import { assert } from '../../co'
+import type { EventBus } from '../events'
+
+/** Of RunState, what a machine without guests can be in. */
+export type RunStatus = 'prelaunch' | 'running' | 'paused' | 'restore-vm'
+
+export class RunState {
+  private readonly events: EventBus
+  private current: RunStatus = 'prelaunch'
+
+  constructor(events: EventBus) {
+    this.events = events
+  }
+
+  get status(): RunStatus {
+    return this.current
+  }
+  get isRunning(): boolean {
+    return this.current === 'running'
+  }
+
+  /** True if it ran. */
+  stop(status: 'paused' | 'restore-vm' = 'paused'): boolean {
+    if (!this.isRunning) return false
+    this.current = status
+    this.events.emit('STOP')
+    assert(!this.isRunning, 'machine-stopped')
+    return true
+  }
+  resume(): void {
+    if (this.isRunning) return
+    this.current = 'running'
+    this.events.emit('RESUME')
+  }
+}
