@@ -20,6 +20,7 @@ export interface CopyDownOptions {
 
 /** Copies what the layers from `source` on hold above `base`, which is made writable. Throws BlockError. */
 export function* copyDown(graph: BlockGraph, source: BlockBackend, base: BlockNode, options: CopyDownOptions = {}): Co<Errno> {
+  assert(source.root !== null && source.root.node.reaches(base), 'copy-down-to-below')
   yield* graph.drainedBegin(base)
   try {
     yield* graph.setReadOnly(base, false)
@@ -51,6 +52,7 @@ function* copyAll(
     if (errno !== OK) return errno
   }
   const buffer = graph.allocateBuffer(PIECE_BYTES)
+  assert(target.lengthBytes >= lengthBytes && buffer.length === PIECE_BYTES, 'copy-down-fits')
   const startNs = kernel.nowNs()
   let copiedBytes = 0
   for (let at = 0; at < lengthBytes; ) {
@@ -61,6 +63,7 @@ function* copyAll(
     const pieceBytes = isAllocated && !isZero ? Math.min(status.bytes, PIECE_BYTES) : status.bytes
     const errno = isAllocated ? yield* copyPiece(source, target, at, pieceBytes, isZero, buffer) : OK
     if (errno !== OK) return errno
+    assert(pieceBytes > 0 && at + pieceBytes <= lengthBytes, 'copy-down-moves')
     at += pieceBytes
     onProgress?.(at / lengthBytes)
     if (!isAllocated || rateBytesPerSecond === 0) continue
