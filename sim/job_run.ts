@@ -4,22 +4,19 @@
  *
  * What may fail: what the plan says, and the code under test; the first failure is in the result. Nothing is thrown.
  */
-import { BlockBackend, BlockError, BlockGraph, type BlockNode, Permission, RequestFlag } from '../impl/block'
-import { assert, type Co, describeWait, Kernel, makeLabel, OK } from '../impl/co'
+import { BlockBackend, BlockError, type BlockNode, Permission, RequestFlag } from '../impl/block'
+import { assert, type Co, describeWait, makeLabel, OK } from '../impl/co'
 import { type Job, type JobEvent, JobManager, startBackup, startCommit, startStream } from '../impl/jobs'
-import { stampSectors, writerOf } from '../model/stamp'
-import { BriefRun, runBriefly } from './brief_run'
-import { VirtualClockwork } from './clockwork'
+import { runBriefly } from './brief_run'
+import { BriefWorld } from './brief_world'
 import { type Decider, seededDecider } from './decider'
-import type { DiskWatcher } from './disk'
-import { Faults } from './faults'
+import { FlatModel } from './flat_model'
 import { JobDisks } from './job_disks'
 import { type ControlOperation, type GuestOperation, type Plan, SECTOR_BYTES } from './plan'
 import type { BufferPool } from './pool'
 import type { WorldEnd, WorldResult } from './verdict'
 
 const SETUP = makeLabel('setup')
-const TEARDOWN = makeLabel('teardown')
 const STARTER = makeLabel('job-start')
 /** A job that nobody brings to its end needs a few words; one that needs more is stuck. */
 const WORDS_MAX = 50
@@ -30,64 +27,32 @@ export function runJob(plan: Plan, decider: Decider = seededDecider(plan.seed)):
   return runBriefly('harness/job', (pool) => new JobRun(plan, pool, decider))
 }
 
-class JobRun extends BriefRun {
-  private readonly clockwork: VirtualClockwork
-  private readonly kernel: Kernel
-  private readonly graph: BlockGraph
+class JobRun extends BriefWorld {
   private readonly jobs: JobManager
-  private readonly faults: { source: Faults; destination: Faults }
   private readonly disks: JobDisks
   private readonly device: BlockBackend
   private job: Job | null = null
   private refusal: string | null = null
   private copiedEnd = 'none'
-  /** What the guest must find; `isKnown` is 0 for sectors of which one cannot know. */
-  private model!: Uint8Array
-  private isKnown!: Uint8Array
-  /** Changes that are on their way, a count for each sector. */
-  private changing!: Uint8Array
-  /** Several changes were on their way at once. */
-  private isMixed!: Uint8Array
-  /** Raised by each change. */
-  private version!: Uint16Array
+  /** What the guest must find. */
+  private model!: FlatModel
   /** The model as it was when the job took hold of the disk. */
   private before!: { bytes: Uint8Array; isKnown: Uint8Array }
 
   constructor(plan: Plan, pool: BufferPool, decider: Decider) {
-    super(plan, pool)
-    this.clockwork = new VirtualClockwork(decider)
-    this.kernel = new Kernel(this.clockwork)
-    this.graph = new BlockGraph(this.kernel)
-    this.graph.filenameOf = (node) => node.name
+    super(plan, pool, decider)
     this.jobs = new JobManager(this.kernel, (event) => this.jobEvent(event))
-    this.faults = { source: new Faults(plan.faults, 'source'), destination: new Faults(plan.faults, 'destination') }
     this.disks = new JobDisks(this.graph, plan, pool, { decider, faults: this.faults, watcher: this.watcher() })
     this.device = new BlockBackend(this.graph, 'drive0')
-  }
-
-  private watcher(): DiskWatcher {
-    return {
-      diskSubmitted: () => {},
-      diskCompleted: ({ offsetBytes, lengthBytes }, errno) => {
-        this.trace.mix(offsetBytes)
-        this.trace.mix(lengthBytes)
-        this.trace.mix(errno)
-      },
-      hit: (probe) => this.count(probe),
-    }
   }
 
   run(): void {
     this.atOnce(this.disks.open(), SETUP)
     if (this.failure !== null) return
     this.device.attach(this.disks.guestNode, Permission.ConsistentRead | Permission.Write, Permission.All)
-    const sectors = this.device.lengthBytes / SECTOR_BYTES
-    this.model = new Uint8Array(this.device.lengthBytes)
-    this.atOnce(this.readAll(this.model), SETUP)
-    this.isKnown = new Uint8Array(sectors).fill(1)
-    this.changing = new Uint8Array(sectors)
-    this.isMixed = new Uint8Array(sectors)
-    this.version = new Uint16Array(sectors)
+    const bytes = new Uint8Array(this.device.lengthBytes)
+    this.atOnce(this.readAll(bytes), SETUP)
+    this.model = new FlatModel(bytes)
     this.disks.engage()
     this.kernel.spawn(this.startJob(), STARTER)
     for (const lane of new Set(this.plan.guest.map((operation) => operation.lane)))
@@ -100,25 +65,6 @@ class JobRun extends BriefRun {
     }
     if (this.failure === null && this.kernel.live.size > 0) this.stuck([...this.kernel.live].map(describeWait).join('; '))
     if (this.failure === null) this.end()
-  }
-
-  private atOnce(body: Co<void>, label = TEARDOWN): void {
-    this.kernel.spawn(body, label)
-    this.toRest()
-  }
-
-  private toRest(): void {
-    const { clockwork, kernel, trace } = this
-    const { eventsMax, timeMaxNs } = this.plan.bounds
-    for (let nextNs = clockwork.nextNs(); nextNs !== Infinity && this.failure === null; nextNs = clockwork.nextNs()) {
-      if (trace.step >= eventsMax || nextNs > timeMaxNs) {
-        this.stuck(`no end after ${trace.step} events`)
-        break
-      }
-      trace.begin(nextNs)
-      trace.end(clockwork.step(kernel, nextNs).label.hash)
-      if (kernel.failure !== null) this.crashed(kernel.failure.error)
-    }
   }
 
   private *readAll(into: Uint8Array): Co<void> {
@@ -168,7 +114,7 @@ class JobRun extends BriefRun {
     if (event !== 'JOB_STATUS_CHANGE' || data['status'] !== 'created') return
     this.job = this.jobs.find('job')
     // The guest stands still at this moment.
-    this.before = { bytes: this.model.slice(), isKnown: this.isKnown.slice() }
+    this.before = { bytes: this.model.bytes.slice(), isKnown: this.model.isKnown.slice() }
     for (const order of this.plan.control) this.kernel.spawn(this.give(order, this.job), makeLabel(order.id))
   }
 
@@ -211,54 +157,22 @@ class JobRun extends BriefRun {
 
   private *read({ offsetBytes, lengthBytes, id }: GuestOperation): Co<void> {
     const buffer = new Uint8Array(lengthBytes)
-    const first = offsetBytes / SECTOR_BYTES
-    const versions = this.version.slice(first, first + lengthBytes / SECTOR_BYTES)
+    // Of what changes meanwhile either is right.
+    const isStable = this.model.look(offsetBytes, lengthBytes)
     const errno = yield* this.device.pread(offsetBytes, buffer)
     this.trace.mix(errno)
-    // Of what changes meanwhile either is right.
-    const isStable = (sector: number): boolean => this.changing[sector] === 0 && this.version[sector] === versions[sector - first]
-    if (errno === OK) this.compare(buffer, offsetBytes, 'content/guest-read', `a read (${id})`, isStable)
+    if (errno === OK) this.compare(this.model, buffer, offsetBytes, 'content/guest-read', `a read (${id})`, isStable)
   }
 
   private *change(operation: GuestOperation): Co<void> {
-    const { kind, offsetBytes, lengthBytes, id } = operation
-    const first = offsetBytes / SECTOR_BYTES
-    const end = first + lengthBytes / SECTOR_BYTES
-    for (let sector = first; sector < end; sector++) {
-      if (this.changing[sector]!++ > 0) this.isMixed[sector] = 1
-    }
-    const data = new Uint8Array(lengthBytes)
-    if (operation.zeroData !== true) stampSectors(data, 0, writerOf(id), first, end - first)
+    const { kind, offsetBytes, lengthBytes } = operation
+    const change = this.model.begin(operation)
     let errno: number
-    if (kind === 'write') errno = yield* this.device.pwrite(offsetBytes, data)
+    if (kind === 'write') errno = yield* this.device.pwrite(offsetBytes, change.data)
     else if (kind === 'discard') errno = yield* this.device.pdiscard(offsetBytes, lengthBytes)
     else errno = yield* this.device.pwriteZeroes(offsetBytes, lengthBytes, operation.unmap === true ? RequestFlag.MayUnmap : 0)
     this.trace.mix(errno)
-    for (let sector = first; sector < end; sector++) {
-      // Of two changes at once nobody knows which was the last; a discard promises nothing, and a failure may have worked in part.
-      this.isKnown[sector] = errno === OK && kind !== 'discard' && this.isMixed[sector] === 0 ? 1 : 0
-      this.version[sector]!++
-      if (--this.changing[sector]! === 0) this.isMixed[sector] = 0
-    }
-    if (kind === 'write') this.model.set(data, offsetBytes)
-    else this.model.fill(0, offsetBytes, offsetBytes + lengthBytes)
-  }
-
-  private compare(
-    bytes: Uint8Array,
-    offsetBytes: number,
-    key: string,
-    what: string,
-    isWanted: (sector: number) => boolean = () => true,
-  ): void {
-    for (let at = 0; at < bytes.length; at += SECTOR_BYTES) {
-      const sector = (offsetBytes + at) / SECTOR_BYTES
-      if (this.isKnown[sector] === 0 || !isWanted(sector)) continue
-      const wanted = this.model.subarray(offsetBytes + at, offsetBytes + at + SECTOR_BYTES)
-      if (Buffer.compare(bytes.subarray(at, at + SECTOR_BYTES), wanted) === 0) continue
-      this.found('content', key, new Error(`${what} has other data in sector ${sector} than what was written there last`))
-      return
-    }
+    this.model.end(change, errno === OK)
   }
 
   // -------------------------------------------------------------------------------------------------------------- the end
@@ -266,9 +180,9 @@ class JobRun extends BriefRun {
   private end(): void {
     this.faults.source.heal()
     this.faults.destination.heal()
-    const found = new Uint8Array(this.model.length)
+    const found = new Uint8Array(this.model.bytes.length)
     this.atOnce(this.readAll(found))
-    if (this.failure === null) this.compare(found, 0, 'content/at-end', 'the disk of the guest')
+    if (this.failure === null) this.compare(this.model, found, 0, 'content/at-end', 'the disk of the guest')
     const root = this.device.root?.node ?? null
     this.checkChain(root)
     if (this.failure !== null || root === null) return
@@ -276,6 +190,7 @@ class JobRun extends BriefRun {
     this.atOnce(this.disks.close(root))
     if (this.failure !== null) return
     this.compare(
+      this.model,
       this.disks.readAfresh(root.name, found.length),
       0,
       'content/fresh',
@@ -333,14 +248,6 @@ class JobRun extends BriefRun {
     return true
   }
 
-  private stuck(text: string): void {
-    this.found('liveness', 'liveness/job-without-end', new Error(text))
-  }
-
-  protected countFaults(counts: Record<string, number>): void {
-    this.faults.source.count(counts)
-    this.faults.destination.count(counts)
-  }
   protected endFacts(): Partial<WorldEnd> {
     const { job } = this
     return {
@@ -351,7 +258,8 @@ class JobRun extends BriefRun {
   }
 }
 
-function giveOrder(job: Job, order: Exclude<ControlOperation, { kind: 'drain' }>): void {
+/** Gives a job an order, as its user would. Throws BlockError where the job refuses it. */
+export function giveOrder(job: Job, order: Exclude<ControlOperation, { kind: 'drain' }>): void {
   if (order.kind === 'pause') job.pause()
   else if (order.kind === 'resume') job.resume()
   else if (order.kind === 'complete') job.complete()
