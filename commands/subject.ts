@@ -5,9 +5,11 @@ import { ALL_CHECKERS } from '../properties/checkers'
 import { PROFILES, planOfSeed } from '../properties/plans'
 import { damagedPlanOfSeed } from '../properties/plans/damage'
 import { jobPlanOfSeed } from '../properties/plans/jobs'
+import { nbdPlanOfSeed } from '../properties/plans/nbd'
 import { runDamaged } from '../sim/damage'
 import { type Decider, DecisionRecorder, recordedDecider } from '../sim/decider'
 import { runJob } from '../sim/job_run'
+import { runNbd } from '../sim/nbd_run'
 import type { Plan } from '../sim/plan'
 import { IMAGE_ORDER_PROBES, IMAGE_PROBES, ORDER_PROBES, PROBES } from '../sim/probes'
 import type { WorldResult } from '../sim/verdict'
@@ -18,9 +20,11 @@ import type { RequiredProbe } from './fuzz_campaign'
 const IMAGE_PROFILE = 'image'
 /** Commits, streams and backups, in worlds of their own. */
 const JOBS_PROFILE = 'jobs'
-export type ProfileName = Parameters<typeof planOfSeed>[1] | typeof IMAGE_PROFILE | typeof JOBS_PROFILE
+/** Guests, source and destination of a mirror over NBD. */
+const NBD_PROFILE = 'nbd'
+export type ProfileName = Parameters<typeof planOfSeed>[1] | typeof IMAGE_PROFILE | typeof JOBS_PROFILE | typeof NBD_PROFILE
 
-export const PROFILE_NAMES: readonly string[] = [...Object.keys(PROFILES), IMAGE_PROFILE, JOBS_PROFILE]
+export const PROFILE_NAMES: readonly string[] = [...Object.keys(PROFILES), IMAGE_PROFILE, JOBS_PROFILE, NBD_PROFILE]
 export const CHECKER_NAMES: readonly string[] = ALL_CHECKERS.map(({ name }) => name)
 
 /**
@@ -49,6 +53,7 @@ function memoryInUse(): number {
 /** Runs a plan in the kind of world that it is for. `decider`: absent, what the plan's seed gives. */
 function runPlan(plan: Plan, options: WorldOptions): WorldResult {
   if (plan.damage !== undefined) return runDamaged(plan, memoryInUse)
+  if (plan.nbd !== undefined) return runNbd(plan, options.decider)
   return plan.job === undefined ? runWorld(plan, options) : runJob(plan, options.decider)
 }
 
@@ -58,6 +63,7 @@ export function subjectOf(profile: ProfileName, checkersOff: readonly string[] =
   return {
     planOf: (seed) => {
       if (profile === JOBS_PROFILE) return jobPlanOfSeed(seed)
+      if (profile === NBD_PROFILE) return nbdPlanOfSeed(seed)
       return profile === IMAGE_PROFILE ? damagedPlanOfSeed(seed) : planOfSeed(seed, profile)
     },
     run: (plan, trace, decisions) => {

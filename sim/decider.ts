@@ -23,6 +23,9 @@ export const Site = {
   /** What a power cut leaves of the changes that were not flushed. */
   SourceCut: makeLabel('source-cut'),
   DestinationCut: makeLabel('destination-cut'),
+  /** How long a piece is under way on a link, and how large it is. */
+  LinkDelay: makeLabel('link-delay'),
+  LinkPiece: makeLabel('link-piece'),
 } as const
 
 /** How a decision is named in reports: `latency/g3/0`. */

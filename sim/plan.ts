@@ -31,6 +31,8 @@ export interface Plan {
   damageUse?: DamageUsePlan
   /** Present: no mirror and no device, but this job on the chain of the source, and the guest's operations on it. */
   job?: JobPlan
+  /** Present: no device, but guests that reach the source over NBD, and a mirror to a destination behind another server. */
+  nbd?: NbdPlan
   /** Bounds after which the world is stuck: a liveness failure. */
   bounds: { eventsMax: number; timeMaxNs: number }
 }
@@ -44,6 +46,54 @@ export interface JobPlan {
   onError: ErrorPolicy
   speedBytesPerSecond: number
   autoFinalize: boolean
+}
+
+/** Servers, clients, and the links between them. */
+export interface NbdPlan {
+  /** By lane; operations of a lane without one do not happen. */
+  clients: NbdClientPlan[]
+  link: LinkPlan
+  cuts: CutPlan[]
+  /** How long requests of the mirror wait for a link that broke. */
+  reconnectDelaySeconds: number
+}
+
+export interface NbdClientPlan {
+  lane: number
+  headers: 'simple' | 'structured' | 'extended'
+  /** Asks for `base:allocation`, and for block status in place of every other read. */
+  allocation: boolean
+  /** Requests under way at once; at least 1. */
+  depth: number
+  /** Changes are durable when they are answered. */
+  fua: boolean
+  fastZero: boolean
+  oddities: NbdOddityPlan[]
+}
+
+/** What no client should send, before the operation of that index in the lane. `magic` ends the connection. */
+export interface NbdOddityPlan {
+  id: string
+  before: number
+  kind: 'magic' | 'write-beyond' | 'read-beyond' | 'command' | 'flags' | 'read-too-long'
+}
+
+export interface LinkPlan {
+  /** Most bytes under way in one direction. */
+  capacityBytes: number
+  /** A piece takes `stepNs` times what the decider chooses below `steps`. */
+  stepNs: number
+  steps: number
+  /** Whether the decider cuts messages into pieces. */
+  isCut: boolean
+}
+
+/** A link breaks: that of the mirror, or of a lane. Nobody gets through for `downNs` after it. */
+export interface CutPlan {
+  id: string
+  link: 'target' | number
+  afterNs: number
+  downNs: number
 }
 
 /** One field of an image that somebody has changed. */

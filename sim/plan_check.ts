@@ -278,6 +278,37 @@ const planShape = record({
       autoFinalize: flag,
     }),
   ),
+  nbd: optional(
+    record({
+      clients: listOf(
+        record({
+          lane: count,
+          headers: oneOf('simple', 'structured', 'extended'),
+          allocation: flag,
+          depth: integer(1),
+          fua: flag,
+          fastZero: flag,
+          oddities: listOf(
+            record({
+              id: identifier,
+              before: count,
+              kind: oneOf('magic', 'write-beyond', 'read-beyond', 'command', 'flags', 'read-too-long'),
+            }),
+          ),
+        }),
+      ),
+      link: record({ capacityBytes: integer(1), stepNs: count, steps: count, isCut: flag }),
+      cuts: listOf(
+        record({
+          id: identifier,
+          link: (value, path) => (value === 'target' ? undefined : count(value, path)),
+          afterNs: count,
+          downNs: count,
+        }),
+      ),
+      reconnectDelaySeconds: count,
+    }),
+  ),
   faults: listOf(record({ ...occasion, kind: oneOf('error'), errno: oneOf('EIO', 'ENOSPC'), torn: optional(flag) })),
   stalls: optional(listOf(record({ ...occasion, delayNs: count }))),
   bounds: record({ eventsMax: integer(1), timeMaxNs: integer(1) }),
@@ -289,6 +320,8 @@ function checkWhole(plan: Plan): void {
   if (plan.damage !== undefined)
     demand(plan.source.format !== undefined, 'plan.damage', 'only an image can be damaged: the source has no format')
   if (plan.job !== undefined) demand(plan.source.format?.backing !== undefined, 'plan.job', 'the source has no image below it')
+  if (plan.nbd !== undefined)
+    demand(plan.source.format === undefined && plan.destination.format === undefined, 'plan.nbd', 'the disks must be plain')
   demand(plan.damageUse === undefined || plan.damage !== undefined, 'plan.damageUse', 'no image is damaged')
   const { device, source, destination, guest, control } = plan
   checkDisk(source, 'plan.source')

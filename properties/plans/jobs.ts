@@ -119,7 +119,8 @@ function drawErrors(choices: Choices): FaultPlan[] {
   return faults
 }
 
-function drawOrders(choices: Choices): ControlOperation[] {
+/** What an operator does at any time of a job. */
+export function drawOrders(choices: Choices): ControlOperation[] {
   const orders: ControlOperation[] = []
   for (let number = choices.pick(ORDERS); number > 0; number--) {
     const when = { on: 'mirror-started' as const, afterNs: choices.below(ORDER_NS_MAX) }
