@@ -11,7 +11,7 @@ import { type Decider, DecisionRecorder, recordedDecider } from '../sim/decider'
 import { runJob } from '../sim/job_run'
 import { runNbd } from '../sim/nbd_run'
 import type { Plan } from '../sim/plan'
-import { IMAGE_ORDER_PROBES, IMAGE_PROBES, ORDER_PROBES, PROBES } from '../sim/probes'
+import { IMAGE_ORDER_PROBES, IMAGE_PROBES, NBD_PROBES, ORDER_PROBES, PROBES } from '../sim/probes'
 import type { WorldResult } from '../sim/verdict'
 import { runWorld, type WorldOptions } from '../sim/world'
 import type { RequiredProbe } from './fuzz_campaign'
@@ -34,7 +34,7 @@ export const CHECKER_NAMES: readonly string[] = ALL_CHECKERS.map(({ name }) => n
 export function requiredProbesOf(profile: ProfileName): readonly RequiredProbe[] {
   if (profile === 'default') return floors(Object.keys(PROBES), ORDER_PROBES)
   if (profile === 'formats' || profile === 'chains') return floors(Object.keys(IMAGE_PROBES), IMAGE_ORDER_PROBES)
-  return []
+  return profile === NBD_PROFILE ? floors(Object.keys(NBD_PROBES), []) : []
 }
 
 function floors(situations: readonly string[], orders: readonly string[]): RequiredProbe[] {

@@ -14,6 +14,7 @@ import { runBriefly } from './brief_run'
 import { BriefWorld } from './brief_world'
 import { type Decider, seededDecider } from './decider'
 import { SimDisk } from './disk'
+import { Occasions } from './faults'
 import { FlatModel } from './flat_model'
 import { readAfresh } from './fresh_open'
 import { giveOrder } from './job_run'
@@ -28,6 +29,8 @@ const SETUP = makeLabel('setup')
 const STARTER = makeLabel('job-start')
 const OPERATOR = makeLabel('operator')
 const OPERATOR_THINKS_NS = 1_000_000_000
+/** No link is down for so long, with the longest pause between two calls. */
+const PATIENT_SECONDS = 30
 const EXPORT = 'disk'
 const JOB_ID = 'job'
 /** A job that nobody brings to its end needs a few words; one that needs more is stuck. */
@@ -69,8 +72,8 @@ class NbdRun extends BriefWorld {
     ]
     this.sourceNode = graph.addNode({ name: 'source', driver: this.disks[0]!, options: plan.source.node })
     this.farNode = graph.addNode({ name: 'far', driver: this.disks[1]!, options: plan.destination.node })
-    this.nearServer = new NbdServer(kernel)
-    this.farServer = new NbdServer(kernel)
+    this.nearServer = new NbdServer(kernel, { allocateBuffer: usedBuffer })
+    this.farServer = new NbdServer(kernel, { allocateBuffer: usedBuffer })
     this.nearServer.addExport({ id: 'near', name: EXPORT, node: this.sourceNode, writable: true })
     this.farServer.addExport({ id: 'far', name: EXPORT, node: this.farNode, writable: true })
     const { link } = this.nbd
@@ -83,8 +86,11 @@ class NbdRun extends BriefWorld {
     const { plan, kernel } = this
     this.atOnce(this.openTarget(), SETUP)
     if (this.failure !== null || this.targetNode === null) return
-    for (const [index, disk] of this.disks.entries())
-      disk.engage(this.decider, index === 0 ? this.faults.source : this.faults.destination, this.watcher())
+    for (const [index, disk] of this.disks.entries()) {
+      const name = index === 0 ? 'source' : 'destination'
+      disk.engage(this.decider, this.faults[name], this.watcher())
+      disk.stalls = new Occasions(plan.stalls ?? [], name)
+    }
     for (const client of this.nbd.clients) this.addGuest(client)
     kernel.spawn(this.startJob(this.targetNode), STARTER)
     for (const [lane, { guest }] of this.guests) {
@@ -235,6 +241,8 @@ class NbdRun extends BriefWorld {
     const root = [...this.nearServer.exports()][0]?.backend.root?.node.name ?? 'nothing'
     if (root !== (hasSwitched ? 'target' : 'source'))
       this.found('protocol', 'nbd/root', new Error(`after a mirror that is ${this.copiedEnd} guests are on ${root}`))
+    if (this.copiedEnd === 'failed' && !this.isFailureExcused())
+      this.found('protocol', 'nbd/failed-without-a-cause', new Error(`the job failed, and nothing had: ${this.job?.errorText}`))
     this.atOnce(this.close())
     if (this.failure !== null) return
     if (this.kernel.live.size > 0) this.stuck([...this.kernel.live].map(describeWait).join('; '))
@@ -244,6 +252,13 @@ class NbdRun extends BriefWorld {
       : readAfresh(this.stores.source, source, this.pool)
     const what = hasSwitched ? 'the destination that guests have switched to' : 'the source'
     this.compare(this.model, found.subarray(0, this.model.bytes.length), 0, 'content/at-end', what)
+  }
+
+  /** Errors of disks, links that nobody waits for long enough, and disks of another length are reasons to fail. */
+  private isFailureExcused(): boolean {
+    const { faults, source, destination } = this.plan
+    if (faults.length > 0 || source.lengthBytes !== destination.lengthBytes) return true
+    return this.nbd.reconnectDelaySeconds < PATIENT_SECONDS && this.nbd.cuts.some(({ link }) => link === 'target')
   }
 
   private *close(): Co<void> {
@@ -264,4 +279,9 @@ class NbdRun extends BriefWorld {
       copiedBytes: job?.progress.offsetBytes ?? 0,
     }
   }
+}
+
+/** As memory is that held something else before: who forgets to fill it shows that. */
+function usedBuffer(bytes: number): Uint8Array {
+  return new Uint8Array(bytes).fill(0xa5)
 }

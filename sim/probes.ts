@@ -80,6 +80,27 @@ export const IMAGE_PROBES = {
   'backing/replaced-after-job': 'an image below is replaced by another that shows the same, after the job has ended',
 } as const
 
+/** Those of mirrors between NBD servers. */
+export const NBD_PROBES = {
+  'nbd/target-cut-running': 'the link to the destination breaks while the mirror copies',
+  'nbd/target-cut-ready': 'the link to the destination breaks after READY',
+  'nbd/target-cut-aborting': 'the link to the destination breaks while the job ends',
+  'nbd/target-cut-null': 'the link breaks when guests are on the destination',
+  'nbd/guest-cut': 'the link of a guest breaks',
+  'nbd/requests-lost': 'a guest loses requests that are under way',
+  'nbd/guest-failed': 'a request of a guest is answered with an error',
+  'nbd/status': 'a guest asks for block status',
+  'nbd/zeroes-not-fast': 'zeroes that must be fast are refused',
+  'nbd/odd-magic': 'a guest sends what is no request',
+  'nbd/odd-write-beyond': 'a guest writes beyond the end of its disk',
+  'nbd/odd-read-beyond': 'a guest reads beyond the end of its disk',
+  'nbd/odd-command': 'a guest sends a command that does not exist',
+  'nbd/odd-flags': 'a guest sends flags that do not exist',
+  'nbd/odd-read-too-long': 'a guest reads more than one reply may hold',
+  'nbd/mirror-completed': 'guests switch over to the destination',
+  'nbd/mirror-failed': 'the job ends with an error',
+} as const
+
 export type ProbeName = keyof typeof PROBES | keyof typeof IMAGE_PROBES
 
 /** An order given to a job in some status; `none` before the first. Of each pair the one name. */

@@ -1,5 +1,5 @@
 /** Plans of mirrors between NBD servers: plain disks, several guests, links that delay and break. */
-import type { CutPlan, NbdClientPlan, NbdOddityPlan, NbdPlan, Plan } from '../../sim/plan'
+import type { CutPlan, NbdClientPlan, NbdOddityPlan, NbdPlan, Plan, StallPlan } from '../../sim/plan'
 import { Choices, type Table } from './choices'
 import { planOfSeed } from './index'
 import { drawOrders } from './jobs'
@@ -46,6 +46,10 @@ const DEPTH: Table<number> = [
   [16, 30, 1],
 ]
 const ODD_PERCENT = 20
+const STALLS_PERCENT = 40
+const EVERYWHERE_BYTES = 2 ** 40
+/** Long enough for a link to break and come back meanwhile. */
+const STALL_NS_MAX = 4_000_000
 /** Time for a few handshakes that nobody ends, and for all delays of reconnecting. */
 const TIME_MAX_NS = 3_600_000_000_000
 const EVENTS_MAX = 400_000
@@ -69,6 +73,7 @@ export function nbdPlanOfSeed(seed: string): Plan {
     mirror: { ...mirror, sync: 'full', targetIsZero: false },
     control: drawOrders(choices),
     nbd: drawNbd(choices, lanes),
+    stalls: choices.chance(STALLS_PERCENT) ? drawStalls(choices) : [],
     bounds: { eventsMax: EVENTS_MAX, timeMaxNs: TIME_MAX_NS },
   }
 }
@@ -107,6 +112,24 @@ function drawNbd(choices: Choices, lanes: readonly number[]): NbdPlan {
     cuts: drawCuts(choices, lanes),
     reconnectDelaySeconds: choices.pick(RECONNECT_SECONDS),
   }
+}
+
+/** Changes of the destination that take so long that those of a later connection overtake them. */
+function drawStalls(choices: Choices): StallPlan[] {
+  const stalls: StallPlan[] = []
+  for (let number = choices.between(1, 4); number > 0; number--) {
+    stalls.push({
+      id: `y${number}`,
+      disk: 'destination',
+      operation: choices.chance(60) ? 'write' : 'write-zeroes',
+      offsetBytes: 0,
+      lengthBytes: EVERYWHERE_BYTES,
+      skip: choices.below(12),
+      times: choices.between(1, 3),
+      delayNs: choices.below(STALL_NS_MAX),
+    })
+  }
+  return stalls
 }
 
 function drawOddities(choices: Choices, lane: number): NbdOddityPlan[] {

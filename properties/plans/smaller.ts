@@ -19,6 +19,7 @@ import type {
 } from '../../sim/plan'
 import { withSimplerFormats } from './smaller_formats'
 import { duller, fewer } from './smaller_lists'
+import { withSimplerNbd } from './smaller_nbd'
 
 /** What a setting is when it has nothing to do with a failure. */
 const DULL_DEVICE: Partial<DevicePlan> = {
@@ -68,6 +69,7 @@ export function* smallerPlans(plan: Plan): Generator<Plan, void, undefined> {
   yield* withFewerElements(plan)
   yield* withShorterDisks(plan)
   yield* withSimplerFormats(plan)
+  yield* withSimplerNbd(plan)
   yield* withDullSettings(plan)
   yield* withSimplerOperations(plan)
 }
