@@ -144,9 +144,13 @@ export function backupOptions(args: Arguments, source: BlockNode, target: BlockN
 function* driveBackup(environment: QmpEnvironment, args: Arguments): Co<undefined> {
   const { graph, jobs } = environment
   const source = graph.lookup(args.string('device'))
-  const target = yield* openTarget(environment, args, source, args.string('sync') === 'none' || args.string('sync') === 'top')
+  const wanted = args.string('sync')
+  // Without an image below, the top is all.
+  const sync = wanted === 'top' && source.skipFilters().backing === null ? 'full' : wanted
+  const target = yield* openTarget(environment, args, source, sync === 'none' || sync === 'top')
   try {
-    yield* startBackup(graph, jobs, backupOptions(args, source, target))
+    const options = backupOptions(args, source, target)
+    yield* startBackup(graph, jobs, { ...options, sync: sync as BackupOptions['sync'] })
   } finally {
     yield* graph.release(target)
   }

@@ -1,6 +1,7 @@
 /** The monitor itself, and objects. */
 import { jsonObject } from '../../json'
 import type { CommandHandler, CommandTable } from '../command'
+import { getObjectProperty, listObject } from '../machine/object_tree'
 
 export const CONTROL_COMMANDS: CommandTable = {
   *quit(environment) {
@@ -15,13 +16,17 @@ export const CONTROL_COMMANDS: CommandTable = {
     objects.remove(args.string('id'))
     return undefined
   },
-  *'qom-list'({ objects }, args) {
+  *'qom-list'({ objects, machine }, args) {
     const path = args.string('path')
+    const ofMachine = machine === null ? null : listObject(machine, path)
+    if (ofMachine !== null) return ofMachine.map(({ name, type }) => jsonObject({ name, type }))
     const type = jsonObject({ name: 'type', type: 'string' })
     if (path !== '/objects') return [type]
     return [type, ...objects.entries().map(([name, kind]) => jsonObject({ name, type: `child<${kind}>` }))]
   },
-  *'qom-get'({ objects }, args) {
+  *'qom-get'({ objects, machine }, args) {
+    const found = machine === null ? null : getObjectProperty(machine, args.string('path'), args.string('property'))
+    if (found !== null) return found.value
     return objects.get(args.string('path'), args.string('property'))
   },
   *'qom-set'({ objects }, args) {

@@ -1,5 +1,5 @@
 /** What is asked about the graph, its devices and their counts. */
-import { BlockBackend, type BlockNode, Permission } from '../../block'
+import { BlockBackend, type BlockChild, type BlockNode, Permission } from '../../block'
 import { BlockAccounting } from '../../block/accounting'
 import { type JsonObject, type JsonValue, jsonObject } from '../../json'
 import type { CommandTable } from '../command'
@@ -84,44 +84,60 @@ const PERMISSION_NAMES: ReadonlyArray<readonly [number, string]> = [
 const permissionList = (bits: number): JsonValue[] =>
   PERMISSION_NAMES.filter(([bit]) => (bits & bit) !== 0).map(([, name]) => name)
 
+/** Nodes and edges with numbers that are given on the first mention; lists begin with what was added last, as QEMU's do. */
+class GraphDump {
+  private readonly numbers = new Map<unknown, number>()
+  private readonly nodes: JsonValue[] = []
+  private readonly edges: JsonValue[] = []
+
+  private numberOf(holder: unknown): number {
+    const known = this.numbers.get(holder)
+    if (known !== undefined) return known
+    this.numbers.set(holder, this.numbers.size + 1)
+    return this.numbers.size
+  }
+  addNode(holder: unknown, type: string, name: string): void {
+    this.nodes.unshift(jsonObject({ id: this.numberOf(holder), type, name }))
+  }
+  addEdge(parent: unknown, edge: BlockChild): void {
+    this.edges.unshift(
+      jsonObject({
+        parent: this.numberOf(parent),
+        child: this.numberOf(edge.node),
+        name: edge.name,
+        perm: permissionList(edge.permission),
+        'shared-perm': permissionList(edge.shared),
+      }),
+    )
+  }
+  result(): JsonObject {
+    return jsonObject({ nodes: this.nodes, edges: this.edges })
+  }
+}
+
 /** Everything that holds a node, and what it holds it for. */
 function blockGraph({ graph, machine }: QmpEnvironment): JsonObject {
-  const ids = new Map<unknown, number>()
-  const nodes: JsonValue[] = []
-  const edges: JsonValue[] = []
-  const idOf = (holder: unknown, type: string, name: string): number => {
-    const known = ids.get(holder)
-    if (known !== undefined) return known
-    const id = ids.size + 1
-    ids.set(holder, id)
-    nodes.unshift(jsonObject({ id, type, name }))
-    return id
-  }
-  for (const backend of machine?.backends.keys() ?? []) idOf(backend, 'block-backend', backend.name)
-  for (const node of graph.nodes.values()) {
+  const dump = new GraphDump()
+  const holders = new Map<unknown, BlockChild[]>()
+  for (const backend of machine?.backends.keys() ?? []) holders.set(backend, [])
+  for (const node of inOrder(graph.nodes.values())) {
     for (const edge of node.parents) {
-      if (edge.parent.node !== null) continue
-      const { parent } = edge
-      const isBackend = parent instanceof BlockBackend
-      idOf(parent, isBackend ? 'block-backend' : 'block-job', isBackend ? parent.name : '')
+      if (edge.parent.node === null) holders.set(edge.parent, [...(holders.get(edge.parent) ?? []), edge])
     }
   }
-  for (const node of graph.nodes.values()) idOf(node, 'block-driver', node.name)
-  for (const node of graph.nodes.values()) {
-    for (const edge of node.parents) {
-      const parent = ids.get(edge.parent.node ?? edge.parent)!
-      edges.unshift(
-        jsonObject({
-          parent,
-          child: ids.get(node)!,
-          name: edge.name,
-          perm: permissionList(edge.permission),
-          'shared-perm': permissionList(edge.shared),
-        }),
-      )
+  for (const isBackend of [true, false]) {
+    for (const [holder, edges] of holders) {
+      if (holder instanceof BlockBackend !== isBackend) continue
+      const name = holder instanceof BlockBackend ? holder.name || holder.deviceName : ''
+      dump.addNode(holder, isBackend ? 'block-backend' : 'block-job', name)
+      for (const edge of edges) dump.addEdge(holder, edge)
     }
   }
-  return jsonObject({ nodes, edges })
+  for (const node of inOrder(graph.nodes.values())) {
+    dump.addNode(node, 'block-driver', node.name)
+    for (const edge of [...node.children.values()].reverse()) dump.addEdge(node, edge)
+  }
+  return dump.result()
 }
 
 export const QUERY_COMMANDS: CommandTable = {

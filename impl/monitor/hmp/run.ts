@@ -46,6 +46,17 @@ const NOT_THERE = new Set(
   ).split(' '),
 )
 
+const INFO_NOT_THERE = new Set(
+  (
+    'balloon capture cpus cryptodev dirty_rate dump firmware-log history hotpluggable-cpus irq jit kvm lapic mem memdev ' +
+    'memory-devices memory_size_summary mice migrate migrate_capabilities migrate_parameters mshv mtree numa opcount pci pic ' +
+    'qdm qom-tree ramblock registers replay roms sev sgx spice stats sync-profile tlb tpm trace-events usb usbhost usernet ' +
+    'vcpu_dirty_limit via virtio virtio-queue-element virtio-queue-status virtio-status virtio-vhost-queue-status vnc'
+  )
+    .split(' ')
+    .map((name) => `info ${name}`),
+)
+
 function helpLine({ names, usage, summary }: HumanCommand, prefix: string): string {
   return `${prefix}${names.join('|')} ${usage} -- ${summary}\n`
 }
@@ -82,7 +93,7 @@ function* runLine(environment: QmpEnvironment, line: string, say: (text: string)
     command = find(INFO_COMMANDS, second.text)
   }
   if (command === null) {
-    if (NOT_THERE.has(name)) throw new BlockError(`'${name}' is not supported`)
+    if (NOT_THERE.has(name) || INFO_NOT_THERE.has(name)) throw new BlockError(`'${name}' is not supported`)
     say(`unknown command: '${name}'\n`)
     return
   }

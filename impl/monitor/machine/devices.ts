@@ -4,7 +4,7 @@
  * What may fail: wrong descriptions, and disks that somebody else uses, as BlockError with QEMU's texts; nothing has changed then.
  */
 import { BlockError, type BlockNode, Permission } from '../../block'
-import { assert, type Co } from '../../co'
+import { assert, type Co, makeLabel } from '../../co'
 import type { JsonObject, JsonValue } from '../../json'
 import { type Device, holderName, holderPath } from './device'
 import { type DeviceType, findDeviceType, propertiesOf } from './device_types'
@@ -14,6 +14,7 @@ import { SLOTS_MANY } from './machine_types'
 
 const WELL_FORMED = /^[A-Za-z][A-Za-z0-9._-]*$/
 const ERROR_ACTIONS: readonly string[] = ['report', 'ignore', 'enospc', 'stop', 'auto']
+const DELETED = makeLabel('device-deleted')
 const NOT_PROPERTIES = new Set(['driver', 'bus', 'id'])
 /** A device that machines make by themselves for a drive has its own place among objects. */
 const UNATTACHED_FIRST = 22
@@ -207,10 +208,14 @@ function* removeDevice(machine: Machine, device: Device): Co<void> {
   if (at < 0) return
   machine.devices.splice(at, 1)
   yield* leaveDisk(machine, device)
-  const { events } = machine.environment
-  if (device.type.disk?.holder !== undefined) events.emit('DEVICE_DELETED', { path: holderPath(device.path) })
-  const told = device.id === null ? {} : { device: device.id }
-  events.emit('DEVICE_DELETED', { ...told, path: device.path })
+  machine.environment.kernel.spawn(tellDeleted(machine, device), DELETED)
+}
+
+/** After the answer to the command that it follows from. */
+function* tellDeleted({ environment }: Machine, { type, id, path }: Device): Co<void> {
+  const { events } = environment
+  if (type.disk?.holder !== undefined) events.emit('DEVICE_DELETED', { path: holderPath(path) })
+  events.emit('DEVICE_DELETED', { ...(id === null ? {} : { device: id }), path })
 }
 
 /** What was made for the device goes with it, and so does the drive that it used. */
