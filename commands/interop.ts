@@ -18,7 +18,7 @@ import { interopNbd } from './interop_nbd'
 import { type MapEntry, NAMES, OurImages } from './interop_ours'
 import { drawInterop, type InteropImage } from './interop_plan'
 import { interopPrograms, type ProgramsArguments } from './interop_programs'
-import { interopQmp, isPermitted } from './interop_qmp'
+import { interopQmp, isPermitted, type QmpOutcome } from './interop_qmp'
 import { TheirImages } from './interop_theirs'
 
 const RUNS = 500
@@ -226,23 +226,26 @@ function programsOf({ seed, first, runs, conversation, json }: Arguments): Progr
   return { seed, first, drawn: runs === RUNS ? DRAWN_CONVERSATIONS : runs, only: conversation ?? null, json: json === true }
 }
 
-/** QMP: one conversation with QEMU's storage daemon and with ours. */
+/** QMP: conversations with QEMU's programs and with ours. */
 async function interopWithQmp(args: Arguments, { out }: Streams): Promise<number> {
-  const outcome = await interopQmp()
-  if (args.json === true) out.write(`${JSON.stringify({ qmp: outcome ?? 'skipped' })}\n`)
-  else if (outcome === null) out.write('qmp: skipped: qemu-storage-daemon is not installed\n')
-  else {
-    const left = outcome.differences.filter((difference) => !isPermitted(difference))
-    for (const { step, ours, theirs } of left) {
-      out.write(`qmp: ${typeof step === 'string' ? step : `until ${JSON.stringify(step)}`}\n`)
-      out.write(`${theirs.map((line) => `  theirs ${line}\n`).join('')}${ours.map((line) => `  ours   ${line}\n`).join('')}`)
-    }
-    const known = outcome.differences.length - left.length
-    out.write(
-      `qmp: ${outcome.requests} requests beside qemu-storage-daemon: ${left.length} differences, ${known} known ones (docs/qmp-differences.md)\n`,
-    )
+  const outcomes = await interopQmp()
+  if (args.json === true) out.write(`${JSON.stringify({ qmp: outcomes.map((each) => each.result ?? 'skipped') })}\n`)
+  else for (const outcome of outcomes) tellConversation(outcome, out)
+  return outcomes.every(({ result }) => result?.differences.every(isPermitted) ?? true) ? EXIT_OK : EXIT_CODES.protocol
+}
+
+function tellConversation({ theirs: program, result }: QmpOutcome, out: Streams['out']): void {
+  if (result === null) {
+    out.write(`qmp: skipped: ${program} is not installed\n`)
+    return
   }
-  return outcome === null || outcome.differences.every(isPermitted) ? EXIT_OK : EXIT_CODES.protocol
+  const left = result.differences.filter((difference) => !isPermitted(difference))
+  for (const { step, ours, theirs } of left) {
+    out.write(`qmp: ${typeof step === 'string' ? step : `until ${JSON.stringify(step)}`}\n`)
+    out.write(`${theirs.map((line) => `  theirs ${line}\n`).join('')}${ours.map((line) => `  ours   ${line}\n`).join('')}`)
+  }
+  const counts = `${left.length} differences, ${result.differences.length - left.length} known ones`
+  out.write(`qmp: ${result.requests} requests beside ${program}: ${counts} (docs/qmp-differences.md)\n`)
 }
 
 async function main(args: readonly string[], streams: Streams): Promise<number> {

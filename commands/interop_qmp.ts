@@ -1,15 +1,15 @@
 /**
- * The QMP part of `npm run interop`: one conversation (qmp_script.ts) with the storage daemon of QEMU and with ours, answer
- * by answer and event by event. What may differ stands in `DIFFERENCES`, each with its reason in docs/qmp-differences.md.
+ * The QMP part of `npm run interop`: conversations with the storage daemon (qmp_script.ts) and the system program
+ * (qmp_script_system.ts) of QEMU and with ours, answer by answer and event by event. What may differ stands in `DIFFERENCES`, each with its reason in docs/qmp-differences.md.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
 import { QMP_SCRIPT, type Step } from './qmp_script'
+import { SYSTEM_ARGUMENTS, SYSTEM_SCRIPT } from './qmp_script_system'
 
 const PROGRAM = path.resolve(__dirname, '../bin/mirrorsim.cjs')
-const THEIRS = 'qemu-storage-daemon'
 const ANSWER_MS_MAX = 20_000
 
 /** What came between one step and the next: lines, without their times. */
@@ -32,17 +32,20 @@ function without(...members: string[]): (line: string) => string {
   return (line) => JSON.stringify(JSON.parse(line), (key, value) => (members.includes(key) ? undefined : value))
 }
 
+const LATENCIES = ['rd', 'wr', 'flush', 'unmap'].map((name) => `${name}_total_time_ns`)
+
 export const DIFFERENCES: readonly Difference[] = [
   { name: 'Version', commands: ['query-version'], level: () => 'version' },
   { name: 'Greeting', level: (line) => (line.startsWith('{"QMP"') ? 'greeting' : line) },
   { name: 'Commands', commands: ['query-commands'], level: () => 'commands' },
   {
     name: 'Members of newer versions',
-    commands: ['query-named-block-nodes', 'query-blockstats', 'query-block-jobs'],
+    commands: ['query-named-block-nodes', 'query-block', 'query-blockstats', 'query-block-jobs', 'query-status'],
     level: without(
       'children',
       'active',
       'limits',
+      'singlestep',
       'actively-synced',
       ...['bytes', 'operations', 'total_time_ns', 'merged'].map((name) => `zone_append_${name}`),
       'failed_zone_append_operations',
@@ -51,10 +54,12 @@ export const DIFFERENCES: readonly Difference[] = [
   },
   {
     name: 'Format of files',
-    commands: ['query-named-block-nodes'],
+    commands: ['query-named-block-nodes', 'query-block'],
     level: (line) => line.replace(/"format-specific":\{"(?:type":"file","data":\{\}|data":\{\},"type":"file")\},?/g, ''),
   },
-  { name: 'Allocated bytes', commands: ['query-named-block-nodes'], level: without('actual-size') },
+  { name: 'Allocated bytes', commands: ['query-named-block-nodes', 'query-block'], level: without('actual-size') },
+  { name: 'Dates', commands: ['blockdev-snapshot-delete-internal-sync'], level: without('date-sec', 'date-nsec') },
+  { name: 'Latencies', commands: ['query-blockstats'], level: without('idle_time_ns', ...LATENCIES) },
 ]
 
 /** Single steps whose outcome differs, by a part of the step's text. */
@@ -79,10 +84,7 @@ class Conversation {
   private hasEnded = false
 
   constructor(program: string, args: readonly string[], folder: string) {
-    this.child = spawn(program, [...args, '--chardev', 'stdio,id=c', '--monitor', 'c'], {
-      cwd: folder,
-      stdio: ['pipe', 'pipe', 'inherit'],
-    })
+    this.child = spawn(program, args, { cwd: folder, stdio: ['pipe', 'pipe', 'inherit'] })
     this.child.stdout!.on('data', (chunk: Buffer) => this.take(String(chunk)))
     this.child.on('close', () => {
       this.hasEnded = true
@@ -224,31 +226,71 @@ function cut(events: readonly string[], until: Exclude<Step, string> | undefined
   return at < 0 ? [[...events], []] : [events.slice(0, at + 1), events.slice(at + 1)]
 }
 
-function makeFolder(): string {
+/** Makes images in a new folder, by arguments of qemu-img create. */
+function makeFolder(images: ReadonlyArray<readonly string[]>): string {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mirrorsim-qmp-'))
-  const create = (...args: string[]): void => {
-    spawnSync('qemu-img', ['create', '-q', ...args], { cwd: folder })
-  }
-  create('-f', 'qcow2', 'base.qcow2', '1M')
-  create('-f', 'qcow2', '-b', 'base.qcow2', '-F', 'qcow2', 'top.qcow2', '1M')
-  create('-f', 'raw', 'disk.raw', '1M')
+  for (const image of images) spawnSync('qemu-img', ['create', '-q', ...image], { cwd: folder })
   return folder
 }
 
-async function holdIn(program: string, args: readonly string[]): Promise<Exchange[]> {
-  const folder = makeFolder()
+/** One conversation, and with whom it is held. */
+interface Subject {
+  readonly theirs: string
+  readonly script: readonly Step[]
+  readonly images: ReadonlyArray<readonly string[]>
+  readonly theirArguments: readonly string[]
+  /** The name of our program, and what stands before the arguments that both have. */
+  readonly ourArguments: readonly string[]
+}
+
+const DAEMON_ARGUMENTS = ['--chardev', 'stdio,id=c', '--monitor', 'c']
+const SUBJECTS: readonly Subject[] = [
+  {
+    theirs: 'qemu-storage-daemon',
+    script: QMP_SCRIPT,
+    images: [
+      ['-f', 'qcow2', 'base.qcow2', '1M'],
+      ['-f', 'qcow2', '-b', 'base.qcow2', '-F', 'qcow2', 'top.qcow2', '1M'],
+      ['-f', 'raw', 'disk.raw', '1M'],
+    ],
+    theirArguments: DAEMON_ARGUMENTS,
+    ourArguments: ['storage-daemon', ...DAEMON_ARGUMENTS],
+  },
+  {
+    theirs: 'qemu-system-x86_64',
+    script: SYSTEM_SCRIPT,
+    images: [...['a', 'b', 'c'].map((name) => ['-f', 'qcow2', `${name}.qcow2`, '1M']), ['-f', 'raw', 'r.raw', '1M']],
+    // Debian builds it without qtest; the machine is stopped.
+    theirArguments: SYSTEM_ARGUMENTS,
+    ourArguments: ['system', '-accel', 'qtest', ...SYSTEM_ARGUMENTS],
+  },
+]
+
+async function holdIn({ script, images }: Subject, program: string, args: readonly string[]): Promise<Exchange[]> {
+  const folder = makeFolder(images)
   try {
-    return await new Conversation(program, args, folder).hold(QMP_SCRIPT)
+    return await new Conversation(program, args, folder).hold(script)
   } finally {
     fs.rmSync(folder, { recursive: true, force: true })
   }
 }
 
-/** null: QEMU's program is not installed. */
-export async function interopQmp(): Promise<{ requests: number; differences: ConversationDifference[] } | null> {
-  if (spawnSync(THEIRS, ['--version']).status !== 0) return null
-  const theirs = await holdIn(THEIRS, [])
-  const ours = await holdIn(process.execPath, [PROGRAM, 'storage-daemon'])
-  const requests = QMP_SCRIPT.filter((step) => typeof step === 'string').length
-  return { requests, differences: differencesOf(ours, theirs) }
+export interface QmpOutcome {
+  theirs: string
+  /** null: QEMU's program is not installed. */
+  result: { requests: number; differences: ConversationDifference[] } | null
+}
+
+export async function interopQmp(): Promise<QmpOutcome[]> {
+  const outcomes: QmpOutcome[] = []
+  for (const subject of SUBJECTS) outcomes.push({ theirs: subject.theirs, result: await compare(subject) })
+  return outcomes
+}
+
+async function compare(subject: Subject): Promise<QmpOutcome['result']> {
+  const { theirs, script, theirArguments, ourArguments } = subject
+  if (spawnSync(theirs, ['--version']).status !== 0) return null
+  const told = await holdIn(subject, theirs, theirArguments)
+  const ours = await holdIn(subject, process.execPath, [PROGRAM, ...ourArguments])
+  return { requests: script.filter((step) => typeof step === 'string').length, differences: differencesOf(ours, told) }
 }

@@ -1,6 +1,6 @@
 /** flush, aio_flush, length, truncate, info, alloc, map: the disk as a whole, and where it holds data. */
 import { BlockError, Permission, type PreallocationMode, StatusFlag } from '../block'
-import { type Co, type Errno, OK, strerror } from '../co'
+import { type Co, ENOMEDIUM, type Errno, OK, strerror } from '../co'
 import { amountText, parseQuantity } from './quantity'
 import { type IoCommand, IoComplaint, type IoSession } from './session'
 
@@ -26,6 +26,7 @@ function* aioFlush(session: IoSession): Co<Errno> {
 }
 
 function* length(session: IoSession): Co<Errno> {
+  if (session.disk.root === null) throw new IoComplaint(`getlength: ${strerror(ENOMEDIUM)}`)
   session.host.out(`${amountText(session.disk.lengthBytes)}\n`)
   return OK
 }
@@ -82,6 +83,7 @@ function* alloc(session: IoSession, args: readonly string[]): Co<Errno> {
   const offsetBytes = parseQuantity(args[0]!)
   const askedBytes = args.length > 1 ? parseQuantity(args[1]!) : SECTOR_BYTES
   const { host, disk } = session
+  if (disk.root === null) throw new IoComplaint(`getlength: ${strerror(ENOMEDIUM)}`)
   const endBytes = disk.lengthBytes
   if (offsetBytes > endBytes) throw new IoComplaint(`offset ${offsetBytes} is beyond the end of the file`)
   const countBytes = Math.min(askedBytes, endBytes - offsetBytes)
@@ -100,6 +102,7 @@ function* alloc(session: IoSession, args: readonly string[]): Co<Errno> {
 
 function* map(session: IoSession): Co<Errno> {
   const { host, disk } = session
+  if (disk.root === null) throw new IoComplaint(`Failed to query image length: ${strerror(ENOMEDIUM)}`)
   const endBytes = disk.lengthBytes
   if (endBytes === 0) return OK
   for (let at = 0; at < endBytes; ) {

@@ -20,7 +20,7 @@ export interface CopyDownOptions {
 
 /** Copies what the layers from `source` on hold above `base`, which is made writable. Throws BlockError. */
 export function* copyDown(graph: BlockGraph, source: BlockBackend, base: BlockNode, options: CopyDownOptions = {}): Co<Errno> {
-  assert(source.root !== null && source.root.node.reaches(base), 'copy-down-to-below')
+  assert(source.root?.node.reaches(base) === true, 'copy-down-to-below')
   yield* graph.drainedBegin(base)
   try {
     yield* graph.setReadOnly(base, false)

@@ -7,10 +7,10 @@ import { commitDown } from '../../jobs'
 import { type JsonObject, jsonObject } from '../../json'
 import type { QmpEnvironment } from '../environment'
 import { DRIVE_INTERFACES } from '../machine/drive'
-import { addDrive, asksForFormats, deleteDrive, formatsText } from '../machine/drives'
+import { addDrive, asksForFormats, deleteDrive, formatsText, removeDrive } from '../machine/drives'
 import { machineOf } from '../machine/machine_of'
 import { findDeviceBackend } from '../machine/media'
-import { device, flag, type HumanCommand, type HumanValues, optional, word } from './command'
+import { device, errorText, flag, type HumanCommand, type HumanValues, optional, word } from './command'
 
 const text = (values: HumanValues, name: string): string => String(values.get(name) ?? '')
 const has = (values: HumanValues, name: string): boolean => values.get(name) === true
@@ -36,7 +36,7 @@ function* qemuIo(environment: QmpEnvironment, values: HumanValues, say: (text: s
   const session = sessions.get(backend) ?? newSession(environment, say)
   sessions.set(backend, session)
   session.host.report = (line) => say(`${line}\n`)
-  session.backend = backend.root === null ? null : backend
+  session.backend = backend
   yield* session.execute(text(values, 'command'))
 }
 
@@ -73,17 +73,13 @@ function* driveAdd(environment: QmpEnvironment, values: HumanValues, say: (text:
       say(formatsText())
       return
     }
-    const kind = options.get('if')
-    if (kind !== undefined && kind !== 'none') {
-      const number = (DRIVE_INTERFACES as readonly unknown[]).indexOf(kind)
-      say(number < 0 ? `unsupported bus type '${String(kind)}'\n` : `Can't hot-add drive to type ${number}\n`)
+    const defaultInterface = machine.type.driveInterface
+    const drive = yield* addDrive(machine, id, options, defaultInterface, (warning) => say(`warning: ${warning}\n`))
+    if (drive.interface !== 'none') {
+      yield* removeDrive(machine, drive)
+      say(`Can't hot-add drive to type ${DRIVE_INTERFACES.indexOf(drive.interface)}\n`)
       return
     }
-    if (kind === undefined && machine.type.driveInterface !== 'none') {
-      say(`Can't hot-add drive to type ${DRIVE_INTERFACES.indexOf(machine.type.driveInterface)}\n`)
-      return
-    }
-    yield* addDrive(machine, id, options, 'none', (warning) => say(`warning: ${warning}\n`))
     say('OK\n')
   } catch (error) {
     sayPlainly(error, say)
@@ -103,7 +99,7 @@ function* nodeAdd(environment: QmpEnvironment, given: string, say: (text: string
 /** Errors that QEMU reports without a word in front. */
 function sayPlainly(error: unknown, say: (text: string) => void): void {
   if (!(error instanceof BlockError)) throw error
-  say(`${error.message}\n`)
+  say(errorText(error))
 }
 
 function* commit(environment: QmpEnvironment, values: HumanValues, say: (text: string) => void): Co<void> {

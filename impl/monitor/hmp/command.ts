@@ -1,4 +1,5 @@
 /** A command of the human monitor: how its line is read, and what it does. */
+import type { BlockError } from '../../block'
 import type { Co } from '../../co'
 import type { QmpEnvironment } from '../environment'
 
@@ -33,3 +34,8 @@ export const device = (name = 'device'): HumanArgument => ({ name, kind: 'device
 export const word = (name: string): HumanArgument => ({ name, kind: 'string' })
 export const flag = (letter: string, name: string): HumanArgument => ({ name, kind: 'flag', letter, isOptional: true })
 export const optional = (argument: HumanArgument): HumanArgument => ({ ...argument, isOptional: true })
+
+/** With the hint below it. */
+export function errorText({ message, hint }: BlockError): string {
+  return `${message}\n${hint === '' || hint.endsWith('\n') ? hint : `${hint}\n`}`
+}

@@ -30,9 +30,9 @@ test('lines that do not fit are told as QEMU tells them', () => {
     ['info foo', "unknown command: 'info foo'\r\n"],
     ['drive_del', `drive_del: block device name expected\r\n${hint('drive_del')}`],
     ['drive_add', `drive_add: string expected\r\n${hint('drive_add')}`],
-    ['stop now', `stop: extraneous characters at the end of line\r\n${hint('stop')}`],
+    ['stop now', `stop|s: extraneous characters at the end of line\r\n${hint('stop')}`],
     ['qemu-io -x d "length"', `qemu-io: extraneous characters at the end of line\r\n${hint('qemu-io')}`],
-    ['qemu-io d "length', 'unterminated string\r\n'],
+    ['qemu-io d "length', `qemu-io: string expected\r\n${hint('qemu-io')}`],
     ['block_resize d x', `invalid size\r\n${hint('block_resize')}`],
     ['migrate tcp:x', "Error: 'migrate' is not supported\r\n"],
     ['help q', 'quit|q  -- quit the emulator\r\n'],
@@ -42,6 +42,12 @@ test('lines that do not fit are told as QEMU tells them', () => {
     printed(bench, ...cases.map(([line]) => line)),
     cases.map(([, text]) => text),
   )
+})
+
+test('words that are none are told where the program prints', () => {
+  const bench = benchWithDrive()
+  printed(bench, 'qemu-io d "length', 'qemu-io d "\\x"')
+  assert.equal(bench.said, ['unterminated string\n', "unsupported escape code: '\\x'\n"])
 })
 
 test('qemu-io works on drives, devices and nodes, and prints where the program prints', () => {

@@ -9,6 +9,8 @@ import type { HumanArgument, HumanCommand, HumanValues } from './command'
 
 /** What is printed in place of a run; lines without their ends. */
 export class HumanComplaint extends Error {}
+/** A word that is none: QEMU says so where the program prints, and goes on as if there were no word. */
+class BrokenWord extends Error {}
 
 const ESCAPES: Readonly<Record<string, string>> = { n: '\n', r: '\r', '\\': '\\', "'": "'", '"': '"' }
 const MISSING: Readonly<Partial<Record<HumanArgument['kind'], string>>> = {
@@ -17,8 +19,23 @@ const MISSING: Readonly<Partial<Record<HumanArgument['kind'], string>>> = {
   string: 'string expected',
 }
 
-/** The word at `from`, and where it ends; null: there is none. Throws HumanComplaint. */
-export function wordAt(line: string, from: number): { text: string; end: number } | null {
+interface Word {
+  text: string
+  end: number
+}
+
+/** The word at `from`, and where it ends; null: there is none. `complain` hears why. */
+export function wordAt(line: string, from: number, complain: (text: string) => void): Word | null {
+  try {
+    return readWord(line, from)
+  } catch (error) {
+    if (!(error instanceof BrokenWord)) throw error
+    complain(`${error.message}\n`)
+    return null
+  }
+}
+
+function readWord(line: string, from: number): Word | null {
   const start = skipBlanks(line, from)
   if (start >= line.length) return null
   if (line[start] !== '"') {
@@ -36,10 +53,10 @@ export function wordAt(line: string, from: number): { text: string; end: number 
     }
     const escaped = line[++at] ?? ''
     const meant = ESCAPES[escaped]
-    if (meant === undefined) throw new HumanComplaint(`unsupported escape code: '\\${escaped}'`)
+    if (meant === undefined) throw new BrokenWord(`unsupported escape code: '\\${escaped}'`)
     text += meant
   }
-  throw new HumanComplaint('unterminated string')
+  throw new BrokenWord('unterminated string')
 }
 
 export function skipBlanks(line: string, from: number): number {
@@ -51,13 +68,18 @@ export function skipBlanks(line: string, from: number): number {
 class LineReader {
   private readonly line: string
   private readonly command: string
+  private readonly typed: string
+  private readonly complain: (text: string) => void
   private at: number
   readonly values = new Map<string, string | number | boolean>()
 
-  constructor(command: string, line: string, at: number) {
+  /** `command` is as complaints call it, `typed` as the user does. */
+  constructor(command: string, typed: string, line: string, at: number, complain: (text: string) => void) {
     this.command = command
+    this.typed = typed
     this.line = line
     this.at = at
+    this.complain = complain
   }
 
   /** Throws HumanComplaint. */
@@ -91,7 +113,7 @@ class LineReader {
     this.at += 2
   }
   private takeWord({ name, kind, isOptional = false }: HumanArgument): void {
-    const found = wordAt(this.line, this.at)
+    const found = wordAt(this.line, this.at, this.complain)
     if (found === null) {
       if (isOptional) return
       throw new HumanComplaint(`${this.command}: ${MISSING[kind]!}\n${this.hint}`)
@@ -100,7 +122,7 @@ class LineReader {
     this.at = found.end
   }
   private takeNumber({ name, kind, isOptional = false }: HumanArgument): void {
-    const found = wordAt(this.line, this.at)
+    const found = wordAt(this.line, this.at, this.complain)
     if (found === null && isOptional) return
     const text = found?.text ?? ''
     const value = kind === 'size' ? parseSize(text, 'M') : /^[+-]?(0x[0-9a-f]+|\d+)$/i.test(text) ? Number(text) : null
@@ -126,13 +148,22 @@ class LineReader {
     throw new HumanComplaint(`${this.command}: ${what}\n${this.hint}`)
   }
   get hint(): string {
-    return `Try "help ${this.command}" for more information`
+    return `Try "help ${this.typed}" for more information`
   }
 }
 
-/** The arguments of `command` in `line` behind its name, which ends at `at`. Throws HumanComplaint. */
-export function parseArguments(command: HumanCommand, name: string, line: string, at: number): HumanValues {
-  const reader = new LineReader(name, line, at)
+/**
+ * The arguments of `command`, which the user calls `name`, in `line` behind that, which ends at `at`. `complain` hears of words
+ * that are none. Throws HumanComplaint.
+ */
+export function parseArguments(
+  command: HumanCommand,
+  name: string,
+  line: string,
+  at: number,
+  complain: (text: string) => void,
+): HumanValues {
+  const reader = new LineReader(command.names.join('|'), name, line, at, complain)
   for (const argument of command.arguments) reader.take(argument)
   reader.end()
   const required = command.arguments.filter(({ isOptional = false, kind }) => !isOptional && kind !== 'rest')

@@ -6,7 +6,7 @@ import { BlockError } from '../../block'
 import type { Co } from '../../co'
 import type { QmpEnvironment } from '../environment'
 import { BLOCK_HUMAN_COMMANDS } from './block_commands'
-import type { HumanCommand } from './command'
+import { errorText, type HumanCommand } from './command'
 import { INFO_COMMANDS } from './info_commands'
 import { JOB_HUMAN_COMMANDS } from './job_commands'
 import { MACHINE_HUMAN_COMMANDS } from './machine_commands'
@@ -71,19 +71,20 @@ export function* runHumanLine(environment: QmpEnvironment, line: string, say: (t
     yield* runLine(environment, line, say)
   } catch (error) {
     if (error instanceof HumanComplaint) say(`${error.message}\n`)
-    else if (error instanceof BlockError) say(`Error: ${error.message}\n`)
+    else if (error instanceof BlockError) say(`Error: ${errorText(error)}`)
     else throw error
   }
 }
 
 function* runLine(environment: QmpEnvironment, line: string, say: (text: string) => void): Co<void> {
-  const first = wordAt(line, 0)
+  const complain = environment.say
+  const first = wordAt(line, 0, complain)
   if (first === null) return
   let name = first.text
   let { end } = first
   let command = find(COMMANDS, name)
   if (name === 'info') {
-    const second = wordAt(line, end)
+    const second = wordAt(line, end, complain)
     if (second === null) {
       for (const each of INFO_COMMANDS) say(helpLine(each, 'info '))
       return
@@ -97,7 +98,7 @@ function* runLine(environment: QmpEnvironment, line: string, say: (text: string)
     say(`unknown command: '${name}'\n`)
     return
   }
-  yield* command.run(environment, parseArguments(command, name, line, end), say)
+  yield* command.run(environment, parseArguments(command, name, line, end, complain), say)
 }
 
 /** human-monitor-command: what the command prints. */

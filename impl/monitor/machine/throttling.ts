@@ -1,6 +1,6 @@
 /** Limits of backends, as block_set_io_throttle and `-drive` set them. */
 import { BlockError } from '../../block'
-import { BUCKET_NAMES, ThrottleGroup, type ThrottleLimits } from '../../block/throttle'
+import { BUCKET_NAMES, RATE_MAX, ThrottleGroup, type ThrottleLimits } from '../../block/throttle'
 import type { BackendState, Machine } from './machine'
 
 /**
@@ -10,6 +10,9 @@ import type { BackendState, Machine } from './machine'
 export function setThrottle(machine: Machine, state: BackendState, limits: ThrottleLimits, groupName: string): void {
   const { throttleGroups } = machine.environment.context
   const { backend } = state
+  if (Object.values(limits).some((value) => value < 0)) {
+    throw new BlockError(`bps/iops/max values must be within [0, ${RATE_MAX}]`)
+  }
   // Refuses what makes no sense, before anything has changed.
   new ThrottleGroup(backend.graph.kernel, groupName, limits)
   const isLimited = BUCKET_NAMES.some((name) => (limits[name] ?? 0) > 0)

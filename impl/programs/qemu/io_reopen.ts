@@ -1,7 +1,7 @@
 /** The command `reopen` of qemu-io: other options for an image that is open. */
 import { BlockError, Permission } from '../../block'
 import { Options } from '../../blockdev'
-import { type Co, EINVAL, type Errno, OK } from '../../co'
+import { type Co, EINVAL, ENOMEDIUM, type Errno, OK, strerror } from '../../co'
 import type { IoCommand, IoSession } from '../../io'
 import { type CacheMode, parseCacheMode, type Tool } from './tool'
 
@@ -35,7 +35,8 @@ function* run(tool: Tool, session: IoSession, args: readonly string[]): Co<Errno
   const wanted = parse(tool, session, args)
   if (wanted === null) return EINVAL
   const { disk } = session
-  const node = disk.root!.node
+  const node = disk.root?.node
+  if (node === undefined) throw new BlockError(strerror(ENOMEDIUM))
   if (wanted.isWritable !== null && wanted.options.has('read-only')) {
     throw new BlockError("Cannot set both -r/-w and 'read-only'")
   }
