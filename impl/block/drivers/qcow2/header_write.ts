@@ -34,7 +34,9 @@ export function* replaceHeader(file: HeaderFile, header: Qcow2Header): Co<Errno>
   if (isInOneSector) return yield* file.pwrite(0, wanted.subarray(0, SECTOR_BYTES))
   if (usedBytesOf(old) === 0) return yield* file.pwrite(0, wanted)
   const usedBytes = Math.max(usedBytesOf(wanted), usedBytesOf(old)) + END_BYTES
-  const moved = movedHeader(header, Math.ceil(usedBytes / SECTOR_BYTES) * SECTOR_BYTES)
+  const movedToBytes = Math.ceil(usedBytes / SECTOR_BYTES) * SECTOR_BYTES
+  // What a damaged image has written over its header may reach to the end of the cluster.
+  const moved = movedToBytes < wanted.length ? movedHeader(header, movedToBytes) : null
   return moved === null ? yield* file.pwrite(0, wanted) : yield* switchTwice(file, moved, wanted)
 }
 
