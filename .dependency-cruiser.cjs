@@ -51,7 +51,7 @@ module.exports = {
     only('^model/', ['^model/'], 'the model shares no code with what it judges'),
     only(
       '^sim/',
-      ['^sim/', '^model/', '^impl/(co|block|jobs|virtio|nbd)/', ...npm('seedrandom')],
+      ['^sim/', '^model/', '^impl/(co|block|jobs|virtio|nbd|json|qapi|blockdev|monitor)/', ...npm('seedrandom')],
       'worlds run the real code, but never on the real machine',
     ),
     only(

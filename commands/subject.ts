@@ -5,13 +5,14 @@ import { ALL_CHECKERS } from '../properties/checkers'
 import { PROFILES, planOfSeed } from '../properties/plans'
 import { damagedPlanOfSeed } from '../properties/plans/damage'
 import { jobPlanOfSeed } from '../properties/plans/jobs'
+import { monitorPlanOfSeed } from '../properties/plans/monitor'
 import { nbdPlanOfSeed } from '../properties/plans/nbd'
 import { runDamaged } from '../sim/damage'
 import { type Decider, DecisionRecorder, recordedDecider } from '../sim/decider'
 import { runJob } from '../sim/job_run'
 import { runNbd } from '../sim/nbd_run'
 import type { Plan } from '../sim/plan'
-import { IMAGE_ORDER_PROBES, IMAGE_PROBES, NBD_PROBES, ORDER_PROBES, PROBES } from '../sim/probes'
+import { IMAGE_ORDER_PROBES, IMAGE_PROBES, MONITOR_PROBES, NBD_PROBES, ORDER_PROBES, PROBES } from '../sim/probes'
 import type { WorldResult } from '../sim/verdict'
 import { runWorld, type WorldOptions } from '../sim/world'
 import type { RequiredProbe } from './fuzz_campaign'
@@ -22,9 +23,22 @@ const IMAGE_PROFILE = 'image'
 const JOBS_PROFILE = 'jobs'
 /** Guests, source and destination of a mirror over NBD. */
 const NBD_PROFILE = 'nbd'
-export type ProfileName = Parameters<typeof planOfSeed>[1] | typeof IMAGE_PROFILE | typeof JOBS_PROFILE | typeof NBD_PROFILE
+/** A mirror that is driven over QMP. */
+const MONITOR_PROFILE = 'monitor'
+export type ProfileName =
+  | Parameters<typeof planOfSeed>[1]
+  | typeof IMAGE_PROFILE
+  | typeof JOBS_PROFILE
+  | typeof NBD_PROFILE
+  | typeof MONITOR_PROFILE
 
-export const PROFILE_NAMES: readonly string[] = [...Object.keys(PROFILES), IMAGE_PROFILE, JOBS_PROFILE, NBD_PROFILE]
+export const PROFILE_NAMES: readonly string[] = [
+  ...Object.keys(PROFILES),
+  IMAGE_PROFILE,
+  JOBS_PROFILE,
+  NBD_PROFILE,
+  MONITOR_PROFILE,
+]
 export const CHECKER_NAMES: readonly string[] = ALL_CHECKERS.map(({ name }) => name)
 
 /**
@@ -34,6 +48,7 @@ export const CHECKER_NAMES: readonly string[] = ALL_CHECKERS.map(({ name }) => n
 export function requiredProbesOf(profile: ProfileName): readonly RequiredProbe[] {
   if (profile === 'default') return floors(Object.keys(PROBES), ORDER_PROBES)
   if (profile === 'formats' || profile === 'chains') return floors(Object.keys(IMAGE_PROBES), IMAGE_ORDER_PROBES)
+  if (profile === MONITOR_PROFILE) return floors(Object.keys(MONITOR_PROBES), [])
   return profile === NBD_PROFILE ? floors(Object.keys(NBD_PROBES), []) : []
 }
 
@@ -54,6 +69,11 @@ function memoryInUse(): number {
 function runPlan(plan: Plan, options: WorldOptions): WorldResult {
   if (plan.damage !== undefined) return runDamaged(plan, memoryInUse)
   if (plan.nbd !== undefined) return runNbd(plan, options.decider)
+  if (plan.monitor !== undefined) {
+    // Half of `impl` more: whoever does not need it does not wait for it.
+    const { runMonitor }: typeof import('../sim/monitor_run') = require('../sim/monitor_run')
+    return runMonitor(plan, options.decider)
+  }
   return plan.job === undefined ? runWorld(plan, options) : runJob(plan, options.decider)
 }
 
@@ -64,6 +84,7 @@ export function subjectOf(profile: ProfileName, checkersOff: readonly string[] =
     planOf: (seed) => {
       if (profile === JOBS_PROFILE) return jobPlanOfSeed(seed)
       if (profile === NBD_PROFILE) return nbdPlanOfSeed(seed)
+      if (profile === MONITOR_PROFILE) return monitorPlanOfSeed(seed)
       return profile === IMAGE_PROFILE ? damagedPlanOfSeed(seed) : planOfSeed(seed, profile)
     },
     run: (plan, trace, decisions) => {

@@ -33,6 +33,8 @@ export interface Plan {
   job?: JobPlan
   /** Present: no device, but guests that reach the source over NBD, and a mirror to a destination behind another server. */
   nbd?: NbdPlan
+  /** Present: no device, but guests on a backend, and a mirror that monitors drive with QMP. */
+  monitor?: MonitorPlan
   /** Bounds after which the world is stuck: a liveness failure. */
   bounds: { eventsMax: number; timeMaxNs: number }
 }
@@ -46,6 +48,30 @@ export interface JobPlan {
   onError: ErrorPolicy
   speedBytesPerSecond: number
   autoFinalize: boolean
+}
+
+/** Users at monitors, each with what it sends in order. */
+export interface MonitorPlan {
+  users: MonitorUserPlan[]
+  link: LinkPlan
+}
+
+export interface MonitorUserPlan {
+  id: string
+  /** The link ends after so many commands without an answer being waited for; absent: it stays. */
+  leavesAfter?: number
+  commands: QmpCommandPlan[]
+}
+
+export interface QmpCommandPlan {
+  id: string
+  /** Waits so long before it sends, and for the answers of what it has sent if `isPatient`. */
+  afterNs: number
+  isPatient: boolean
+  /** One request as text. */
+  text: string
+  /** `any`: it depends on who comes first. */
+  expects: 'return' | 'error' | 'any'
 }
 
 /** Servers, clients, and the links between them. */

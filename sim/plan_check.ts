@@ -210,6 +210,7 @@ const occasion: Readonly<Record<string, Shape>> = {
   times: count,
 }
 
+const linkShape = record({ capacityBytes: integer(1), stepNs: count, steps: count, isCut: flag })
 const planShape = record({
   format: oneOf('mirrorsim-plan'),
   version: oneOf(1, 2, 3),
@@ -278,6 +279,20 @@ const planShape = record({
       autoFinalize: flag,
     }),
   ),
+  monitor: optional(
+    record({
+      users: listOf(
+        record({
+          id: identifier,
+          leavesAfter: optional(count),
+          commands: listOf(
+            record({ id: identifier, afterNs: count, isPatient: flag, text, expects: oneOf('return', 'error', 'any') }),
+          ),
+        }),
+      ),
+      link: linkShape,
+    }),
+  ),
   nbd: optional(
     record({
       clients: listOf(
@@ -297,7 +312,7 @@ const planShape = record({
           ),
         }),
       ),
-      link: record({ capacityBytes: integer(1), stepNs: count, steps: count, isCut: flag }),
+      link: linkShape,
       cuts: listOf(
         record({
           id: identifier,
@@ -320,8 +335,12 @@ function checkWhole(plan: Plan): void {
   if (plan.damage !== undefined)
     demand(plan.source.format !== undefined, 'plan.damage', 'only an image can be damaged: the source has no format')
   if (plan.job !== undefined) demand(plan.source.format?.backing !== undefined, 'plan.job', 'the source has no image below it')
-  if (plan.nbd !== undefined)
-    demand(plan.source.format === undefined && plan.destination.format === undefined, 'plan.nbd', 'the disks must be plain')
+  if (plan.nbd !== undefined || plan.monitor !== undefined)
+    demand(
+      plan.source.format === undefined && plan.destination.format === undefined,
+      'plan.source.format',
+      'the disks must be plain',
+    )
   demand(plan.damageUse === undefined || plan.damage !== undefined, 'plan.damageUse', 'no image is damaged')
   const { device, source, destination, guest, control } = plan
   checkDisk(source, 'plan.source')

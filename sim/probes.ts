@@ -101,6 +101,27 @@ export const NBD_PROBES = {
   'nbd/mirror-failed': 'the job ends with an error',
 } as const
 
+/** Those of mirrors that are driven over QMP. */
+export const MONITOR_PROBES = {
+  'monitor/user-left': 'a user goes without waiting for answers',
+  'monitor/mirror-completed': 'the guest switches over to the destination',
+  'monitor/mirror-failed': 'the job ends with an error',
+  'monitor/mirror-cancelled-after-ready': 'the job is called off after READY',
+  'monitor/mirror-cancelled': 'the job is broken off',
+  'qmp/answered/job-pause': 'a job is paused',
+  'qmp/refused/job-pause': 'a job cannot be paused',
+  'qmp/answered/job-resume': 'a job goes on',
+  'qmp/answered/block-job-pause': 'a job is paused by its older name',
+  'qmp/answered/job-complete': 'a job is completed',
+  'qmp/answered/job-dismiss': 'a job is dismissed',
+  'qmp/answered/block-job-change': 'the copy mode is changed',
+  'qmp/answered/blockdev-add': 'a node is added',
+  'qmp/answered/blockdev-del': 'a node is removed',
+  'qmp/answered/transaction': 'several changes are made at once',
+  'qmp/refused/transaction': 'several changes are refused at once',
+  'qmp/refused/no JSON': 'what is no JSON is refused',
+} as const
+
 export type ProbeName = keyof typeof PROBES | keyof typeof IMAGE_PROBES
 
 /** An order given to a job in some status; `none` before the first. Of each pair the one name. */

@@ -19,6 +19,7 @@ import type {
 } from '../../sim/plan'
 import { withSimplerFormats } from './smaller_formats'
 import { duller, fewer } from './smaller_lists'
+import { withSimplerMonitors } from './smaller_monitor'
 import { withSimplerNbd } from './smaller_nbd'
 
 /** What a setting is when it has nothing to do with a failure. */
@@ -70,6 +71,7 @@ export function* smallerPlans(plan: Plan): Generator<Plan, void, undefined> {
   yield* withShorterDisks(plan)
   yield* withSimplerFormats(plan)
   yield* withSimplerNbd(plan)
+  yield* withSimplerMonitors(plan)
   yield* withDullSettings(plan)
   yield* withSimplerOperations(plan)
 }

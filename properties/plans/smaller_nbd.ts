@@ -2,7 +2,7 @@
 import type { LinkPlan, NbdClientPlan, NbdPlan, Plan } from '../../sim/plan'
 import { duller, fewer } from './smaller_lists'
 
-const DULL_LINK: Partial<LinkPlan> = { capacityBytes: 65_536, stepNs: 0, steps: 1, isCut: false }
+export const DULL_LINK: Partial<LinkPlan> = { capacityBytes: 65_536, stepNs: 0, steps: 1, isCut: false }
 const DULL_CLIENT: Partial<NbdClientPlan> = { headers: 'simple', allocation: false, depth: 1, fua: false, fastZero: false }
 const DULL_NBD: Partial<NbdPlan> = { reconnectDelaySeconds: 60 }
 
