@@ -36,6 +36,8 @@ class DiscardChecker implements Checker {
   /** Discards in flight: the count of writes when each began. */
   private readonly open = new Map<string, number>()
   private readonly failed = new Set<string>()
+  /** Changes of others that are under way: an image may show parts of one before its end. */
+  private readonly underWay: DiskRequestView[] = []
 
   constructor(world: WorldView) {
     this.world = world
@@ -58,12 +60,19 @@ class DiscardChecker implements Checker {
     return null
   }
 
+  diskSubmitted(disk: DiskName, request: DiskRequestView): Finding | null {
+    if (disk === 'source' && (request.operation === 'write' || request.operation === 'write-zeroes')) this.underWay.push(request)
+    return null
+  }
+
   diskCompleted(disk: DiskName, request: DiskRequestView, errno: number): Finding | null {
     if (disk !== 'source') return null
     const { operation, origin, offsetBytes, lengthBytes } = request
     const isDiscard = this.open.has(origin)
     if (isDiscard && errno !== OK) this.failed.add(origin)
     if (operation !== 'write' && operation !== 'write-zeroes') return null
+    const place = this.underWay.indexOf(request)
+    if (place !== -1) this.underWay.splice(place, 1)
     const { allocationUnitBytes } = this.world.source
     const endBytes = offsetBytes + lengthBytes
     const first = Math.floor(offsetBytes / allocationUnitBytes)
@@ -96,7 +105,7 @@ class DiscardChecker implements Checker {
     if (endBytes < diskBytes || !this.isTailWhole) endBytes -= endBytes % pieceBytes
     for (let at = startBytes; at < endBytes; at += allocationUnitBytes) {
       const unit = at / allocationUnitBytes
-      if (allocated[unit] === 0 || this.writtenAt[unit]! > began) continue
+      if (allocated[unit] === 0 || this.writtenAt[unit]! > began || this.isUnderWay(at, at + allocationUnitBytes)) continue
       const text = `the discard ${id} has succeeded, and the source keeps the space at ${at} allocated`
       return {
         class: 'sparseness',
@@ -109,5 +118,9 @@ class DiscardChecker implements Checker {
       }
     }
     return null
+  }
+
+  private isUnderWay(startBytes: number, endBytes: number): boolean {
+    return this.underWay.some(({ offsetBytes, lengthBytes }) => offsetBytes < endBytes && startBytes < offsetBytes + lengthBytes)
   }
 }
