@@ -6,6 +6,7 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_pr
 import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
+import { LIVE_CHECKS } from './interop_live'
 
 const MIB = 1024 * 1024
 const DISK_BYTES = 8 * MIB
@@ -86,6 +87,25 @@ export class NbdInterop {
     const socket = this.newSocket()
     await this.start('nbdkit', ['-f', '-U', socket, ...options], socket)
     return socket
+  }
+  /** Our storage daemon with the options that name its two sockets: `.qmp` behind the one that is given back, and that one. */
+  async serveDaemon(options: (qmp: string, nbd: string) => readonly string[]): Promise<string> {
+    const socket = this.newSocket()
+    const qmp = `${socket}.qmp`
+    await this.start(process.execPath, [PROGRAM, 'storage-daemon', ...options(qmp, socket)], qmp)
+    return socket
+  }
+  /** Waits until the server that was started first has ended by itself; throws if it failed. */
+  async ended(): Promise<void> {
+    const [server] = this.servers
+    if (server !== undefined && server.exitCode === null) await new Promise((resolve) => server.once('exit', resolve))
+    if (server?.exitCode !== 0) throw new Error(`the server ends with ${server?.exitCode ?? server?.signalCode}`)
+  }
+  /** Kills all servers, and waits until they are gone. */
+  async kill(): Promise<void> {
+    const gone = this.servers.map((server) => new Promise((resolve) => server.once('exit', resolve)))
+    this.stop()
+    await Promise.all(gone)
   }
   stop(): void {
     for (const server of this.servers.splice(0)) server.kill('SIGKILL')
@@ -274,7 +294,7 @@ function isInstalled(program: string): boolean {
 export async function interopNbd(tell: (outcome: NbdOutcome) => void): Promise<NbdOutcome[]> {
   execFileSync(process.execPath, [path.resolve(__dirname, '../scripts/build.cjs'), '--optional'], { stdio: 'ignore' })
   const outcomes: NbdOutcome[] = []
-  for (const { name, needs, run } of NBD_CHECKS) {
+  for (const { name, needs, run } of [...NBD_CHECKS, ...LIVE_CHECKS]) {
     const missing = needs.filter((program) => !isInstalled(program))
     let outcome: NbdOutcome = { name, result: 'ok', text: '' }
     if (missing.length > 0) outcome = { name, result: 'skipped', text: `${missing.join(', ')} not installed` }
