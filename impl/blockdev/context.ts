@@ -4,7 +4,7 @@
  */
 import type { BlockGraph, BlockNode, HostFiles } from '../block'
 import type { Codecs } from '../block/codec'
-import type { Repair } from '../block/drivers/qcow2'
+import type { Corruption, Repair } from '../block/drivers/qcow2'
 import { ThrottleGroups } from '../block/throttle'
 import type { StreamHost, TlsCredentials } from '../co'
 import { releaseNode } from './close'
@@ -41,6 +41,8 @@ export interface BlockdevContextOptions {
   warn?(text: string): void
   /** What drivers tell whoever sits at the program (blkdebug: that a request waits). */
   say?(line: string): void
+  /** An image is found to be corrupt while it is used. `node`: null while it is being opened. */
+  corrupted?(node: BlockNode | null, corruption: Corruption): void
 }
 
 export class BlockdevContext {
@@ -55,6 +57,7 @@ export class BlockdevContext {
   readonly isRaw: (head: Uint8Array) => boolean
   readonly warn: (text: string) => void
   say: (line: string) => void
+  corrupted: (node: BlockNode | null, corruption: Corruption) => void
   /** Nodes that the monitor owns: they stay although nothing stands on them. In order of their making. */
   readonly owned = new Set<BlockNode>()
   readonly origins = new WeakMap<BlockNode, NodeOrigin>()
@@ -71,5 +74,6 @@ export class BlockdevContext {
     this.throttleGroups = new ThrottleGroups(options.graph.kernel)
     this.warn = options.warn ?? (() => {})
     this.say = options.say ?? (() => {})
+    this.corrupted = options.corrupted ?? (() => {})
   }
 }

@@ -64,7 +64,7 @@ export class QmpEnvironment {
   readonly imageText: (node: BlockNode) => string
   readonly snapshotTable: (snapshots: readonly JsonObject[]) => string
   /** Names and files of the character devices, for query-chardev. */
-  readonly chardevs: Array<{ label: string; filename: string; isOpen: boolean }> = []
+  listChardevs: () => ReadonlyArray<{ label: string; filename: string; isOpen: boolean }> = () => []
   /** The program has been asked to end: nobody is to be asked for anything more. */
   isQuitting = false
   /** Only programs that have one. */
@@ -94,8 +94,28 @@ export class QmpEnvironment {
     this.imageText = options.imageText ?? (() => '')
     this.snapshotTable = options.snapshotTable ?? (() => '')
     this.events = new EventBus(this.kernel, options.realTimeUs)
+    this.tellOfCorruption()
     this.jobs = new JobManager(this.kernel, ({ event, data }) => this.events.emit(event, data))
     this.objects = new ObjectStore(context, options.makeCredentials)
     this.exports = new BlockExports(this.kernel, this.graph, (name, data) => this.events.emit(name, data))
+  }
+
+  /** The event BLOCK_IMAGE_CORRUPTED, beside what the program does about it. */
+  private tellOfCorruption(): void {
+    const { context, events } = this
+    const tell = context.corrupted
+    context.corrupted = (node, corruption) => {
+      tell(node, corruption)
+      const { message, isFatal, offsetBytes, lengthBytes } = corruption
+      const device = [...this.graph.backends.values()].find(({ root }) => root !== null && root.node === node)
+      events.emit('BLOCK_IMAGE_CORRUPTED', {
+        device: device?.name ?? '',
+        'node-name': node?.name,
+        msg: message,
+        offset: offsetBytes ?? undefined,
+        size: lengthBytes ?? undefined,
+        fatal: isFatal,
+      })
+    }
   }
 }

@@ -36,7 +36,7 @@ ${QEMU_PROGRAMS.map(([name, argument]) => `  ${argument.padEnd(30)}${name}`).joi
 function findQemuProgram(calledAs: string, args: readonly string[]): Promise<number> | null {
   if (calledAs.startsWith(SYSTEM_PREFIX)) return loadSystem()(calledAs, args)
   for (const [name, argument, load] of QEMU_PROGRAMS) {
-    if (calledAs === name) return load()(name, args)
+    if (calledAs === name || calledAs === `mirrorsim-${argument}`) return load()(name, args)
     if (args[0] === argument) return load()(name, args.slice(1))
   }
   return null

@@ -73,6 +73,7 @@ function* open(opening: Opening): Co<Opened> {
     forCheck: isForCheck,
     codecs: context.codecs,
   })
+  driver.image.onCorruption = (corruption) => context.corrupted(driver.node ?? null, corruption)
   const children: OpenedChild[] = [{ name: 'file', role: 'image', node: file }]
   const { dataFileName, backingName, backingFormat } = driver.header
   const wanted = { name: 'data-file', role: 'image', isProbed: false } as const

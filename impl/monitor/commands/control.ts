@@ -33,8 +33,8 @@ export const CONTROL_COMMANDS: CommandTable = {
     objects.set(args.string('path'), args.string('property'), args.get('value') ?? null)
     return undefined
   },
-  *'query-chardev'({ chardevs }) {
-    return chardevs.map(({ label, filename, isOpen }) => jsonObject({ label, filename, 'frontend-open': isOpen }))
+  *'query-chardev'({ listChardevs }) {
+    return listChardevs().map(({ label, filename, isOpen }) => jsonObject({ label, filename, 'frontend-open': isOpen }))
   },
 }
 

@@ -226,8 +226,8 @@ export const INFO_COMMANDS: readonly HumanCommand[] = [
     arguments: [],
     usage: '',
     summary: 'show the character devices',
-    *run({ chardevs }, _values, say) {
-      for (const { label, filename } of chardevs) say(`${label}: filename=${filename}\n`)
+    *run({ listChardevs }, _values, say) {
+      for (const { label, filename } of listChardevs()) say(`${label}: filename=${filename}\n`)
     },
   },
   {

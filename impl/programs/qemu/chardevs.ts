@@ -21,6 +21,8 @@ interface Chardev {
   readonly stream: ByteStream | null
   /** The first client, if the program has waited for it. */
   first: ByteStream | null
+  /** Whoever is served now, where clients come and go. */
+  client: ByteStream | null
   isUsed: boolean
 }
 
@@ -46,7 +48,7 @@ export class Chardevs {
     if (backend === 'socket') this.byId.set(id, yield* this.socket(id, options))
     else {
       const stream = backend === 'stdio' ? this.standard() : null
-      this.byId.set(id, { id, backend, filename: backend, listener: null, stream, first: null, isUsed: false })
+      this.byId.set(id, { id, backend, filename: backend, listener: null, stream, first: null, client: null, isUsed: false })
     }
     const left = options.firstLeft()
     if (left !== null) throw new BlockError(`Invalid parameter '${left}'`)
@@ -65,7 +67,7 @@ export class Chardevs {
     for (const name of ['nodelay', 'ipv4', 'ipv6', 'delay']) options.takeString(name)
     const address = addressOf(options)
     const { streams } = this.tool
-    const base = { id, backend: 'socket', filename: describe(address, isServer), isUsed: false }
+    const base = { id, backend: 'socket', filename: describe(address, isServer), client: null, isUsed: false }
     if (!isServer) return { ...base, listener: null, stream: yield* streams.connect(address), first: null }
     const listener = yield* streams.listen(address)
     if (!mustWait) return { ...base, listener, stream: null, first: null }
@@ -77,8 +79,13 @@ export class Chardevs {
   isStandard(id: string): boolean {
     return this.byId.get(id)?.backend === 'stdio'
   }
-  list(): Array<{ label: string; filename: string }> {
-    return [...this.byId.values()].map(({ id, filename }) => ({ label: id, filename }))
+  /** As query-chardev shows them. `isOpen`: a monitor has it, with a client or without. */
+  list(): Array<{ label: string; filename: string; isOpen: boolean }> {
+    return [...this.byId.values()].map((device) => ({
+      label: device.id,
+      filename: filenameOf(device),
+      isOpen: device.isUsed,
+    }))
   }
 
   /** Has every client of a device served, one after the other. Throws BlockError. */
@@ -90,14 +97,16 @@ export class Chardevs {
     this.tool.kernel.spawn(this.serveAll(device, serve), makeLabel(`chardev-${id}`))
   }
 
-  private *serveAll({ stream, listener, first }: Chardev, serve: ClientServer): Co<void> {
+  private *serveAll(device: Chardev, serve: ClientServer): Co<void> {
+    const { stream, listener } = device
     if (stream !== null) yield* serve(stream)
-    if (first !== null) yield* serve(first)
     if (listener === null) return
     for (;;) {
-      const client = yield* listener.accept()
-      if (client === null) return
-      yield* serve(client)
+      device.client = device.first ?? (yield* listener.accept())
+      device.first = null
+      if (device.client === null) return
+      yield* serve(device.client)
+      device.client = null
     }
   }
 
@@ -134,6 +143,15 @@ function addressOf(options: Options): SocketAddress {
   assert(given <= 1, 'one-address')
   // Another address than the loopback has to be asked for.
   return { type: 'inet', host: host === undefined || host === '' ? '127.0.0.1' : host, port: Number(port) }
+}
+
+/** Of a socket that is listened on: the address that it has got, and whether there is a client. */
+function filenameOf({ filename, listener, client }: Chardev): string {
+  if (listener === null) return filename
+  const { address } = listener
+  const text = describe(address, true)
+  if (client === null) return `disconnected:${text}`
+  return address.type === 'inet' ? `${text} <-> ${client.peer}` : text
 }
 
 function describe(address: SocketAddress, isServer: boolean): string {

@@ -61,6 +61,7 @@ export class QmpHost {
       snapshotTable,
       sha256: (bytes) => createHash('sha256').update(bytes).digest('hex'),
     })
+    this.environment.listChardevs = () => this.chardevs.list()
     this.dispatcher = new Dispatcher(tool.kernel, this.environment, QMP_MODULES, commands)
     tool.findCredentials = (id) => this.environment.objects.tlsCredentials(id)
     tool.context.say = (line) => this.environment.say(`${line}\n`)
@@ -85,20 +86,9 @@ export class QmpHost {
     this.chardevs.serve(chardev, function* (stream) {
       const session = open(stream)
       self.sessions.add(session)
-      self.noteChardevs(chardev, true)
       yield* session.run()
       self.sessions.delete(session)
-      self.noteChardevs(chardev, false)
     })
-    this.noteChardevs(chardev, false)
-  }
-  private noteChardevs(changed: string, isOpen: boolean): void {
-    const { chardevs } = this.environment
-    chardevs.splice(
-      0,
-      chardevs.length,
-      ...this.chardevs.list().map((device) => ({ ...device, isOpen: device.label === changed && isOpen })),
-    )
   }
 
   end(): void {

@@ -91,4 +91,84 @@ test('garbage of a client ends nothing, and a signal leaves neither sockets nor 
   assert.equal(fs.readFileSync(at('disk')), Buffer.alloc(65536, 'disk'))
 })
 
+/** A client of a monitor: what it reads, line by line. */
+class Client {
+  private text = ''
+  constructor(readonly socket: net.Socket) {
+    socket.on('data', (bytes) => {
+      this.text += bytes
+    })
+    socket.on('error', () => {})
+  }
+  send(...requests: object[]): void {
+    for (const request of requests) this.socket.write(JSON.stringify(request))
+  }
+  /** Waits for a line that matches, and gives it. */
+  async line(pattern: RegExp): Promise<string> {
+    for (let tries = 0; tries < 2000; tries++) {
+      const found = this.text.split('\n').find((line) => pattern.test(line))
+      if (found !== undefined) return found
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+    throw new Error(`${pattern} does not come: ${this.text}`)
+  }
+}
+
+test('in the background: it is there when its first process has ended, under the number in the PID file', async () => {
+  const options = ['--chardev', 'socket,id=c,path=background,server=on,wait=off', '--monitor', 'c']
+  const { status, stderr } = daemon([...options, '--pidfile', 'background.pid', '--daemonize'])
+  assert.equal([status, stderr], [0, ''])
+  const pid = Number(fs.readFileSync(path.join(folder, 'background.pid'), 'utf8'))
+  const client = new Client(net.connect(path.join(folder, 'background')))
+  await client.line(/QMP/)
+  process.kill(pid, 0)
+  client.send({ execute: 'qmp_capabilities' }, { execute: 'quit', id: 7 })
+  await client.line(/"id": 7/)
+  for (let tries = 0; fs.existsSync(path.join(folder, 'background.pid')); tries++) {
+    assert.ok(tries < 1000, 'the PID file stays')
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+})
+
+test('in the background, what is wrong is still told by the first process', () => {
+  const { status, stderr } = daemon(['--blockdev', 'driver=file,node-name=node,filename=nothing', '--daemonize'])
+  assert.is(status, 1)
+  assert.match(stderr, /Could not open 'nothing': No such file or directory/)
+})
+
+test('several monitors at once: unix, TCP and standard input, clients that come back, events for all', async () => {
+  const chardevs = [
+    'socket,id=a,path=several,server=on,wait=off',
+    'socket,id=b,host=127.0.0.1,port=0,server=on,wait=off',
+    'stdio,id=c',
+  ]
+  const args = chardevs.flatMap((text) => ['--chardev', text, '--monitor', text.replace(/.*id=(.).*/, '$1')])
+  const nodes = ['--blockdev', 'null-co,node-name=n,size=1048576', '--blockdev', 'null-co,node-name=t,size=1048576']
+  const child = spawn(DAEMON, [...args, ...nodes], { cwd: folder, stdio: ['pipe', 'pipe', 'inherit'] })
+  const ended = new Promise<number | null>((resolve) => child.on('exit', resolve))
+  let printed = ''
+  child.stdout.on('data', (bytes) => {
+    printed += bytes
+  })
+  while (!fs.existsSync(path.join(folder, 'several'))) await new Promise((resolve) => setTimeout(resolve, 10))
+  const first = new Client(net.connect(path.join(folder, 'several')))
+  await first.line(/QMP/)
+  first.socket.destroy()
+  const again = new Client(net.connect(path.join(folder, 'several')))
+  again.send({ execute: 'qmp_capabilities' }, { execute: 'query-chardev', id: 'c' })
+  const chardev = await again.line(/"id": "c"/)
+  const port = Number(/127\.0\.0\.1:(\d+)/.exec(chardev)?.[1])
+  assert.ok(port > 0, chardev)
+  const other = new Client(net.connect(port, '127.0.0.1'))
+  other.send({ execute: 'qmp_capabilities', id: 'o' })
+  await other.line(/"id": "o"/)
+  child.stdin.write('{"execute":"qmp_capabilities"}')
+  child.stdin.write('{"execute":"blockdev-mirror","arguments":{"job-id":"j","device":"n","target":"t","sync":"full"}}')
+  for (const client of [again, other]) await client.line(/"BLOCK_JOB_READY"/)
+  while (!printed.includes('"BLOCK_JOB_READY"')) await new Promise((resolve) => setTimeout(resolve, 10))
+  other.send({ execute: 'quit' })
+  assert.is(await ended, 0)
+  assert.match(printed, /"BLOCK_JOB_CANCELLED"|"BLOCK_JOB_COMPLETED"/)
+})
+
 test.run()

@@ -105,6 +105,7 @@ export class Tool {
         else this.complain(`warning: ${text}`)
       },
       say: (line) => this.print(`${line}\n`),
+      corrupted: (_node, { text }) => terminals.err.write(`${text}\n`),
     })
   }
 

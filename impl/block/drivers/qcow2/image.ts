@@ -54,6 +54,8 @@ export interface Qcow2Settings {
 /** A corruption that was found: QEMU's event BLOCK_IMAGE_CORRUPTED and its line on stderr. */
 export interface Corruption {
   text: string
+  /** What is wrong, without what is done about it. */
+  message: string
   isFatal: boolean
   offsetBytes: number | null
   lengthBytes: number | null
@@ -366,7 +368,13 @@ export class Qcow2Image implements RefcountHost {
     const message = isFatal
       ? `qcow2: Marking image as corrupt: ${text}; further corruption events will be suppressed`
       : `qcow2: Image is corrupt: ${text}; further non-fatal corruption events will be suppressed`
-    this.onCorruption({ text: message, isFatal, offsetBytes: offsetBytes ?? null, lengthBytes: lengthBytes ?? null })
+    this.onCorruption({
+      text: message,
+      message: text,
+      isFatal,
+      offsetBytes: offsetBytes ?? null,
+      lengthBytes: lengthBytes ?? null,
+    })
     if (!isFatal) return EIO
     this.isBroken = true
     if (this.header.version >= 3) yield* this.setIncompatible(this.header.incompatible | INCOMPATIBLE_CORRUPT)
