@@ -31,10 +31,14 @@ class SparsenessChecker implements Checker {
   private hasErrors = false
   /** Allocated in the destination when the mirror started, and taken for zero, so that nobody will look at it. */
   private initial: Uint8Array | null = null
+  /** Writes to a source in an image that have not ended. */
+  private underWay: DiskRequestView[] = []
+  private readonly hasSourceImage: boolean
 
   constructor(world: WorldView) {
     const { source, destination } = world.plan
     this.world = world
+    this.hasSourceImage = source.format !== undefined
     const roundings = [source.requestAlignmentBytes, destination.writeZeroesAlignmentBytes, destination.requestAlignmentBytes]
     this.bound = new AllocationBound(world.destination.lengthBytes, world.destination.allocationUnitBytes, roundings)
     this.zeroesMayComeAsData = destination.writeZeroes === 'none' || destination.writeZeroesAlignmentBytes > 0
@@ -116,6 +120,7 @@ class SparsenessChecker implements Checker {
   }
 
   diskSubmitted(disk: DiskName, request: DiskRequestView): Finding | null {
+    if (disk === 'source' && this.hasSourceImage && request.operation === 'write') this.underWay.push(request)
     if (disk !== 'destination' || !this.isMirroring) return null
     switch (request.operation) {
       case 'write-zeroes':
@@ -166,6 +171,7 @@ class SparsenessChecker implements Checker {
     const { operation, offsetBytes, lengthBytes } = request
     if (errno !== OK) this.hasErrors = true
     if (disk === 'source') {
+      if (this.underWay.length > 0) this.underWay = this.underWay.filter((other) => other !== request)
       if (operation === 'write' || operation === 'write-zeroes') this.allowSource(offsetBytes, offsetBytes + lengthBytes)
       // What cannot be told to be a hole is copied.
       else if (operation === 'status' && errno !== OK) this.bound.allowAll()
@@ -186,11 +192,24 @@ class SparsenessChecker implements Checker {
   private checkAllocation(): Finding | null {
     if (this.mirror === null || this.world.guestDisk === 'destination') return null
     const { destination } = this.world
-    const unit = this.bound.firstExcess(destination.allocated)
+    let unit = this.bound.firstExcess(destination.allocated)
+    if (unit >= 0 && this.underWay.length > 0) {
+      this.allowUnderWay()
+      unit = this.bound.firstExcess(destination.allocated)
+    }
     if (unit < 0) return null
     const offsetBytes = unit * destination.allocationUnitBytes
     const text = `the destination has space allocated at ${offsetBytes} where the source never had data`
     return this.finding('allocation', text, offsetBytes)
+  }
+
+  /** Of a write to an image some clusters may be there, and be copied, before it ends. */
+  private allowUnderWay(): void {
+    const { allocationUnitBytes: unitBytes } = this.world.source
+    for (const { offsetBytes, lengthBytes } of this.underWay) {
+      const endBytes = Math.ceil((offsetBytes + lengthBytes) / unitBytes) * unitBytes
+      this.bound.allow(offsetBytes - (offsetBytes % unitBytes), Math.min(endBytes, this.world.source.lengthBytes))
+    }
   }
 
   private checkReclaimed(): Finding | null {
