@@ -120,6 +120,7 @@ export function parseJsonOrKeyval(text: string, implied: string | null): { tree:
   }
 }
 
+const IDENTIFIER_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n"
 const IDENTIFIER = /^[A-Za-z][A-Za-z0-9._-]*$/
 
 /**
@@ -165,7 +166,7 @@ export function parseQemuOpts(
     impliedKey = null
     if (at < text.length) at++
     if (key === 'id') {
-      if (!IDENTIFIER.test(value)) throw new BlockError("Parameter 'id' expects an identifier")
+      if (!IDENTIFIER.test(value)) throw new BlockError("Parameter 'id' expects an identifier", { hint: IDENTIFIER_HINT })
       id = value
     } else if (key !== 'help' && key !== '?') {
       options.delete(key)

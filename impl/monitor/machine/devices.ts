@@ -121,7 +121,7 @@ function takeDisk(machine: Machine, device: Device): void {
   const holder = use.holder ?? type.name
   const { graph } = machine.environment
   const drive = name === undefined ? null : (machine.drives.get(String(name)) ?? null)
-  if (drive !== null && drive.state.device !== null) throw inUse(drive.id, drive.isAutomatic)
+  if (drive !== null && drive.state.device !== null) throw inUse(drive.id, drive.interface !== 'none')
   const node = name === undefined || drive !== null ? null : graph.findNode(String(name))
   if (name !== undefined && drive === null && node === null) {
     throw new BlockError(`Property '${holder}.drive' can't find value '${String(name)}'`)
@@ -172,13 +172,14 @@ export function holdMedium(device: Device, state: BackendState, node: BlockNode 
   const medium = node ?? backend.root?.node ?? null
   const others = (use.mayBeResized ? Permission.Resize : 0) | (flag(device, 'share-rw') ? Permission.Write : 0)
   state.shared = Permission.ConsistentRead | Permission.WriteUnchanged | others
-  const isWritable = !use.isReadOnly && medium !== null && !medium.options.readOnly
+  // A disk on IDE has to be one that can be written to.
+  const needsWriting = device.type.name === 'ide-hd'
+  const isWritable = !use.isReadOnly && medium !== null && (needsWriting || !medium.options.readOnly)
   state.permission = Permission.ConsistentRead | (isWritable ? Permission.Write : 0)
   if (medium === null) {
     if (!use.mayBeEmpty) throw new BlockError('Device needs media, but drive is empty')
     return
   }
-  if (device.type.name === 'ide-hd' && medium.options.readOnly) throw new BlockError("Can't use a read-only drive")
   if (backend.root === null) backend.attach(medium, state.permission, state.shared)
   else backend.setPermissions(state.permission, state.shared)
 }

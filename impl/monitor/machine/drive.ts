@@ -12,6 +12,4 @@ export interface Drive {
   readonly bus: number
   readonly unit: number
   readonly isCd: boolean
-  /** The machine has connected it to a device by itself. */
-  isAutomatic: boolean
 }

@@ -71,6 +71,9 @@ export function* addDrive(
   const wanted = takePlace(machine, givenId, options, defaultInterface)
   const filename = options.takeString('file') ?? null
   const writesBack = options.takeFlag('cache.writeback') ?? true
+  if (options.get('node-name') === wanted.id) {
+    throw new BlockError(`Device name '${wanted.id}' conflicts with an existing node name`)
+  }
   const state = newState(machine, wanted.id)
   try {
     state.writesBack = writesBack
@@ -80,7 +83,7 @@ export function* addDrive(
     yield* discard(machine, state)
     throw error
   }
-  const drive: Drive = { ...wanted, state, isAutomatic: false }
+  const drive: Drive = { ...wanted, state }
   state.drive = drive
   machine.drives.set(drive.id, drive)
   assert(machine.backends.has(state.backend), 'drive-has-backend', () => drive.id)

@@ -17,12 +17,21 @@ import type { Tool } from './tool'
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 const QEMU_VERSION = { major: 11, minor: 0, micro: 0, package: `mirrorsim ${VERSION}` }
 
+/** One client, to its end. */
+export interface ClientSession {
+  run(): Co<void>
+  /** Waits until all that was said has left. */
+  drain(): Co<void>
+  /** At once. */
+  end(): void
+}
+
 export class QmpHost {
   readonly tool: Tool
   readonly environment: QmpEnvironment
   readonly dispatcher: Dispatcher
   readonly chardevs: Chardevs
-  private readonly sessions = new Set<QmpSession | HumanSession>()
+  private readonly sessions = new Set<ClientSession>()
   /** Hears of a signal that ends the program. */
   onSignal: (signal: NodeJS.Signals) => void = () => {}
   private readonly changed: WaitQueue
@@ -81,7 +90,8 @@ export class QmpHost {
   addHumanMonitor(chardev: string): void {
     this.serveSessions(chardev, (stream) => new HumanSession(this.dispatcher, stream))
   }
-  private serveSessions(chardev: string, open: (stream: ByteStream) => QmpSession | HumanSession): void {
+  /** Has every client of a device served by a session of its own. Throws BlockError. */
+  serveSessions(chardev: string, open: (stream: ByteStream) => ClientSession): void {
     const self = this
     this.chardevs.serve(chardev, function* (stream) {
       const session = open(stream)

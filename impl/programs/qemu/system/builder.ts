@@ -61,10 +61,11 @@ export class Builder {
       for (const option of options) if (names.includes(option.name)) yield* this.guarded(option.text, () => this.take(option))
     }
     if (!options.some(({ name }) => name === 'nodefaults')) yield* this.addDefaultDrives()
-    for (const { drive, text } of this.automatic) yield* this.guarded(text, () => this.connect(drive))
+    yield* this.connectAll(({ interface: kind }) => kind !== 'virtio')
     for (const option of options) {
       if (option.name === 'device') yield* this.guarded(option.text, () => this.addDevice(option.value))
     }
+    yield* this.connectAll(({ interface: kind }) => kind === 'virtio')
   }
 
   /** An option that cannot be followed ends the program. Throws ToolExit. */
@@ -159,10 +160,10 @@ export class Builder {
   private addMonitor(text: string): void {
     const { options } = parseQemuOpts(text, 'chardev')
     const chardev = options.takeString('chardev')
-    if (chardev === undefined) throw new BlockError("Parameter 'chardev' is missing")
     const mode = options.takeChoice('mode', ['readline', 'control'] as const) ?? 'readline'
     const isPretty = options.takeFlag('pretty') ?? false
     demandAllTaken(options)
+    if (chardev === undefined) throw new BlockError("Parameter 'chardev' is missing")
     this.openMonitor(chardev, mode === 'control', isPretty)
   }
   private openMonitor(chardev: string, isControl: boolean, isPretty: boolean): void {
@@ -172,7 +173,14 @@ export class Builder {
   }
 
   private *addCompatMonitor(name: string, value: string): Co<void> {
-    const label = yield* this.compatChardev(value, () => `compat_monitor${this.compatMonitors++}`)
+    let label: string | null
+    try {
+      label = yield* this.compatChardev(value, () => `compat_monitor${this.compatMonitors++}`)
+    } catch (error) {
+      if (!(error instanceof BlockError)) throw error
+      this.tool.complainOf(error, `-${name} ${value}: `)
+      throw new BlockError(`parse error: ${value}`)
+    }
     if (label !== null) this.openMonitor(label, name !== 'monitor', name === 'qmp-pretty')
   }
   /** The id of the device that a short form means, or null: none. */
@@ -192,7 +200,7 @@ export class Builder {
     if (label === null) return
     const { kernel, terminals } = this.tool
     const log = this.openQtestLog(terminals.err)
-    this.host.chardevs.serve(label, (stream) => new QtestSession({ kernel, clock, stream, log }).run())
+    this.host.serveSessions(label, (stream) => new QtestSession({ kernel, clock, stream, log }))
   }
   private openQtestLog(standard: { write(text: string): void }): (text: string) => void {
     const file = this.qtestLog
@@ -231,6 +239,10 @@ export class Builder {
     yield* addDrive(machine, null, new Options([['index', '0']]), 'sd', () => {})
   }
 
+  private *connectAll(isMeant: (drive: Drive) => boolean): Co<void> {
+    for (const { drive, text } of this.automatic) if (isMeant(drive)) yield* this.guarded(text, () => this.connect(drive))
+  }
+
   /** The device that a drive of an interface means. Throws BlockError. */
   private *connect(drive: Drive): Co<void> {
     const { machine } = this
@@ -248,7 +260,6 @@ export class Builder {
       args.set('bus', name)
     } else throw orphan(drive)
     yield* addDevice(machine, args, { isBuiltIn: kind !== 'virtio' })
-    drive.isAutomatic = true
     assert(drive.state.device !== null, 'drive-connected', () => id)
   }
 

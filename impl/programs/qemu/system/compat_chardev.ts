@@ -17,7 +17,7 @@ export function compatOptions(text: string): Options | null {
   else if (kind === 'fd') options.set('fd', place)
   else {
     const at = place.lastIndexOf(':')
-    if (at < 0) throw new BlockError(`parse error: ${text}`)
+    if (at < 0) throw new BlockError(`'${text}' has no port`)
     options.set('host', place.slice(0, at))
     options.set('port', place.slice(at + 1))
   }

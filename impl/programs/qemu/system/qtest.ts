@@ -9,6 +9,8 @@ import { type ByteStream, type Co, type Kernel, OK, type SteppedClock } from '..
 const READ_BYTES = 4096
 const LINE_BYTES_MAX = 65536
 const NS_PER_S = 1e9
+/** That is more than a request takes from its turn to its end. */
+const TURNS = 32
 
 export interface QtestOptions {
   kernel: Kernel
@@ -50,6 +52,11 @@ export class QtestSession {
     this.note('I', 'CLOSED')
     this.stream.close()
   }
+  /** Answers are written before anything else is read. */
+  *drain(): Co<void> {}
+  end(): void {
+    this.stream.close()
+  }
 
   /** `[R +0.000001] line`. */
   private note(kind: string, text: string, isFirst = false): void {
@@ -86,10 +93,14 @@ export class QtestSession {
       const nextNs = this.clock.nextNs()
       if (nextNs === null || nextNs > timeNs) break
       this.clock.moveTo(Math.max(nextNs, this.clock.nowNs()))
-      yield* this.kernel.sleepNs(0)
+      yield* this.settle()
     }
     this.clock.moveTo(timeNs)
-    yield* this.kernel.sleepNs(0)
+    yield* this.settle()
+  }
+  /** Whoever was woken gets so far as to wait again, unless it waits for a disk. */
+  private *settle(): Co<void> {
+    for (let turn = 0; turn < TURNS; turn++) yield* this.kernel.sleepNs(0)
   }
 }
 
