@@ -27,7 +27,7 @@ import { type JsonObject, type JsonValue, jsonObject } from '../../json'
 import { Arguments } from '../arguments'
 import type { CommandTable } from '../command'
 import type { QmpEnvironment } from '../environment'
-import { backupOptions, snapshotAction, snapshotSyncAction } from './block_jobs'
+import { backupOptions, DriveBackupAction, snapshotAction, snapshotSyncAction } from './block_jobs'
 import { InternalSnapshotAction } from './snapshots'
 
 function newBitmap(args: Arguments): NewBitmap {
@@ -74,6 +74,8 @@ function actionOf(environment: QmpEnvironment, type: string, args: Arguments): T
       const source = graph.lookup(args.string('device'))
       return new BackupAction(graph, jobs, backupOptions(args, source, graph.lookup(args.string('target'))))
     }
+    case 'drive-backup':
+      return new DriveBackupAction(environment, args)
     case 'blockdev-snapshot-internal-sync':
       return new InternalSnapshotAction(environment, args)
     case 'blockdev-snapshot':

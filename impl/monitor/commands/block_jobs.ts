@@ -3,6 +3,7 @@ import { BlockError, type BlockNode } from '../../block'
 import { createImage, Options, openImage } from '../../blockdev'
 import type { Co } from '../../co'
 import {
+  BackupAction,
   type BackupOptions,
   type ErrorPolicy,
   runTransaction,
@@ -11,6 +12,7 @@ import {
   startCommit,
   startMirror,
   startStream,
+  type TransactionAction,
 } from '../../jobs'
 import type { Arguments } from '../arguments'
 import type { CommandTable } from '../command'
@@ -141,20 +143,46 @@ export function backupOptions(args: Arguments, source: BlockNode, target: BlockN
   }
 }
 
-function* driveBackup(environment: QmpEnvironment, args: Arguments): Co<undefined> {
-  const { graph, jobs } = environment
-  const source = graph.lookup(args.string('device'))
-  const wanted = args.string('sync')
-  // Without an image below, the top is all.
-  const sync = wanted === 'top' && source.skipFilters().backing === null ? 'full' : wanted
-  const target = yield* openTarget(environment, args, source, sync === 'none' || sync === 'top')
-  try {
-    const options = backupOptions(args, source, target)
-    yield* startBackup(graph, jobs, { ...options, sync: sync as BackupOptions['sync'] })
-  } finally {
-    yield* graph.release(target)
+/** drive-backup, also as a part of a transaction: the target is opened when its turn comes. */
+export class DriveBackupAction implements TransactionAction {
+  readonly type = 'drive-backup'
+  readonly joinsGroups = true
+  private readonly environment: QmpEnvironment
+  private readonly args: Arguments
+  private backup: BackupAction | null = null
+
+  constructor(environment: QmpEnvironment, args: Arguments) {
+    this.environment = environment
+    this.args = args
   }
-  return undefined
+
+  *prepare(group: Parameters<TransactionAction['prepare']>[0]): Co<void> {
+    const environment = this.environment
+    const args = this.args
+    const { graph, jobs } = environment
+    const source = graph.lookup(args.string('device'))
+    const wanted = args.string('sync')
+    // Without an image below, the top is all.
+    const sync = wanted === 'top' && source.skipFilters().backing === null ? 'full' : (wanted as BackupOptions['sync'])
+    const target = yield* openTarget(environment, args, source, sync === 'none' || sync === 'top')
+    try {
+      const backup = new BackupAction(graph, jobs, { ...backupOptions(args, source, target), sync })
+      yield* backup.prepare(group)
+      this.backup = backup
+    } finally {
+      // The job holds it, if there is one.
+      yield* graph.release(target)
+    }
+  }
+  *commit(): Co<void> {
+    yield* this.backup!.commit()
+  }
+  *abort(): Co<void> {
+    yield* this.backup!.abort()
+  }
+  *clean(): Co<void> {
+    yield* this.backup!.clean()
+  }
 }
 
 /** A layer of a chain by the name of its file, as it is called in the graph. */
@@ -280,7 +308,10 @@ export const BLOCK_JOB_COMMANDS: CommandTable = {
     yield* startBackup(graph, jobs, backupOptions(args, source, target))
     return undefined
   },
-  'drive-backup': driveBackup,
+  *'drive-backup'(environment, args) {
+    yield* runTransaction([new DriveBackupAction(environment, args)])
+    return undefined
+  },
   'block-commit': commit,
   'block-stream': stream,
   *'blockdev-snapshot'(environment, args) {

@@ -69,6 +69,20 @@ test('a transaction that fails leaves no snapshot', () => {
   assert.not.match(JSON.stringify(nodes), '"name":"s"')
 })
 
+test('a backup of a drive is part of a transaction', () => {
+  const backup = { type: 'drive-backup', data: { device: 'disk', 'job-id': 'j', target: 'copy.qcow2', sync: 'full' } }
+  const [failed, jobs, started, running] = answers(
+    call('transaction', { actions: [backup, { type: 'abort', data: {} }] }),
+    call('query-jobs'),
+    call('transaction', { actions: [{ ...backup, data: { ...backup.data, 'auto-dismiss': false } }] }),
+    call('query-jobs'),
+  )
+  assert.ok('error' in failed!)
+  assert.equal(jobs, { return: [] })
+  assert.equal(started, { return: {} })
+  assert.is((running!['return'] as Array<{ id: string }>)[0]!.id, 'j')
+})
+
 test('the digest of a bitmap is that of its 64-bit words', () => {
   const digest = call('x-debug-block-dirty-bitmap-sha256', { node: 'disk', name: 'b' })
   const [, empty] = answers(call('block-dirty-bitmap-add', { node: 'disk', name: 'b' }), digest)
