@@ -16,8 +16,9 @@ const WELL_FORMED = /^[A-Za-z][A-Za-z0-9._-]*$/
 const ERROR_ACTIONS: readonly string[] = ['report', 'ignore', 'enospc', 'stop', 'auto']
 const DELETED = makeLabel('device-deleted')
 const NOT_PROPERTIES = new Set(['driver', 'bus', 'id'])
-/** A device that machines make by themselves for a drive has its own place among objects. */
+/** Devices that machines make by themselves for drives stand behind what QEMU's PC has of other kinds. */
 const UNATTACHED_FIRST = 22
+const UNATTACHED_FLOPPY_FIRST = 16
 
 export interface DevicePlace {
   /** Made for a drive of the machine's own buses. */
@@ -85,10 +86,14 @@ function newDevice(
   { isBuiltIn = false }: DevicePlace,
 ): Device {
   const properties = new Map([...args].filter(([name]) => !NOT_PROPERTIES.has(name)))
-  const number = id === null ? machine.takeAnonymous() : 0
-  const anonymous = isBuiltIn ? `unattached/device[${UNATTACHED_FIRST + number}]` : `peripheral-anon/device[${number}]`
-  const path = `/machine/${id === null ? anonymous : `peripheral/${id}`}`
+  const path = `/machine/${id === null ? anonymousPlace(machine, type, isBuiltIn) : `peripheral/${id}`}`
   return { type, id, path, bus, properties, disk: null, isTrayOpen: false, isLocked: false, isLeaving: false }
+}
+
+function anonymousPlace(machine: Machine, { bus }: DeviceType, isBuiltIn: boolean): string {
+  if (!isBuiltIn) return `peripheral-anon/device[${machine.takeAnonymous('')}]`
+  const first = bus === 'floppy-bus' ? UNATTACHED_FLOPPY_FIRST : UNATTACHED_FIRST
+  return `unattached/device[${first + machine.takeAnonymous(bus)}]`
 }
 
 function checkProperties({ environment }: Machine, { type, properties }: Device): void {

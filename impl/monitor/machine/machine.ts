@@ -63,7 +63,7 @@ export class Machine {
   readonly drives = new Map<string, Drive>()
   /** In order of their making, as queries tell them. */
   readonly backends = new Map<BlockBackend, BackendState>()
-  private anonymousDevices = 0
+  private readonly anonymousDevices = new Map<string, number>()
   /** False while the command line is followed. */
   isBuilt = false
   name: string | null = null
@@ -110,11 +110,12 @@ export class Machine {
   devicesOn(bus: Bus): Device[] {
     return this.devices.filter((device) => device.bus === bus)
   }
-  /** The number of the next device without an id. */
-  takeAnonymous(): number {
-    return this.anonymousDevices++
+  /** The number of the next device without an id among those of a kind. */
+  takeAnonymous(kind: string): number {
+    const number = this.anonymousDevices.get(kind) ?? 0
+    this.anonymousDevices.set(kind, number + 1)
+    return number
   }
-  /** The n-th bus of a type that its owner leaves without a name. */
   busesOf(type: BusType): Bus[] {
     return this.buses.filter((bus) => bus.type === type)
   }
