@@ -67,7 +67,13 @@ export function isHang({ key }: Kill): boolean {
   return key === hangResult(HANG_SECONDS).failure!.key
 }
 
-/** Hunts with ever fewer checkers until the expected class is found, or nothing; the kills in order, the last one decides. */
+/** After so many failures of another class, which no checker has made, one more world will not be different. */
+const OTHERS_MAX = 40
+
+/**
+ * Hunts with ever fewer checkers until the expected class is found, or nothing; the kills in order, the last one decides.
+ * Where no checker stands in the way of the expected one, the next world is asked.
+ */
 export function peel(
   subjectWithout: SubjectWithout,
   checkerNames: readonly string[],
@@ -76,14 +82,18 @@ export function peel(
 ): Kill[] {
   const kills: Kill[] = []
   const off: string[] = []
+  let others = 0
   for (let firstIndex = 0; ; ) {
     const kill = hunt(subjectWithout(off), quarry, firstIndex)
     if (kill === null) return kills
     kills.push(kill)
+    if (kill.class === expect || isHang(kill)) return kills
     const checker = checkerNames.find((name) => kill.key.startsWith(`${name}/`))
-    if (kill.class === expect || checker === undefined || off.includes(checker)) return kills
-    off.push(checker)
-    firstIndex = kill.worlds - 1
+    if (checker !== undefined && !off.includes(checker)) {
+      off.push(checker)
+      firstIndex = kill.worlds - 1
+    } else if (++others < OTHERS_MAX) firstIndex = kill.worlds
+    else return kills
   }
 }
 

@@ -6,6 +6,7 @@ import { CELL_COUNT } from '../properties/exhaustive/tiers'
 import { shrinkFailure } from '../properties/shrink'
 import type { FailureClass } from '../sim/verdict'
 import { finishesWithin } from './guard'
+import { knownCount, withKnownWorlds } from './known_worlds'
 import { type Attribution, attribute, isHang, type Kill, peel } from './mutant_hunt'
 import { CHECKER_NAMES, decisionsOf, type ProfileName, runWithDecider, subjectOf } from './subject'
 
@@ -76,19 +77,21 @@ export interface BaselineAnswer {
 }
 
 function huntFor(task: HuntTask): HuntAnswer {
-  const subjectWithout = (off: readonly string[]): ReturnType<typeof subjectOf> => subjectOf(task.profile as ProfileName, off)
-  const kills = peel(subjectWithout, CHECKER_NAMES, task.expect, task)
+  const subjectWithout = (off: readonly string[]): ReturnType<typeof subjectOf> =>
+    withKnownWorlds(subjectOf(task.profile as ProfileName, off))
+  const quarry = { seed: task.seed, worldsMax: task.worldsMax + knownCount() }
+  const kills = peel(subjectWithout, CHECKER_NAMES, task.expect, quarry)
   const [first] = kills
   if (first === undefined || !task.attribute) return { kills, attribution: null }
   const attribution = kills.some(isHang)
     ? { worlds: 1, found: { world: 1 } }
-    : attribute(subjectWithout, CHECKER_NAMES, task, first.worlds - 1)
+    : attribute(subjectWithout, CHECKER_NAMES, quarry, first.worlds - 1)
   return { kills, attribution }
 }
 
 function baselineOf({ worlds }: BaselineTask): BaselineAnswer {
   for (const { profile, seed } of worlds) {
-    const subject = subjectOf(profile as ProfileName)
+    const subject = withKnownWorlds(subjectOf(profile as ProfileName))
     const { failure } = runOrCatch(subject, subject.planOf(seed), 'last')
     if (failure !== null) return { unsound: `${failure.key} in world ${seed} of profile ${profile}` }
   }

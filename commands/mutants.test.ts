@@ -72,9 +72,14 @@ test('a checker that hides the expected class is taken away', () => {
   assert.equal(keys('sparseness'), ['strict/bit 3', 'slow/stale 3'])
 })
 
-test('a failure that no checker made cannot be taken away', () => {
+test('a failure that no checker made cannot be taken away: the next world is asked', () => {
   const crashing = (): Subject => scriptedSubject({ failures: { 0: ['crash', 'world/crash'] } })
   assert.is(peel(crashing, names, 'content', { seed: 's', worldsMax: 10 }).length, 1)
+  const later = (): Subject => scriptedSubject({ failures: { 0: ['crash', 'world/crash'], 4: ['content', 'slow/stale'] } })
+  assert.equal(
+    peel(later, names, 'content', { seed: 's', worldsMax: 10 }).map(({ worlds }) => worlds),
+    [1, 5],
+  )
 })
 
 test('attribution tries each checker alone in the worlds that fail', () => {

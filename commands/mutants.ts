@@ -75,11 +75,15 @@ export function outcomeLine({ mutant, verdict, answer, seconds }: MutantOutcome)
     return `${columns}nothing in ${grouped(mutant.worldsMax)} worlds: ${mutant.equivalent ?? mutant.bug}`
   }
   const last = answer.kills.at(-1)!
-  const before = answer.kills.slice(0, -1).map(({ key, worlds }) => `${key} after ${worlds}`)
+  const before = answer.kills
+    .slice(0, Math.min(BEFORE_SHOWN_MAX, answer.kills.length - 1))
+    .map(({ key, worlds }) => `${key} after ${worlds}`)
   const time = `${grouped(last.worlds).padStart(6)} worlds ${seconds.toFixed(1).padStart(6)} s`
   return `${columns}${time}  ${last.key}${before.length > 0 ? `  (before: ${before.join(', ')})` : ''}`
 }
 
+/** Of failures of other classes that came before. */
+const BEFORE_SHOWN_MAX = 4
 const COLUMN_WIDTH = 7
 
 /**
