@@ -9,6 +9,7 @@ import {
   flush,
   KiB,
   MICRO,
+  many,
   on,
   read,
   type Scenario,
@@ -38,6 +39,23 @@ function below(initial: InitialExtent[], options: Partial<BackingPlan> = {}): Ba
 }
 
 export const FORMATS: readonly Scenario[] = [
+  scenario({
+    name: 'zeroing-at-the-start-fails',
+    bug: 'the destination cannot be zeroed at the start, and what it held stays where the source has nothing',
+    source: { initial: [data('s1', CHUNK, CHUNK)], format: qcow2() },
+    destination: { initial: [data('d1', 0, 8 * CHUNK)] },
+    faults: [fault('f1', 'destination', 'write-zeroes')],
+    expected: { allFaultsFire: true },
+  }),
+  scenario({
+    name: 'a-part-zeroed-before-its-cluster-is-copied',
+    bug: 'a guest zeroes a part of a cluster that has not been copied: all of it is copied as data, and takes space',
+    source: { initial: [], latency: SLOW },
+    destination: { initial: [], format: qcow2({ clusterBytes: 16 * KiB, backing: below([], { isDetached: true }) }) },
+    mirror: { granularityBytes: 4 * KiB, bufferBytes: 16 * KiB },
+    guest: many(1, 24, (id, index) => zero(id, (index % 8) * CHUNK + 4 * KiB, 4 * KiB, { lane: index })),
+    expected: { guestOperationsDone: 24, destinationAllocatedBytesMax: 0 },
+  }),
   scenario({
     name: 'guests-race-at-an-image-while-the-scan-ends',
     bug: 'requests overlap, one from before the end of the first scan; the image keeps the other one, and nobody copies it',

@@ -201,6 +201,18 @@ export const ZERO_BITS: readonly Scenario[] = [
     }),
   }),
   scenario({
+    name: 'holes-larger-than-the-buffer',
+    bug: 'a hole is zeroed in pieces of the buffer, which are smaller than what the destination can zero, and is filled',
+    source: { initial: [] },
+    destination: {
+      initial: [data('d1', 0, 8 * CHUNK)],
+      writeZeroesAlignmentBytes: 4 * KiB,
+      node: { discard: 'unmap', detectZeroes: 'unmap' },
+    },
+    mirror: { granularityBytes: 512, bufferBytes: 1 * KiB },
+    expected: { destinationAllocatedBytesMax: 0 },
+  }),
+  scenario({
     name: 'zeroes-below-the-alignment-of-the-destination',
     bug: 'the unaligned ends of a zero write are refused by the destination instead of written (b4e28c304b)',
     destination: {
