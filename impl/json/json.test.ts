@@ -1,7 +1,9 @@
 import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { JsonStream, parseJson } from './json_stream'
+import type { TokenKind } from './json_lexer'
+import { type JsonMessage, JsonStream, parseJson } from './json_stream'
+import { TokenList } from './json_tokens'
 import { JsonDouble, type JsonValue, jsonObject, printDouble, printJson } from './json_value'
 
 /** What a stream delivers: values printed, errors in angle brackets. */
@@ -77,6 +79,49 @@ test('bytes that are no UTF-8 are refused inside strings', () => {
 test('brackets may be nested a thousand deep, not without end', () => {
   assert.equal(deliveries(`${'['.repeat(1024)}${']'.repeat(1024)}`).length, 1)
   assert.equal(deliveries('['.repeat(1025))[0], '<JSON nesting depth limit exceeded>')
+})
+
+test('a message may have two million tokens, not more, and is understood after too many', () => {
+  const TOKENS_MAX = 2 * 1024 * 1024
+  const results: JsonMessage[] = []
+  const stream = new JsonStream((message) => results.push(message))
+  const feed = (text: string): void => stream.feed(new TextEncoder().encode(text))
+  feed(`[${'0,'.repeat((TOKENS_MAX - 4) / 2)}[]]`)
+  const [whole] = results.splice(0)
+  assert.is(whole?.error, undefined)
+  assert.is((whole as { value: JsonValue[] }).value.length, TOKENS_MAX / 2 - 1)
+  feed(`[${'0,'.repeat((TOKENS_MAX - 2) / 2)}[`)
+  assert.equal(results, [], 'still one message')
+  feed('[\n')
+  assert.equal(results.splice(0), [{ error: 'JSON token count limit exceeded' }])
+  feed('[7]')
+  assert.equal(results, [{ value: [7] }])
+})
+
+test('a number of millions of digits is a double, at once', () => {
+  const value = parseJson('9'.repeat(4_000_000))
+  assert.instance(value, JsonDouble)
+  assert.is((value as JsonDouble).value, Number.POSITIVE_INFINITY)
+  assert.is(parseJson('18446744073709551615'), 2n ** 64n - 1n)
+  assert.instance(parseJson('18446744073709551616'), JsonDouble)
+  assert.instance(parseJson('36893488147419103232'), JsonDouble)
+  assert.instance(parseJson('-9223372036854775809'), JsonDouble)
+})
+
+test('a list of tokens gives back what was put in, however it grew', () => {
+  const kinds = fc.constantFrom<TokenKind>('{', ']', ':', 'integer', 'string')
+  const tokens = fc.array(fc.record({ kind: kinds, bytes: fc.uint8Array({ maxLength: 60 }) }), { maxLength: 300 })
+  fc.assert(
+    fc.property(tokens, (given) => {
+      const list = new TokenList()
+      for (const token of given) list.push(token)
+      for (const [index, { kind, bytes }] of given.entries()) {
+        assert.is(list.kindAt(index), kind)
+        assert.equal(Uint8Array.from(list.bytesAt(index)), bytes)
+      }
+      assert.is(list.kindAt(given.length), undefined)
+    }),
+  )
 })
 
 test('members are printed in the order of the hash table', () => {

@@ -10,7 +10,7 @@ export type TokenKind = '{' | '}' | '[' | ']' | ':' | ',' | 'integer' | 'float' 
 
 export interface Token {
   kind: TokenKind
-  /** Raw text; of a string with its quotes and escapes. Not for structural tokens. */
+  /** Raw text, until the next byte is taken; of a string with its quotes and escapes. Not for structural tokens. */
   bytes: Uint8Array
 }
 
@@ -132,7 +132,7 @@ export class JsonLexer {
   }
 
   private finish(kind: TokenKind): void {
-    const bytes = this.text.slice(0, this.length)
+    const bytes = this.text.subarray(0, this.length)
     if (this.text.length > BUFFER_BYTES) this.text = new Uint8Array(BUFFER_BYTES)
     this.length = 0
     this.emit({ kind, bytes })

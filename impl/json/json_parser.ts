@@ -3,16 +3,21 @@
  * its words: throws JsonError, whose message follows `JSON parse error, ` in the answer.
  */
 import { assert } from '../co'
-import type { Token } from './json_lexer'
+import type { TokenKind } from './json_lexer'
+import type { TokenList } from './json_tokens'
 import { JsonDouble, type JsonObject, type JsonValue } from './json_value'
 
 export class JsonError extends Error {}
 
 const parseError = (what: string): JsonError => new JsonError(`JSON parse error, ${what}`)
 
+/** Made once: a message may have a million strings. */
+const LENIENT = new TextDecoder('utf-8', { ignoreBOM: true })
+const STRICT = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
 /** Text of raw bytes; what is no UTF-8 becomes a replacement character. */
 export function textOf(bytes: Uint8Array): string {
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)
+  return LENIENT.decode(bytes)
 }
 
 export function strayText(bytes: Uint8Array): string {
@@ -47,7 +52,7 @@ function unquote(bytes: Uint8Array): string {
   assert(bytes.length >= 2, 'string-has-quotes')
   let text: string
   try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes.subarray(1, -1))
+    text = STRICT.decode(bytes.subarray(1, -1))
   } catch {
     throw parseError('invalid UTF-8 sequence in string')
   }
@@ -80,19 +85,23 @@ function unquote(bytes: Uint8Array): string {
 
 const INT64_MIN = -(2n ** 63n)
 const UINT64_MAX = 2n ** 64n - 1n
+/** No integer of 64 bits is rounded up to this. */
+const SURELY_LARGE = 2 ** 65
 
 function integer(text: string): JsonValue {
   const value = Number(text)
   if (Number.isSafeInteger(value)) return Object.is(value, -0) ? 0 : value
+  // Millions of digits make a double at once, but a BigInt only in minutes.
+  if (Math.abs(value) >= SURELY_LARGE) return new JsonDouble(value)
   const large = BigInt(text)
   return large < INT64_MIN || large > UINT64_MAX ? new JsonDouble(value) : large
 }
 
 export class JsonParser {
-  private readonly tokens: readonly Token[]
+  private readonly tokens: TokenList
   private at = 0
 
-  constructor(tokens: readonly Token[]) {
+  constructor(tokens: TokenList) {
     this.tokens = tokens
   }
 
@@ -103,28 +112,33 @@ export class JsonParser {
     return value
   }
 
-  private next(): Token {
-    const token = this.tokens[this.at++]
-    if (token === undefined) throw parseError('premature EOI')
-    return token
+  private next(): TokenKind {
+    const kind = this.tokens.kindAt(this.at++)
+    if (kind === undefined) throw parseError('premature EOI')
+    return kind
   }
 
-  private value(token: Token): JsonValue {
-    switch (token.kind) {
+  /** Raw text of the token that came last. */
+  private bytes(): Uint8Array {
+    return this.tokens.bytesAt(this.at - 1)
+  }
+
+  private value(kind: TokenKind): JsonValue {
+    switch (kind) {
       case '{':
         return this.object()
       case '[':
         return this.array()
       case 'string':
-        return unquote(token.bytes)
+        return unquote(this.bytes())
       case 'integer':
-        return integer(textOf(token.bytes))
+        return integer(textOf(this.bytes()))
       case 'float':
-        return new JsonDouble(Number(textOf(token.bytes)))
+        return new JsonDouble(Number(textOf(this.bytes())))
       case 'keyword':
-        return this.keyword(textOf(token.bytes))
+        return this.keyword(textOf(this.bytes()))
       case 'error':
-        throw new JsonError(strayText(token.bytes))
+        throw new JsonError(strayText(this.bytes()))
       default:
         throw parseError('expecting value')
     }
@@ -138,32 +152,32 @@ export class JsonParser {
 
   private object(): JsonObject {
     const object: JsonObject = new Map()
-    let token = this.next()
-    if (token.kind === '}') return object
+    let kind = this.next()
+    if (kind === '}') return object
     for (;;) {
-      const key = this.value(token)
+      const key = this.value(kind)
       if (typeof key !== 'string') throw parseError('key is not a string in object')
-      if (this.next().kind !== ':') throw parseError('missing : in object pair')
+      if (this.next() !== ':') throw parseError('missing : in object pair')
       const value = this.value(this.next())
       if (object.has(key)) throw parseError('duplicate key')
       object.set(key, value)
-      token = this.next()
-      if (token.kind === '}') return object
-      if (token.kind !== ',') throw parseError('expected separator in dict')
-      token = this.next()
+      kind = this.next()
+      if (kind === '}') return object
+      if (kind !== ',') throw parseError('expected separator in dict')
+      kind = this.next()
     }
   }
 
   private array(): JsonValue[] {
     const array: JsonValue[] = []
-    let token = this.next()
-    if (token.kind === ']') return array
+    let kind = this.next()
+    if (kind === ']') return array
     for (;;) {
-      array.push(this.value(token))
-      token = this.next()
-      if (token.kind === ']') return array
-      if (token.kind !== ',') throw parseError('expected separator in list')
-      token = this.next()
+      array.push(this.value(kind))
+      kind = this.next()
+      if (kind === ']') return array
+      if (kind !== ',') throw parseError('expected separator in list')
+      kind = this.next()
     }
   }
 }

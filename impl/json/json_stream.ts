@@ -5,6 +5,7 @@
 import { assert } from '../co'
 import { JsonLexer, TOKEN_BYTES_MAX, type Token } from './json_lexer'
 import { JsonError, JsonParser, strayText } from './json_parser'
+import { TokenList } from './json_tokens'
 import type { JsonValue } from './json_value'
 
 const TOKENS_MAX = 2 * 1024 * 1024
@@ -15,8 +16,7 @@ export type JsonMessage = { value: JsonValue; error?: undefined } | { error: str
 export class JsonStream {
   private readonly lexer = new JsonLexer((token) => this.take(token))
   private readonly deliver: (message: JsonMessage) => void
-  private tokens: Token[] = []
-  private tokenBytes = 0
+  private tokens = new TokenList()
   private braces = 0
   private brackets = 0
 
@@ -48,22 +48,20 @@ export class JsonStream {
       return
     }
     this.tokens.push(token)
-    this.tokenBytes += token.bytes.length
     const isOpen = (this.braces > 0 || this.brackets > 0) && this.braces >= 0 && this.brackets >= 0
     if (!isOpen) this.parse()
   }
 
   private refusal(token: Token): string | null {
     if (token.kind === 'error') return strayText(token.bytes)
-    if (this.tokenBytes + token.bytes.length + 1 > TOKEN_BYTES_MAX) return 'JSON token size limit exceeded'
+    if (this.tokens.textBytes + token.bytes.length + 1 > TOKEN_BYTES_MAX) return 'JSON token size limit exceeded'
     if (this.tokens.length + 1 > TOKENS_MAX) return 'JSON token count limit exceeded'
     return this.braces + this.brackets > NESTING_MAX ? 'JSON nesting depth limit exceeded' : null
   }
 
-  private reset(): Token[] {
+  private reset(): TokenList {
     const { tokens } = this
-    this.tokens = []
-    this.tokenBytes = 0
+    this.tokens = new TokenList()
     this.braces = 0
     this.brackets = 0
     return tokens
