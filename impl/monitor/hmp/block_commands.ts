@@ -1,7 +1,7 @@
 /** Commands of the human monitor for drives, nodes and their media. */
 import { BlockBackend, BlockError, type BlockNode, Permission } from '../../block'
 import { addBlockdev, parseQemuOpts } from '../../blockdev'
-import { type Co, OK, strerror } from '../../co'
+import { type Co, ENOMEDIUM, type Errno, OK, strerror } from '../../co'
 import { IoSession } from '../../io'
 import { commitDown } from '../../jobs'
 import { type JsonObject, jsonObject } from '../../json'
@@ -108,7 +108,7 @@ function* commit(environment: QmpEnvironment, values: HumanValues, say: (text: s
   if (name === 'all') {
     for (const { state } of drives.values()) {
       const node = state.backend.root?.node ?? null
-      if (node !== null && node.skipFilters().backing !== null) yield* commitOne(environment, node)
+      if (node !== null && node.skipFilters().backing !== null) yield* commitOne(environment, state.backend)
     }
     return
   }
@@ -122,13 +122,22 @@ function* commit(environment: QmpEnvironment, values: HumanValues, say: (text: s
     say(`Device '${name}' has no medium\n`)
     return
   }
-  const errno = yield* commitOne(environment, node)
+  const errno = yield* commitOne(environment, drive.state.backend)
   if (errno !== OK) say(`'commit' error for '${name}': ${strerror(errno)}\n`)
 }
 
-function* commitOne({ graph }: QmpEnvironment, node: BlockNode): Co<number> {
+/** Its user sees no change by it, so what the user forbids others does not count meanwhile. */
+function* commitOne({ graph }: QmpEnvironment, backend: BlockBackend): Co<Errno> {
+  const { root } = backend
+  if (root === null) return ENOMEDIUM
+  const { permission, shared } = root
   try {
-    return yield* commitDown(graph, node)
+    backend.setPermissions(permission, Permission.All)
+    try {
+      return yield* commitDown(graph, root.node)
+    } finally {
+      backend.setPermissions(permission, shared)
+    }
   } catch (error) {
     if (!(error instanceof BlockError)) throw error
     return error.errno

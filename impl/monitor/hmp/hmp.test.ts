@@ -132,6 +132,7 @@ test('commit writes a layer to the one below and empties it', () => {
   image('top', { backingFilename: 'base', backingFormat: 'qcow2' })
   const { id, options } = parseQemuOpts('if=none,id=d,file=top', null)
   bench.run(addDrive(bench.machine, id, options, 'none', () => {}))
+  answersOf(bench, request('device_add', { driver: 'virtio-blk', id: 'vb', drive: 'd' }))
   assert.equal(printed(bench, 'qemu-io d "write -q -P 7 0 512"', 'commit d', 'commit none', 'qemu-io d "map"'), [
     '',
     '',
