@@ -1,10 +1,11 @@
 /**
- * npm run fuzz:streams -- [--cases N] [--from SEED]: conversations of NBD that go wrong, for as long as wanted; see
- * impl/nbd/fuzz. Prints the cases that fail, each with its number, which makes it again.
+ * npm run fuzz:streams -- [--cases N] [--from SEED]: conversations of NBD and QMP that go wrong, for as long as wanted; see
+ * impl/nbd/fuzz and impl/monitor/fuzz. Prints the cases that fail, each with its number, which makes it again.
  *
  * Exit codes: 0 no case failed, 1 some did, 2 wrong arguments.
  */
 import { Command } from 'commander'
+import { fuzzMonitor } from '../impl/monitor/fuzz/testing'
 import { fuzzClient, fuzzServer } from '../impl/nbd/fuzz/testing'
 import { thrownText } from '../impl/programs/defect'
 import { EXIT_OK, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
@@ -12,6 +13,7 @@ import { EXIT_OK, parseOrExitCode, runProgram, type Streams, wholeNumber } from 
 const TARGETS = [
   ['nbd-server', fuzzServer],
   ['nbd-client', fuzzClient],
+  ['monitor', fuzzMonitor],
 ] as const
 const FAILURES_MAX = 20
 const CASES = 20_000
@@ -21,8 +23,8 @@ const EXIT_FAILED = 1
 export async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = new Command('fuzz:streams')
     .usage('[options]')
-    .description('Spoils conversations of NBD, and sends them to the server and to the client.')
-    .option('--cases <count>', 'conversations for each of the two', wholeNumber(1, SEED_MAX), CASES)
+    .description('Spoils conversations of NBD and QMP, and sends them to servers, clients and monitors.')
+    .option('--cases <count>', 'conversations for each of them', wholeNumber(1, SEED_MAX), CASES)
     .option('--from <seed>', 'number of the first conversation', wholeNumber(0, SEED_MAX), 0)
     .addHelpText('after', `\nExit codes: 0 no case failed, 1 some did (it ends after ${FAILURES_MAX}), 2 usage\n`)
     .allowExcessArguments(false)
