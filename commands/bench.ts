@@ -12,6 +12,7 @@ import { benchCopy, type CopyResult } from './bench_copy'
 import { benchNbd, NBD_HEAD, type NbdRow, nbdRowText } from './bench_nbd'
 import { hasRow, Qcow2Bench, type Qcow2Cell, type Qcow2Shape, qcow2CellText, qcow2Text } from './bench_qcow2'
 import { EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, seconds, UsageError, wholeNumber } from './cli'
+import { makeScratch, removeScratch, whileCleanedUp } from './interrupt'
 import { subjectOf } from './subject'
 
 const root = path.resolve(__dirname, '..')
@@ -90,14 +91,14 @@ function copyText({ lengthBytes, format, ours, peer, ratio, ratioMin, ratioMax }
 async function inTemporaryFolder<T>(parent: string, body: (folder: string) => Promise<T>): Promise<T> {
   let folder: string
   try {
-    folder = fs.mkdtempSync(path.join(parent, 'mirrorsim-bench-'))
+    folder = makeScratch(parent, 'mirrorsim-bench-')
   } catch (error) {
     throw new UsageError(`--directory ${parent}: ${(error as NodeJS.ErrnoException).code}: give one where files can be made`)
   }
   try {
     return await body(folder)
   } finally {
-    fs.rmSync(folder, { recursive: true, force: true })
+    removeScratch(folder)
   }
 }
 
@@ -192,9 +193,20 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     return EXIT_USAGE
   }
   const print = (text: string): unknown => options.json === true || streams.out.write(`${text}\n`)
-  const has = (part: Part): boolean => (options.only ?? part) === part
-  const worlds = has('worlds') ? benchWorlds(options.seconds) : null
+  // Leaves nothing behind, and the event loop does not turn: an interrupt ends it as it is.
+  const worlds = (options.only ?? 'worlds') === 'worlds' ? benchWorlds(options.seconds) : null
   if (worlds !== null) print(worldsText(worlds))
+  return await whileCleanedUp(() => benchPrograms(worlds, options, streams, print))
+}
+
+/** What is measured with programs and files. */
+async function benchPrograms(
+  worlds: WorldsResult | null,
+  options: Options,
+  streams: Streams,
+  print: (text: string) => unknown,
+): Promise<number> {
+  const has = (part: Part): boolean => (options.only ?? part) === part
   const program = path.join(root, 'bin/mirrorsim.cjs')
   const copy = has('copy') ? await benchCopies(program, options, 'raw') : null
   if (copy !== null) print(copyText(copy))

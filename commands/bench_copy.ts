@@ -5,6 +5,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
+import { killedWithUs } from './interrupt'
 
 const DATA_BYTES = 1024 * 1024
 const PERIOD_BYTES = 4 * DATA_BYTES
@@ -38,7 +39,7 @@ export function measureChild(program: string, args: readonly string[], input = '
   const script = 'input=$1; shift; "$@" <"$input" >&2 & echo $!; wait $!; code=$?; times; exit $code'
   const startMs = performance.now()
   return new Promise((resolve, reject) => {
-    const shell = spawn(SHELL, ['-c', script, 'sh', input, program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const shell = killedWithUs(spawn(SHELL, ['-c', script, 'sh', input, program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] }))
     let output = ''
     let complaint = ''
     let peakBytes = 0

@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
+import { killedWithUs, turnLoop } from './interrupt'
 
 const MIB = 1024 * 1024
 const DISK_BYTES = 256 * MIB
@@ -53,7 +54,7 @@ async function start(folder: string, name: string, program: string, args: readon
   const file = path.join(folder, name)
   fs.writeFileSync(file, Buffer.alloc(DISK_BYTES, 'x'))
   const options = ['-t', '-e', '0', '-k', socket, '-f', 'raw', file]
-  const child = spawn(program, [...args, ...options], { stdio: ['ignore', 'ignore', 'inherit'] })
+  const child = killedWithUs(spawn(program, [...args, ...options], { stdio: ['ignore', 'ignore', 'inherit'] }))
   const endMs = Date.now() + START_MS_MAX
   while (!fs.existsSync(socket)) {
     if (child.exitCode !== null || Date.now() > endMs) throw new Error(`${program} does not start`)
@@ -100,9 +101,11 @@ export async function benchNbd(
   const ours = await start(folder, 'ours', process.execPath, [PROGRAM, 'nbd'])
   const peer = await start(folder, 'theirs', 'qemu-nbd', [])
   try {
-    return ROWS.map((row) => {
+    const rows: NbdRow[] = []
+    for (const row of ROWS) {
       const samples: { ours: NbdSample[]; peer: NbdSample[] } = { ours: [], peer: [] }
       for (let round = 0; round < rounds; round++) {
+        await turnLoop()
         samples.ours.push(measure(ours, row, runSeconds))
         samples.peer.push(measure(peer, row, runSeconds))
       }
@@ -115,8 +118,9 @@ export async function benchNbd(
         cpuRatio: mine.operationsPerCpuSecond / theirs.operationsPerCpuSecond,
       }
       tell(result)
-      return result
-    })
+      rows.push(result)
+    }
+    return rows
   } finally {
     ours.child.kill()
     peer.child.kill()

@@ -20,6 +20,7 @@ import { drawInterop, type InteropImage } from './interop_plan'
 import { interopPrograms, type ProgramsArguments } from './interop_programs'
 import { interopQmp, isPermitted, type QmpOutcome } from './interop_qmp'
 import { TheirImages } from './interop_theirs'
+import { makeScratch, removeScratch, turnLoop, whileCleanedUp } from './interrupt'
 
 const RUNS = 500
 const DAMAGED = 150
@@ -188,12 +189,13 @@ async function runPart(
   out: string,
   err: Streams['err'],
 ): Promise<InteropFailure | null> {
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mirrorsim-interop-'))
+  await turnLoop()
+  const folder = makeScratch(os.tmpdir(), 'mirrorsim-interop-')
   const theirs = new TheirImages(folder)
   const { plan, text } = await part.run(seed, folder, codecs, theirs)
   const failure =
     text === null ? null : keep(out, folder, { seed: `${part.count}.${seed}`, text, commands: theirs.commands, plan }, err)
-  fs.rmSync(folder, { recursive: true, force: true })
+  removeScratch(folder)
   return failure
 }
 
@@ -252,7 +254,10 @@ async function main(args: readonly string[], streams: Streams): Promise<number> 
   const command = parser()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
-  const given = command.opts<Arguments>()
+  return await whileCleanedUp(() => runParts(command.opts<Arguments>(), streams))
+}
+
+async function runParts(given: Arguments, streams: Streams): Promise<number> {
   const wants = (part: Arguments['only']): boolean => given.only === undefined || given.only === part
   const images = wants('images') ? await interop(given, streams) : EXIT_OK
   const nbd = wants('nbd') ? await interopWithNbd(given, streams) : EXIT_OK

@@ -7,6 +7,7 @@ import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
 import { LIVE_CHECKS } from './interop_live'
+import { killedWithUs, makeScratch, removeScratch, turnLoop } from './interrupt'
 
 const MIB = 1024 * 1024
 const DISK_BYTES = 8 * MIB
@@ -56,7 +57,7 @@ export class NbdInterop {
   }
   /** Starts a server that makes `socket`, and waits until it has. */
   private async start(program: string, args: readonly string[], socket: string): Promise<void> {
-    const child = spawn(program, args, { cwd: this.folder, stdio: ['ignore', 'ignore', 'pipe'] })
+    const child = killedWithUs(spawn(program, args, { cwd: this.folder, stdio: ['ignore', 'ignore', 'pipe'] }))
     let complaint = ''
     child.stderr?.on('data', (text) => {
       complaint += text
@@ -295,18 +296,19 @@ export async function interopNbd(tell: (outcome: NbdOutcome) => void): Promise<N
   execFileSync(process.execPath, [path.resolve(__dirname, '../scripts/build.cjs'), '--optional'], { stdio: 'ignore' })
   const outcomes: NbdOutcome[] = []
   for (const { name, needs, run } of [...NBD_CHECKS, ...LIVE_CHECKS]) {
+    await turnLoop()
     const missing = needs.filter((program) => !isInstalled(program))
     let outcome: NbdOutcome = { name, result: 'ok', text: '' }
     if (missing.length > 0) outcome = { name, result: 'skipped', text: `${missing.join(', ')} not installed` }
     else {
-      const bench = new NbdInterop(fs.mkdtempSync(path.join(os.tmpdir(), 'mirrorsim-nbd-')))
+      const bench = new NbdInterop(makeScratch(os.tmpdir(), 'mirrorsim-nbd-'))
       try {
         await run(bench)
       } catch (error) {
         outcome = { name, result: 'failed', text: (error as Error).message }
       } finally {
         bench.stop()
-        fs.rmSync(bench.folder, { recursive: true, force: true })
+        removeScratch(bench.folder)
       }
     }
     outcomes.push(outcome)

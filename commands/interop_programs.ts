@@ -3,7 +3,7 @@
  * folders. Compared are exit codes, both outputs in the order in which they appear, and the images: what they hold, whether
  * they are sound, and whether their clusters lie in the same places.
  */
-import { spawn, spawnSync } from 'node:child_process'
+import { type StdioOptions, spawn, spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
@@ -14,6 +14,7 @@ import { IO_CONVERSATIONS } from './interop_program_cases_io'
 import { comparable } from './interop_program_differences'
 import { drawConversation } from './interop_program_plan'
 import { TheirImages } from './interop_theirs'
+import { killedWithUs, makeScratch, removeScratch } from './interrupt'
 
 const OURS = path.join(path.resolve(__dirname, '..'), 'bin/mirrorsim.cjs')
 const TIMEOUT_MS = 60_000
@@ -57,12 +58,9 @@ function runLine(line: string, folder: string, isOurs: boolean): Promise<Answer>
   const subcommand = program.replace('qemu-', '')
   const output = path.join(folder, '..', `${path.basename(folder)}.out`)
   const descriptor = fs.openSync(output, 'w')
-  const child = spawn(command, isOurs ? [OURS, subcommand, ...args] : args, {
-    cwd: folder,
-    stdio: ['ignore', descriptor, descriptor],
-    timeout: TIMEOUT_MS,
-    env: { ...process.env, TZ: 'UTC' },
-  })
+  const options = { cwd: folder, timeout: TIMEOUT_MS, env: { ...process.env, TZ: 'UTC' } }
+  const stdio: StdioOptions = ['ignore', descriptor, descriptor]
+  const child = killedWithUs(spawn(command, isOurs ? [OURS, subcommand, ...args] : args, { ...options, stdio }))
   return new Promise((resolve, reject) => {
     child.on('error', reject)
     child.on('close', (code) => {
@@ -129,7 +127,7 @@ function compareFiles(theirs: string, ours: string, conversation: Conversation, 
 }
 
 async function runConversation(conversation: Conversation, result: ProgramsResult): Promise<void> {
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mirrorsim-programs-'))
+  const folder = makeScratch(os.tmpdir(), 'mirrorsim-programs-')
   const [theirs, ours] = [path.join(folder, 'theirs'), path.join(folder, 'ours')]
   fs.mkdirSync(theirs)
   fs.mkdirSync(ours)
@@ -145,7 +143,7 @@ async function runConversation(conversation: Conversation, result: ProgramsResul
     }
     compareFiles(theirs, ours, conversation, result)
   } finally {
-    fs.rmSync(folder, { recursive: true, force: true })
+    removeScratch(folder)
   }
 }
 

@@ -3,9 +3,9 @@
  * (qmp_script_system.ts) of QEMU and with ours, answer by answer and event by event. What may differ stands in `DIFFERENCES`, each with its reason in docs/qmp-differences.md.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
+import { killedWithUs, makeScratch, removeScratch } from './interrupt'
 import { QMP_SCRIPT, type Step } from './qmp_script'
 import { SYSTEM_ARGUMENTS, SYSTEM_SCRIPT } from './qmp_script_system'
 
@@ -84,7 +84,7 @@ class Conversation {
   private hasEnded = false
 
   constructor(program: string, args: readonly string[], folder: string) {
-    this.child = spawn(program, args, { cwd: folder, stdio: ['pipe', 'pipe', 'inherit'] })
+    this.child = killedWithUs(spawn(program, args, { cwd: folder, stdio: ['pipe', 'pipe', 'inherit'] }))
     this.child.stdout!.on('data', (chunk: Buffer) => this.take(String(chunk)))
     this.child.on('close', () => {
       this.hasEnded = true
@@ -228,7 +228,7 @@ function cut(events: readonly string[], until: Exclude<Step, string> | undefined
 
 /** Makes images in a new folder, by arguments of qemu-img create. */
 function makeFolder(images: ReadonlyArray<readonly string[]>): string {
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mirrorsim-qmp-'))
+  const folder = makeScratch(os.tmpdir(), 'mirrorsim-qmp-')
   for (const image of images) spawnSync('qemu-img', ['create', '-q', ...image], { cwd: folder })
   return folder
 }
@@ -271,7 +271,7 @@ async function holdIn({ script, images }: Subject, program: string, args: readon
   try {
     return await new Conversation(program, args, folder).hold(script)
   } finally {
-    fs.rmSync(folder, { recursive: true, force: true })
+    removeScratch(folder)
   }
 }
 

@@ -2,7 +2,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { BlockBackend, BlockError, type BlockNode, DirtyBitmap, Permission, RequestFlag, StatusFlag } from '../block'
 import { type Co, EIO, ENOSPC, ENOTSUP, makeLabel, OK } from '../co'
-import { type NbdDriver, type NbdOptions, openNbd } from './driver'
+import { type NbdDriver, type NbdOptions, openNbd, REQUEST_ATTEMPTS_MAX } from './driver'
 import { ADDRESS, type ServerBench, serverBench, TestHost } from './testing'
 
 const KIB = 1024
@@ -267,6 +267,26 @@ test('a write of a broken connection that still runs is over before the next con
       yield* sleepNs.call(kernel, 10_000_000)
     })(),
   )
+  assert.is(disk.data[0], 2)
+  close(bench)
+})
+
+test('a request that ends every connection is not sent for ever', () => {
+  const bench = clientBench({ reconnectDelaySeconds: 10 })
+  const { host, disk, local } = bench
+  let requests = 0
+  disk.fail = () => {
+    if (++requests <= REQUEST_ATTEMPTS_MAX) host.pairs[host.pairs.length - 1]!.cut()
+    return OK
+  }
+  bench.run(
+    (function* (): Co<void> {
+      assert.is(yield* local.pwrite(0, new Uint8Array(512).fill(1)), EIO)
+      assert.is(requests, REQUEST_ATTEMPTS_MAX)
+      assert.is(yield* local.pwrite(0, new Uint8Array(512).fill(2)), OK, 'the next one has its own attempts')
+    })(),
+  )
+  assert.is(host.pairs.length, REQUEST_ATTEMPTS_MAX + 1)
   assert.is(disk.data[0], 2)
   close(bench)
 })

@@ -43,6 +43,11 @@ const LONGEST_PAUSE_NS = 16 * NS_PER_SECOND
 /** Lengths of requests without payload have 32 bits where headers are not extended. */
 const LENGTH_MAX_BYTES = 0xffff0000
 const RECONNECT = makeLabel('nbd-reconnect')
+/**
+ * How often one request is sent. QEMU sends it for as long as connections come back, which is for ever if the request is
+ * what ends them.
+ */
+export const REQUEST_ATTEMPTS_MAX = 64
 
 export interface NbdOptions {
   readonly server: SocketAddress
@@ -216,19 +221,21 @@ export class NbdDriver extends BlockDriver {
     this.changed.wakeAll()
   }
 
-  /** Sends a request until it is answered, or there is no connection to send it through. */
+  /** Sends a request until it is answered: EIO if there is no connection to send it through, or it has ended too many. */
   private *carryOut(make: () => ClientRequest): Co<ClientRequest> {
-    while (true) {
-      const request = make()
+    for (let attempts = 0; attempts < REQUEST_ATTEMPTS_MAX; attempts++) {
       const connection = yield* this.ready()
-      if (connection === null) {
-        request.errno = EIO
-        return request
-      }
+      if (connection === null) break
+      const request = make()
       yield* connection.execute(request)
       if (!request.isLost) return request
     }
+    const request = make()
+    request.errno = EIO
+    assert(!request.isLost, 'request-never-sent')
+    return request
   }
+
   private *simple(
     command: Command,
     flags: number,
