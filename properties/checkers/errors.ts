@@ -23,10 +23,12 @@ interface Side {
   /** Failures that may be told, or are the guest's own. */
   optional: number
   lastErrno: number
+  /** Of failures that were not told yet, in order; one that takes longer to come up is told after a later one. */
+  readonly untold: number[]
 }
 
 function newSide(): Side {
-  return { failed: 0, told: 0, optional: 0, lastErrno: OK }
+  return { failed: 0, told: 0, optional: 0, lastErrno: OK, untold: [] }
 }
 
 class ErrorChecker implements Checker {
@@ -57,6 +59,7 @@ class ErrorChecker implements Checker {
       if (operation !== 'read' || !completesClusters(this.world.plan)) return null
       this.read.optional++
       this.read.lastErrno = errno
+      this.read.untold.push(errno)
       return null
     }
     if (isJob && (operation !== 'flush' || disk === 'source')) {
@@ -68,6 +71,7 @@ class ErrorChecker implements Checker {
     const side = disk === 'source' ? this.read : this.write
     side.failed++
     side.lastErrno = errno
+    side.untold.push(errno)
     return null
   }
 
@@ -102,11 +106,15 @@ class ErrorChecker implements Checker {
     side.told++
     if (side.told > side.failed + side.optional)
       return finding('made-up', `the job tells of a failed ${operation}, and no disk has failed it`)
-    const wanted = policy !== 'enospc' ? policy : side.lastErrno === ENOSPC ? 'stop' : 'report'
+    const actionOn = (errno: number): string => (policy !== 'enospc' ? policy : errno === ENOSPC ? 'stop' : 'report')
+    const place = side.untold.findIndex((errno) => actionOn(errno) === action)
+    const [told = side.lastErrno] = place === -1 ? [] : side.untold.splice(place, 1)
     if (action === 'report') {
       this.wasReported = true
-      this.reasons.add(TEXTS[side.lastErrno]!)
+      // Of several the job ends with the one that it met first.
+      for (const errno of [told, side.lastErrno]) this.reasons.add(TEXTS[errno]!)
     }
+    const wanted = actionOn(told)
     if (action === wanted) return null
     return finding('wrong-action', `after a failed ${operation} the job is to ${wanted}, and it does "${action}"`)
   }
