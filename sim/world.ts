@@ -16,7 +16,7 @@ import { type Decider, seededDecider } from './decider'
 import { SimDisk } from './disk'
 import { Faults, Occasions } from './faults'
 import { seenPlan } from './formats'
-import { makeImage, readAfresh, readImageAfresh } from './fresh_open'
+import { makeImage, readImageAfresh } from './fresh_open'
 import { GuestDriver, type GuestRequest } from './guest/driver'
 import { emptyStores, FileWatcher, type ImageStores, ImageView, openWatched } from './image'
 import { type OpenedImage, openImageNodes } from './image_nodes'
@@ -342,7 +342,9 @@ class World implements Watched, Controlled {
     const image = this.images.get(name)
     if (image === undefined || plan.format === undefined) {
       const store = this[name] as DiskStore
-      return readAfresh(this.isPowerOff ? this.mediumOf(store) : store, plan, this.pool)
+      const found = this.isPowerOff ? this.mediumOf(store) : store
+      // A disk without a format is what it holds: to open it would be to copy it.
+      return found.bytes.length === found.lengthBytes ? found.bytes : found.bytes.subarray(0, found.lengthBytes)
     }
     const { file, dataFile, backing } = image.stores
     const stores = this.isPowerOff
