@@ -5,18 +5,18 @@
 import * as fs from 'node:fs'
 import * as path from 'node:path'
 import type { Subject } from '../properties/campaign'
-import { differences, type Expected } from '../properties/expectations'
+import { differences } from '../properties/expectations'
 import { readReport } from '../reports/format'
 import { SCENARIOS } from '../scenarios'
 import type { Plan } from '../sim/plan'
-import type { Failure, WorldResult } from '../sim/verdict'
+import type { Expectation, Failure, WorldResult } from '../sim/verdict'
 
 const CORPUS = path.join(__dirname, '../scenarios/corpus')
 
 interface KnownWorld {
   readonly plan: Plan
   readonly decisions?: Readonly<Record<string, number>> | undefined
-  readonly expected?: Expected
+  readonly expected?: Expectation
 }
 
 let known: readonly KnownWorld[] | null = null
@@ -59,7 +59,7 @@ export function withKnownWorlds(subject: Subject): Subject {
 }
 
 /** A scenario that comes out otherwise than it says has failed, whatever the checkers think. */
-function judged(result: WorldResult, expected: Expected): WorldResult {
+function judged(result: WorldResult, expected: Expectation): WorldResult {
   const [first, ...details] = result.failure === null ? differences(expected, result) : []
   if (first === undefined) return result
   const kind: Failure['class'] = /[bB]ytes/.test(first) ? 'sparseness' : /^job error/.test(first) ? 'protocol' : 'liveness'

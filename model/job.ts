@@ -4,7 +4,7 @@
  */
 
 /** Statuses in which a job may still be steered. */
-const NEXT: Readonly<Record<string, readonly string[]>> = {
+export const NEXT_STATUSES: Readonly<Record<string, readonly string[]>> = {
   none: ['created'],
   created: ['running', 'aborting', 'null'],
   running: ['paused', 'ready', 'waiting', 'aborting'],
@@ -61,7 +61,7 @@ export class JobLife {
 
   private enter(status: string): string | null {
     const before = this.status
-    if (!(NEXT[before] ?? []).includes(status)) return `no job goes from ${before} to ${status}`
+    if (!(NEXT_STATUSES[before] ?? []).includes(status)) return `no job goes from ${before} to ${status}`
     if (status === 'created') this.begin()
     if (status === 'concluded' && this.outcome === null) return 'a job says how it ended before it is concluded'
     const isFirstReady = status === 'ready' && before === 'running'

@@ -5,6 +5,7 @@
  *
  * What may fail: the server, in `breaches`. Nothing is thrown.
  */
+import { NEXT_STATUSES } from './job'
 
 export interface QmpBreach {
   /** Stable, without names or numbers. */
@@ -22,20 +23,6 @@ interface Sent {
 }
 
 const ERROR_CLASSES = ['GenericError', 'CommandNotFound', 'DeviceNotActive', 'DeviceNotFound', 'KVMMissingCap']
-/** The states that may follow each (docs of JobStatus). */
-const NEXT_STATES: Readonly<Record<string, readonly string[]>> = {
-  undefined: ['created'],
-  created: ['running', 'aborting', 'null'],
-  running: ['paused', 'ready', 'waiting', 'aborting'],
-  paused: ['running'],
-  ready: ['standby', 'waiting', 'aborting'],
-  standby: ['ready'],
-  waiting: ['pending', 'aborting'],
-  pending: ['aborting', 'concluded'],
-  aborting: ['aborting', 'concluded'],
-  concluded: ['null'],
-  null: ['created'],
-}
 const DONE_EVENTS = ['BLOCK_JOB_COMPLETED', 'BLOCK_JOB_CANCELLED']
 
 interface JobSeen {
@@ -135,7 +122,7 @@ export class QmpConversation {
       if (typeof now !== 'number' || typeof end !== 'number' || now < 0 || now > end)
         this.breach('progress', `${command}: a job has done ${String(now)} of ${String(end)}`)
       const status = String(job['status'])
-      if (!(status in NEXT_STATES)) this.breach('status', `${command}: a job is ${status}`)
+      if (!(status in NEXT_STATUSES)) this.breach('status', `${command}: a job is ${status}`)
       if (
         isBlockJob &&
         job['ready'] === true &&
@@ -170,7 +157,7 @@ export class QmpConversation {
       this.jobs.set(id, { state, readyCount: 0, doneCount: 0 })
       return
     }
-    const allowed = NEXT_STATES[job.state] ?? []
+    const allowed = NEXT_STATUSES[job.state] ?? []
     if (!allowed.includes(state)) this.breach('job-states', `a job that is ${job.state} becomes ${state}`)
     if (state === 'created') Object.assign(job, { readyCount: 0, doneCount: 0 })
     job.state = state

@@ -1,20 +1,8 @@
 /** What a named plan says of its end, and what came out otherwise. */
-import type { WorldResult } from '../sim/verdict'
-
-/** As scenarios say it; see there. */
-export interface Expected {
-  jobError?: string | null
-  destinationAllocatedBytesMax?: number
-  sourceAllocatedBytesMax?: number
-  skippedZeroBytesMin?: number
-  copiedBytesMax?: number
-  timeNsMax?: number
-  guestOperationsDone?: number
-  allFaultsFire?: boolean
-}
+import type { Expectation, WorldResult } from '../sim/verdict'
 
 /** What came out otherwise than expected, one line each. */
-export function differences(expected: Expected, { failure, end, timeNs, faultsFired }: WorldResult): string[] {
+export function differences(expected: Expectation, { failure, end, timeNs, faultsFired }: WorldResult): string[] {
   const found: string[] = []
   const atMost = (what: string, value: number, most: number | undefined): void => {
     if (most !== undefined && value > most) found.push(`${what} ${value}, expected at most ${most}`)

@@ -13,6 +13,9 @@ import type {
   Plan,
   Trigger,
 } from '../sim/plan'
+import type { Expectation } from '../sim/verdict'
+
+export type { Expectation } from '../sim/verdict'
 
 export const KiB = 1024
 export const MiB = 1024 * KiB
@@ -22,21 +25,6 @@ export const MILLI = 1_000_000
 export const CHUNK = 16 * KiB
 /** By then a small world is READY and idle. */
 export const AFTER_READY_NS = 20 * MILLI
-
-/** What must be true at the end of a scenario's world, beside that no checker has found anything. */
-export interface Expectation {
-  /** null, also when left out: the job ended well. `any`: either way. */
-  jobError?: string | null
-  destinationAllocatedBytesMax?: number
-  sourceAllocatedBytesMax?: number
-  skippedZeroBytesMin?: number
-  copiedBytesMax?: number
-  /** Virtual time. */
-  timeNsMax?: number
-  guestOperationsDone?: number
-  /** Every planned fault fires at least once. */
-  allFaultsFire?: boolean
-}
 
 export interface Scenario {
   /** Stable; part of reports. */

@@ -4,18 +4,21 @@
  *
  * What may fail: what the plan says, and the code under test; the first failure is in the result. Nothing is thrown.
  */
-import { BlockGraph } from '../impl/block'
+import { BlockError, BlockGraph, type BlockNode } from '../impl/block'
 import { type Co, Kernel, type Label, makeLabel } from '../impl/co'
+import type { Job } from '../impl/jobs'
 import { BriefRun } from './brief_run'
 import { VirtualClockwork } from './clockwork'
 import type { Decider } from './decider'
 import type { DiskWatcher } from './disk'
 import { Faults } from './faults'
 import type { FlatModel } from './flat_model'
-import type { Plan } from './plan'
+import type { ControlOperation, Plan } from './plan'
 import type { BufferPool } from './pool'
 
 const TEARDOWN = makeLabel('teardown')
+/** A job that nobody brings to its end needs a few words; one that needs more is stuck. */
+export const WORDS_MAX = 50
 
 export abstract class BriefWorld extends BriefRun {
   protected readonly decider: Decider
@@ -66,6 +69,22 @@ export abstract class BriefWorld extends BriefRun {
     }
   }
 
+  /** An order of the plan, given to the job; `node`: what an order to drain is about. */
+  protected *give(order: ControlOperation, job: Job, node: BlockNode): Co<void> {
+    yield* this.kernel.sleepNs(order.when.afterNs)
+    try {
+      if (order.kind === 'drain') {
+        yield* this.graph.drainedBegin(node)
+        yield* this.kernel.sleepNs(order.durationNs)
+        this.graph.drainedEnd(node)
+      } else giveOrder(job, order)
+      this.count(`order/${order.kind}`)
+    } catch (error) {
+      if (!(error instanceof BlockError)) throw error
+      this.count(`order/${order.kind}-refused`)
+    }
+  }
+
   protected stuck(text: string): void {
     this.found('liveness', 'liveness/job-without-end', new Error(text))
   }
@@ -88,4 +107,22 @@ export abstract class BriefWorld extends BriefRun {
     this.faults.source.count(counts)
     this.faults.destination.count(counts)
   }
+}
+
+/** Gives a job an order, as its user would. Throws BlockError where the job refuses it. */
+function giveOrder(job: Job, order: Exclude<ControlOperation, { kind: 'drain' }>): void {
+  if (order.kind === 'pause') job.pause()
+  else if (order.kind === 'resume') job.resume()
+  else if (order.kind === 'complete') job.complete()
+  else if (order.kind === 'finalize') job.finalize()
+  else if (order.kind === 'set-speed') job.setSpeed(order.speedBytesPerSecond)
+  else if (order.kind === 'cancel') job.cancel(order.force)
+}
+
+/** Brings a job nearer to its end that nobody else does. Throws BlockError where it refuses that. */
+export function helpJob(job: Job): void {
+  if (job.status === 'pending') job.finalize()
+  else if (job.isUserPaused) job.resume()
+  else if (job.isReady && !job.isCompleteRequested && !job.isCancelRequested) job.complete()
+  else job.cancel(true)
 }

@@ -8,18 +8,16 @@ import { BlockBackend, BlockError, type BlockNode, Permission, RequestFlag } fro
 import { assert, type Co, describeWait, makeLabel, OK } from '../impl/co'
 import { type Job, type JobEvent, JobManager, startBackup, startCommit, startStream } from '../impl/jobs'
 import { runBriefly } from './brief_run'
-import { BriefWorld } from './brief_world'
+import { BriefWorld, helpJob, WORDS_MAX } from './brief_world'
 import { type Decider, seededDecider } from './decider'
 import { FlatModel } from './flat_model'
 import { JobDisks } from './job_disks'
-import { type ControlOperation, type GuestOperation, type Plan, SECTOR_BYTES } from './plan'
+import { type GuestOperation, type Plan, SECTOR_BYTES } from './plan'
 import type { BufferPool } from './pool'
 import type { WorldEnd, WorldResult } from './verdict'
 
 const SETUP = makeLabel('setup')
 const STARTER = makeLabel('job-start')
-/** A job that nobody brings to its end needs a few words; one that needs more is stuck. */
-const WORDS_MAX = 50
 const CLUSTER_BYTES = 65536
 
 /** `decider`: absent, what the plan's seed gives. */
@@ -60,7 +58,7 @@ class JobRun extends BriefWorld {
     this.toRest()
     for (let words = 0; this.failure === null && this.job !== null && this.job.status !== 'null'; words++) {
       if (words === WORDS_MAX) this.stuck(`the job is ${this.job.status} for ever`)
-      else this.help(this.job)
+      else helpJob(this.job)
       this.toRest()
     }
     if (this.failure === null && this.kernel.live.size > 0) this.stuck([...this.kernel.live].map(describeWait).join('; '))
@@ -115,31 +113,8 @@ class JobRun extends BriefWorld {
     this.job = this.jobs.find('job')
     // The guest stands still at this moment.
     this.before = { bytes: this.model.bytes.slice(), isKnown: this.model.isKnown.slice() }
-    for (const order of this.plan.control) this.kernel.spawn(this.give(order, this.job), makeLabel(order.id))
-  }
-
-  private *give(order: ControlOperation, job: Job): Co<void> {
-    yield* this.kernel.sleepNs(order.when.afterNs)
-    try {
-      if (order.kind === 'drain') {
-        const node = this.disks.guestNode
-        yield* this.graph.drainedBegin(node)
-        yield* this.kernel.sleepNs(order.durationNs)
-        this.graph.drainedEnd(node)
-      } else giveOrder(job, order)
-      this.count(`order/${order.kind}`)
-    } catch (error) {
-      if (!(error instanceof BlockError)) throw error
-      this.count(`order/${order.kind}-refused`)
-    }
-  }
-
-  /** Nothing happens any more by itself. */
-  private help(job: Job): void {
-    if (job.status === 'pending') job.finalize()
-    else if (job.isUserPaused) job.resume()
-    else if (job.isReady && !job.isCompleteRequested && !job.isCancelRequested) job.complete()
-    else job.cancel(true)
+    for (const order of this.plan.control)
+      this.kernel.spawn(this.give(order, this.job, this.disks.guestNode), makeLabel(order.id))
   }
 
   // ------------------------------------------------------------------------------------------------------------ the guest
@@ -256,14 +231,4 @@ class JobRun extends BriefWorld {
       copiedBytes: job?.progress.offsetBytes ?? 0,
     }
   }
-}
-
-/** Gives a job an order, as its user would. Throws BlockError where the job refuses it. */
-export function giveOrder(job: Job, order: Exclude<ControlOperation, { kind: 'drain' }>): void {
-  if (order.kind === 'pause') job.pause()
-  else if (order.kind === 'resume') job.resume()
-  else if (order.kind === 'complete') job.complete()
-  else if (order.kind === 'finalize') job.finalize()
-  else if (order.kind === 'set-speed') job.setSpeed(order.speedBytesPerSecond)
-  else if (order.kind === 'cancel') job.cancel(order.force)
 }

@@ -13,7 +13,7 @@ import { DAEMON_COMMANDS, Dispatcher, endActivity, QmpEnvironment, QmpSession } 
 import { QMP_MODULES } from '../impl/qapi'
 import { QmpConversation } from '../model/qmp_conversation'
 import { runBriefly } from './brief_run'
-import { BriefWorld } from './brief_world'
+import { BriefWorld, helpJob } from './brief_world'
 import { type Decider, seededDecider } from './decider'
 import { SimDisk } from './disk'
 import { FlatModel } from './flat_model'
@@ -179,10 +179,7 @@ class MonitorRun extends BriefWorld {
     yield* this.kernel.sleepNs(OPERATOR_THINKS_NS)
     try {
       if (job.status === 'concluded') job.dismiss()
-      else if (job.status === 'pending') job.finalize()
-      else if (job.isUserPaused) job.resume()
-      else if (job.isReady && !job.isCompleteRequested && !job.isCancelRequested) job.complete()
-      else if (job.status !== 'null') job.cancel(true)
+      else if (job.status !== 'null') helpJob(job)
     } catch (error) {
       if (!(error instanceof BlockError)) throw error
     }

@@ -11,16 +11,15 @@ import { type JobEvent, JobManager, type MirrorJob, startMirror } from '../impl/
 import { NbdServer, openNbd } from '../impl/nbd'
 import { NbdConversation } from '../model/nbd_conversation'
 import { runBriefly } from './brief_run'
-import { BriefWorld } from './brief_world'
+import { BriefWorld, helpJob, WORDS_MAX } from './brief_world'
 import { type Decider, seededDecider } from './decider'
 import { SimDisk } from './disk'
 import { Occasions } from './faults'
 import { FlatModel } from './flat_model'
 import { readAfresh } from './fresh_open'
-import { giveOrder } from './job_run'
 import { Link, type LinkWatcher } from './link'
 import { NbdGuest } from './nbd_guest'
-import type { ControlOperation, CutPlan, NbdClientPlan, NbdPlan, Plan } from './plan'
+import type { CutPlan, NbdClientPlan, NbdPlan, Plan } from './plan'
 import type { BufferPool } from './pool'
 import { DiskStore } from './store'
 import type { WorldEnd, WorldResult } from './verdict'
@@ -33,8 +32,6 @@ const OPERATOR_THINKS_NS = 1_000_000_000
 const PATIENT_SECONDS = 30
 const EXPORT = 'disk'
 const JOB_ID = 'job'
-/** A job that nobody brings to its end needs a few words; one that needs more is stuck. */
-const WORDS_MAX = 50
 
 /** `decider`: absent, what the plan's seed gives. */
 export function runNbd(plan: Plan, decider: Decider = seededDecider(plan.seed)): WorldResult {
@@ -193,32 +190,13 @@ class NbdRun extends BriefWorld {
     else if (event === 'BLOCK_JOB_ERROR') this.count('job/error')
     if (event !== 'JOB_STATUS_CHANGE' || data['status'] !== 'created') return
     this.job = this.jobs.find(JOB_ID) as MirrorJob
-    for (const order of this.plan.control) this.kernel.spawn(this.give(order, this.job), makeLabel(order.id))
-  }
-
-  private *give(order: ControlOperation, job: MirrorJob): Co<void> {
-    yield* this.kernel.sleepNs(order.when.afterNs)
-    try {
-      if (order.kind === 'drain') {
-        const { sourceNode: node } = this
-        yield* this.graph.drainedBegin(node)
-        yield* this.kernel.sleepNs(order.durationNs)
-        this.graph.drainedEnd(node)
-      } else giveOrder(job, order)
-      this.count(`order/${order.kind}`)
-    } catch (error) {
-      if (!(error instanceof BlockError)) throw error
-      this.count(`order/${order.kind}-refused`)
-    }
+    for (const order of this.plan.control) this.kernel.spawn(this.give(order, this.job, this.sourceNode), makeLabel(order.id))
   }
 
   /** Nothing happens any more by itself. A link that is down comes back while the operator thinks. */
   private *help(job: MirrorJob): Co<void> {
     yield* this.kernel.sleepNs(OPERATOR_THINKS_NS)
-    if (job.status === 'pending') job.finalize()
-    else if (job.isUserPaused) job.resume()
-    else if (job.isReady && !job.isCompleteRequested && !job.isCancelRequested) job.complete()
-    else job.cancel(true)
+    helpJob(job)
   }
 
   /** A job that was called off after READY leaves a copy of that moment, but for what changes just now. */

@@ -82,6 +82,21 @@ export interface WorldEnd {
   memoryBytesMax?: number
 }
 
+/** What must be true at the end of a scenario's world, beside that no checker has found anything. */
+export interface Expectation {
+  /** null, also when left out: the job ended well. `any`: either way. */
+  jobError?: string | null
+  destinationAllocatedBytesMax?: number
+  sourceAllocatedBytesMax?: number
+  skippedZeroBytesMin?: number
+  copiedBytesMax?: number
+  /** Virtual time. */
+  timeNsMax?: number
+  guestOperationsDone?: number
+  /** Every planned fault fires at least once. */
+  allFaultsFire?: boolean
+}
+
 /** One event of a world. Printed in fixed columns: step, time, lane, text. */
 export interface TraceRecord {
   step: number

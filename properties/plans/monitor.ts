@@ -2,6 +2,7 @@
 import type { MonitorPlan, MonitorUserPlan, Plan, QmpCommandPlan } from '../../sim/plan'
 import { Choices, type Table } from './choices'
 import { planOfSeed } from './index'
+import { plain } from './plain'
 
 const TIME_MAX_NS = 60_000_000_000
 const EVENTS_MAX = 200_000
@@ -79,12 +80,6 @@ export function monitorPlanOfSeed(seed: string): Plan {
     monitor: drawMonitor(choices, plan),
     bounds: { eventsMax: EVENTS_MAX, timeMaxNs: TIME_MAX_NS },
   }
-}
-
-function plain(disk: Plan['source']): Plan['source'] {
-  const { throttle: _throttle, raw: _raw, format: _format, ...rest } = disk
-  const initial = rest.initial.filter(({ content }) => content === 'data' || content === 'zero')
-  return { ...rest, initial }
 }
 
 function drawMonitor(choices: Choices, plan: Plan): MonitorPlan {

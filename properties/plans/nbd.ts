@@ -3,6 +3,7 @@ import type { CutPlan, NbdClientPlan, NbdOddityPlan, NbdPlan, Plan, StallPlan } 
 import { Choices, type Table } from './choices'
 import { planOfSeed } from './index'
 import { drawOrders } from './jobs'
+import { plain } from './plain'
 
 const CUT_NS_MAX = 3_000_000
 const HEADERS: Table<NbdClientPlan['headers']> = [
@@ -76,12 +77,6 @@ export function nbdPlanOfSeed(seed: string): Plan {
     stalls: choices.chance(STALLS_PERCENT) ? drawStalls(choices) : [],
     bounds: { eventsMax: EVENTS_MAX, timeMaxNs: TIME_MAX_NS },
   }
-}
-
-function plain(disk: Plan['source']): Plan['source'] {
-  const { throttle: _throttle, raw: _raw, format: _format, ...rest } = disk
-  const initial = rest.initial.filter(({ content }) => content === 'data' || content === 'zero')
-  return { ...rest, initial }
 }
 
 function clipped({ source, destination }: Plan): Plan['destination']['initial'] {
