@@ -49,7 +49,16 @@ import { findRun, findRunLocked, Run } from './mapping'
 import { demand, openImage, type Qcow2OpenOptions } from './open'
 import { readImage } from './read'
 import { growL1, resizeImage } from './resize'
-import { applySnapshot, createSnapshot, deleteSnapshot, findSnapshotBy, vmStateOffset } from './snapshots'
+import {
+  applySnapshot,
+  createSnapshot,
+  deleteSnapshot,
+  findSnapshotBy,
+  showSnapshot,
+  vmStateOffset,
+  type WantedSnapshot,
+  wantedSnapshot,
+} from './snapshots'
 import { zeroImage } from './zero'
 
 /** Puts the refcounts of a dirty image right; gives an errno if that is not possible. */
@@ -245,6 +254,17 @@ export class Qcow2Driver extends BlockDriver {
     const entry = findSnapshotBy(this.image, id, name)
     if (entry === null) throw new BlockError("Can't find the snapshot", { errno: ENOENT })
     return this.drained(() => deleteSnapshot(this.image, entry))
+  }
+
+  /** Shows this snapshot from now on; the image is open for reading. Throws BlockError with QEMU's texts. */
+  *showSnapshot(wanted: WantedSnapshot): Co<void> {
+    const { image } = this
+    yield* image.lock.lock()
+    try {
+      yield* showSnapshot(image, wantedSnapshot(image, wanted), (at, bytes) => image.readThrough(at, bytes))
+    } finally {
+      image.lock.unlock()
+    }
   }
 
   /** Changes options of the image: `qemu-img amend`. Throws BlockError with QEMU's texts; drains the node. */

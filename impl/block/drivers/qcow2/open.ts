@@ -15,7 +15,7 @@ import { findInactiveTables } from './inactive'
 import { HEADER_V3_BYTES } from './layout'
 import { OVERLAP_TEMPLATES, PLACE_NAMES } from './overlap'
 import { decodeRefcountTable } from './refcount'
-import { findSnapshot, findSnapshotBy, showSnapshot } from './snapshots'
+import { showSnapshot, type WantedSnapshot, wantedSnapshot } from './snapshots'
 
 /** The options of blockdev-add that concern the format, in bytes where they are sizes. What is absent has QEMU's default. */
 export interface Qcow2OpenOptions {
@@ -34,7 +34,7 @@ export interface Qcow2OpenOptions {
   /** For checking and repair: takes images that must not be used otherwise, and leaves the dirty bit alone. */
   forCheck?: boolean
   /** Shows an internal snapshot, by its id or else its name, or by both; only for reading. */
-  snapshot?: string | { id?: string; name?: string }
+  snapshot?: WantedSnapshot
   codecs: Codecs
 }
 
@@ -80,10 +80,8 @@ function* readImageTables(edge: BlockChild, options: Qcow2OpenOptions): Co<Qcow2
   return image
 }
 
-function show(image: Qcow2Image, edge: BlockChild, wanted: string | { id?: string; name?: string }): Co<void> {
-  const isText = typeof wanted === 'string'
-  const entry = isText ? findSnapshot(image, wanted) : findSnapshotBy(image, wanted.id ?? null, wanted.name ?? null)
-  return showSnapshot(image, entry, (at, bytes) => edge.pread(at, bytes))
+function show(image: Qcow2Image, edge: BlockChild, wanted: WantedSnapshot): Co<void> {
+  return showSnapshot(image, wantedSnapshot(image, wanted), (at, bytes) => edge.pread(at, bytes))
 }
 
 /** Throws BlockError with QEMU's form of "what could not be done: why". */

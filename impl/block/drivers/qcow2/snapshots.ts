@@ -45,6 +45,15 @@ export function findSnapshotBy(image: Qcow2Image, id: string | null, name: strin
   return image.snapshots.find((entry) => (id ?? entry.id) === entry.id && (name ?? entry.name) === entry.name) ?? null
 }
 
+/** By the id or else the name, or by both. */
+export type WantedSnapshot = string | { readonly id?: string; readonly name?: string }
+
+export function wantedSnapshot(image: Qcow2Image, wanted: WantedSnapshot): SnapshotEntry | null {
+  if (typeof wanted === 'string') return findSnapshot(image, wanted)
+  const { id = null, name = null } = wanted
+  return id === null && name === null ? null : findSnapshotBy(image, id, name)
+}
+
 /** Where the state of a machine lies, behind the disk. */
 export function vmStateOffset(image: Qcow2Image): number {
   return l1EntriesFor(image.geometry, image.header.sizeBytes) * image.geometry.l2CoversBytes

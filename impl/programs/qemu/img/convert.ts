@@ -10,6 +10,7 @@ import { asksForHelp, checkOptionList, createOptionsOf, type ImgCommand, printCr
 import { ConvertCopy } from './convert_copy'
 import { type ConvertArguments, parseConvert } from './convert_options'
 import { CopyPlan, type CopySource } from './copy_plan'
+import { loadSnapshot } from './measure'
 import { Progress } from './progress'
 
 const SECTOR_BYTES = 512
@@ -61,11 +62,12 @@ class Convert {
         cache: given.sourceCache,
       })
       this.opened.push(image)
+      if (given.snapshot !== null && given.sourceNames.length === 1) yield* loadSnapshot(tool, image.node, given.snapshot)
       const { lengthBytes } = image.backend
       this.sources.push({ backend: image.backend, filename, startBytes, lengthBytes })
       startBytes += lengthBytes
     }
-    if (given.snapshot !== null) tool.fail("Failed to load snapshot: Can't find snapshot")
+    if (given.snapshot !== null && given.sourceNames.length > 1) tool.fail('No support for concatenating multiple snapshot')
   }
 
   private get totalBytes(): number {

@@ -1,5 +1,6 @@
 /** The options of qemu-img convert, with what excludes what. */
 
+import type { WantedSnapshot } from '../../../block/drivers/qcow2'
 import { parseNumber, parseSize } from '../../../blockdev'
 import type { CacheMode, Tool } from '../tool'
 import { asksForHelp, cacheArgument, type ImgCommand, longOptions, parseOptions, sizeArgument } from './command'
@@ -11,7 +12,7 @@ export interface ConvertArguments {
   isSourceOptions: boolean
   sourceCache: CacheMode
   forceShare: boolean
-  snapshot: string | null
+  snapshot: WantedSnapshot | null
   bitmaps: boolean
   skipsBrokenBitmaps: boolean
   targetName: string

@@ -1,6 +1,6 @@
 /** qemu-img measure: how long the file of an image will be. */
 import { BlockError, type BlockNode, StatusFlag } from '../../../block'
-import { measureQcow2 } from '../../../block/drivers/qcow2'
+import { measureQcow2, Qcow2Driver, type WantedSnapshot } from '../../../block/drivers/qcow2'
 import { type CreateOptions, findDriver, parseQemuOpts } from '../../../blockdev'
 import { type Co, strerror } from '../../../co'
 import { jsonObject, printJson } from '../../../json'
@@ -37,7 +37,7 @@ interface Given {
   forceShare: boolean
   targetFormat: string
   optionTexts: string[]
-  snapshot: string | null
+  snapshot: WantedSnapshot | null
   output: OutputFormat
   sizeBytes: number | null
 }
@@ -140,19 +140,34 @@ function parse(tool: Tool, args: readonly string[]): Given {
 }
 
 /** `-l`: a name, or `snapshot.id=…,snapshot.name=…`. Throws ToolExit. */
-export function checkSnapshot(tool: Tool, text: string): string {
+export function checkSnapshot(tool: Tool, text: string): WantedSnapshot {
   if (!text.startsWith('snapshot.')) return text
   const { options } = parseQemuOpts(text)
-  let name: string | null = null
+  const wanted: { id?: string; name?: string } = {}
   for (const [key, value] of options.entries()) {
-    if (key === 'snapshot.id' || key === 'snapshot.name') {
-      name = String(value)
-      continue
+    if (key === 'snapshot.id') wanted.id = String(value)
+    else if (key === 'snapshot.name') wanted.name = String(value)
+    else {
+      tool.complain(`Invalid parameter '${key}'`)
+      tool.fail(`Failed in parsing snapshot param '${text}'`)
     }
-    tool.complain(`Invalid parameter '${key}'`)
-    tool.fail(`Failed in parsing snapshot param '${text}'`)
   }
-  return name ?? ''
+  return wanted
+}
+
+/** Has an image that is open for reading show a snapshot. Throws ToolExit. */
+export function* loadSnapshot(tool: Tool, node: BlockNode, wanted: WantedSnapshot): Co<void> {
+  const { driver } = node
+  if (!(driver instanceof Qcow2Driver)) {
+    const feature = 'does not support temporarily loading internal snapshots'
+    return tool.fail(`Failed to load snapshot: Block format '${driver.name}' used by device '' ${feature}`)
+  }
+  try {
+    yield* driver.showSnapshot(wanted)
+  } catch (error) {
+    if (error instanceof BlockError) return tool.fail(`Failed to load snapshot: ${error.message}`)
+    throw error
+  }
 }
 
 function* run(tool: Tool, args: readonly string[]): Co<number> {
@@ -174,7 +189,7 @@ function* run(tool: Tool, args: readonly string[]): Co<number> {
   }
   const { format, isOptions, forceShare } = given
   const image = filename === null ? null : yield* tool.demandImage({ filename, format, isOptions, forceShare })
-  if (given.snapshot !== null) return tool.fail("Failed to load snapshot: Can't find snapshot")
+  if (given.snapshot !== null && image !== null) yield* loadSnapshot(tool, image.node, given.snapshot)
   const measured = yield* measure(given, options, image?.node ?? null)
   if (given.output === 'json') {
     const object = jsonObject({
