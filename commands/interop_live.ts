@@ -320,12 +320,12 @@ async function writeUntilKilled(nbd: string, writer: number, round: number, know
 /** Leaks are what a crash may leave; 3 is qemu-img's word for them. */
 function checkForCorruption(bench: NbdInterop, file: string): void {
   try {
-    bench.run('qemu-img', 'check', '-q', '--output=json', '-f', 'qcow2', file)
+    bench.run('qemu-img', 'check', '--output=json', '-f', 'qcow2', file)
   } catch (error) {
-    const { corruptions, 'check-errors': errors } = JSON.parse((error as Error).message.replace(/^[^{]*/, '')) as {
-      corruptions?: number
-      'check-errors': number
-    }
+    // It prints no JSON where it cannot even open the image.
+    const [json] = /\{.*\}/s.exec((error as Error).message) ?? []
+    if (json === undefined) throw error
+    const { corruptions, 'check-errors': errors } = JSON.parse(json) as { corruptions?: number; 'check-errors': number }
     if ((corruptions ?? 0) > 0 || errors > 0) throw error
   }
 }
