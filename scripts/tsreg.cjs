@@ -2,7 +2,8 @@
 // a warm start compiles nothing and does not even load the compiler. Type checking is `npm run typecheck`.
 //
 // A mutant (see scenarios/mutants) is a source edit applied here, before compilation, so that the
-// product's code carries no switches: MIRRORSIM_MUTANT holds {file, find, replace} as JSON.
+// product's code carries no switches: MIRRORSIM_MUTANT holds {file, find, replace} as JSON. Operator mutants, thousands of
+// them, are switches in the text itself, which a thread that wants them puts in (commands/operator_switch.ts).
 'use strict'
 const crypto = require('node:crypto')
 const fs = require('node:fs')
@@ -44,7 +45,10 @@ function compile(source, file) {
   return bindImports(service.compile(source, file).replace(ACCESSOR, 'exports.$1 = $2;'))
 }
 
+const REWRITE = Symbol.for('mirrorsim.rewrite')
+
 function mutate(source, file) {
+  if (globalThis[REWRITE] !== undefined) return globalThis[REWRITE](file, source)
   if (mutant === undefined || path.resolve(root, mutant.file) !== file) return source
   const parts = source.split(mutant.find)
   if (parts.length !== 2) throw new Error(`mutant: the snippet matches ${parts.length - 1} times in ${mutant.file}, not once`)

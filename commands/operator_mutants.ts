@@ -1,0 +1,117 @@
+/**
+ * Operator mutants of a file: every small change that `operator_rules` knows, with an id that says where it is, and one
+ * text of the file that holds all of them, each behind a switch. So a file is compiled once for thousands of mutants.
+ */
+import { createHash } from 'node:crypto'
+import * as ts from 'typescript'
+import { type Change, changesOf, isLeftAlone, type OperatorName } from './operator_rules'
+
+export interface OperatorMutant {
+  /** `file:line:column:operator:hash of the replacement`. */
+  id: string
+  file: string
+  line: number
+  column: number
+  operator: OperatorName
+  /** The innermost named function around it, or ''. */
+  within: string
+  /** The line as it stands, without the blanks around. */
+  source: string
+  /** What is there, and what is there instead; '' where something is left out. */
+  from: string
+  to: string
+}
+
+/** A change with its place in the text, and its number within the file. */
+interface Place {
+  change: Change
+  number: number
+}
+
+const isWrapped = (change: Change): boolean => change.replacement === null
+
+function parse(file: string, text: string): ts.SourceFile {
+  return ts.createSourceFile(file, text, ts.ScriptTarget.ES2022, true)
+}
+
+function placesOf(source: ts.SourceFile): Place[] {
+  const places: Place[] = []
+  const visit = (node: ts.Node): void => {
+    if (isLeftAlone(node)) return
+    for (const change of changesOf(node)) places.push({ change, number: places.length })
+    ts.forEachChild(node, visit)
+  }
+  visit(source)
+  return places
+}
+
+/** All mutants of a file, in the order of their numbers. */
+export function mutantsOf(file: string, text: string): OperatorMutant[] {
+  const source = parse(file, text)
+  const lines = text.split('\n')
+  return placesOf(source).map(({ change: { node, operator, replacement } }) => {
+    const { line, character } = source.getLineAndCharacterOfPosition(node.getStart())
+    const to = replacement ?? ''
+    const hash = createHash('sha256').update(to).digest('hex').slice(0, 8)
+    return {
+      id: `${file}:${line + 1}:${character + 1}:${operator}:${hash}`,
+      file,
+      line: line + 1,
+      column: character + 1,
+      operator,
+      within: nameAround(node),
+      source: lines[line]!.trim(),
+      from: node.getText(),
+      to,
+    }
+  })
+}
+
+function nameAround(node: ts.Node): string {
+  const owner = ts.findAncestor(node, (above) => ts.isFunctionLike(above) && above.name !== undefined)
+  if (owner !== undefined && ts.isFunctionLike(owner)) return owner.name?.getText() ?? ''
+  return ts.findAncestor(node, ts.isConstructorDeclaration) === undefined ? '' : 'constructor'
+}
+
+/**
+ * The text with every mutant behind `$is(number)`, numbers from `firstNumber` on. All stays on its line. `slot` is the
+ * expression that gives the function.
+ */
+export function withSwitches(file: string, text: string, firstNumber: number, slot: string): string {
+  const source = parse(file, text)
+  const byNode = new Map<ts.Node, Place[]>()
+  for (const place of placesOf(source)) {
+    const { node } = place.change
+    byNode.set(node, [...(byNode.get(node) ?? []), place])
+  }
+  const is = ({ number }: Place): string => `$is(${firstNumber + number})`
+
+  /** The text of a node from `from` on, its children rewritten. */
+  const inner = (node: ts.Node, from: number): string => {
+    let out = ''
+    let at = from
+    ts.forEachChild(node, (child) => {
+      const start = child.getStart()
+      const rewritten = rewrite(child)
+      if (rewritten === null) return
+      out += text.slice(at, start) + rewritten
+      at = child.end
+    })
+    return out + text.slice(at, node.end)
+  }
+  /** null: as it stands. */
+  const rewrite = (node: ts.Node): string | null => {
+    if (isLeftAlone(node)) return null
+    const start = node.getStart()
+    const body = inner(node, start)
+    const places = byNode.get(node) ?? []
+    const [wrapped] = places.filter(({ change }) => isWrapped(change))
+    if (wrapped !== undefined) {
+      return ts.isBlock(node) ? `{if(${is(wrapped)})return;${body.slice(1)}` : `{if(!${is(wrapped)})${body}}`
+    }
+    if (places.length === 0) return body === text.slice(start, node.end) ? null : body
+    const others = places.map((place) => `${is(place)}?(${place.change.replacement}):`)
+    return `(${others.join('')}(${body}))`
+  }
+  return `const $is=${slot};${inner(source, 0)}`
+}
