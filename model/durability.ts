@@ -5,7 +5,7 @@
  * A value is legal for a sector unless a safe change surely overwrote it: one that began after the value's own change had
  * ended. So what was never written is never legal, and what was flushed can only have given way to something newer.
  */
-import { Change, describeSector, describeWriter, isOutcome, type Mismatch, UNKNOWN_WRITER, wordsOf } from './disk'
+import { Change, describeSector, describeWriter, isOutcome, type Mismatch, neverExcused, UNKNOWN_WRITER, wordsOf } from './disk'
 import { readSector, SECTOR_BYTES, ZERO_WRITER } from './stamp'
 
 const OPEN = 0x7fffffff
@@ -24,6 +24,8 @@ export class DurableDisk {
   private safeUntil: Moment = 0
   private now: Moment = 1
   private readonly nameOf: (writer: number) => string
+  /** As that of a reference disk. */
+  isExcused: (sector: number) => boolean = neverExcused
 
   /** A disk of zeroes. `nameOf` puts the writer of a stamp into words. */
   constructor(lengthBytes: number, nameOf: (writer: number) => string) {
@@ -78,7 +80,7 @@ export class DurableDisk {
       // A value that ended before this is gone. Ends of safe changes lie before their successors' beginnings.
       let goneUntil = -1
       for (const change of safe) if (change.touches(sector, sector + 1)) goneUntil = Math.max(goneUntil, change.began)
-      if (this.isLegal(words, sector, goneUntil)) continue
+      if (this.isLegal(words, sector, goneUntil) || this.isExcused(sector)) continue
       return this.explain(bytes, sector, goneUntil)
     }
     return null

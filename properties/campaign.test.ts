@@ -4,9 +4,8 @@ import type { Plan } from '../sim/plan'
 import type { Failure, WorldResult } from '../sim/verdict'
 import { Chunk, campaignHash, emptyTally, firstFailure, KEPT_PER_KEY, mergeTally, type Subject, type Tally } from './campaign'
 
-/** A plan that is nothing but its seed: campaigns look at `faults` alone. */
-const planOf = (seed: string): Plan =>
-  ({ seed, profile: 'fake', faults: [{ id: 'f1', disk: 'source', operation: 'read', errno: 'EIO' }] }) as unknown as Plan
+/** A plan that is nothing but its seed. */
+const planOf = (seed: string): Plan => ({ seed, profile: 'fake', faults: [] }) as unknown as Plan
 const indexOf = (plan: Plan): number => Number(plan.seed.split('.').at(-1))
 
 function resultOf(index: number, failure: Partial<Failure> | null = null): WorldResult {
@@ -16,7 +15,7 @@ function resultOf(index: number, failure: Partial<Failure> | null = null): World
     timeNs: 1000,
     hash: (index * 2654435761).toString(16).slice(0, 8).padStart(8, '0'),
     checkpoints: [],
-    probes: index % 2 === 0 ? { even: 3 } : {},
+    probes: index % 2 === 0 ? { even: 3, 'fault/eio': 2 } : {},
     faultsFired: { f1: 1 },
     trace: [],
     end: {} as WorldResult['end'],
@@ -81,8 +80,8 @@ test('of one key the failures of the lowest indexes are kept, and all are counte
 
 test('probes count worlds, faults count how often they fired', () => {
   const tally = tallyOf(healthy, [[0, 10]])
-  assert.equal(tally.probes, { even: 5 })
-  assert.equal(tally.faults, { 'source/read/EIO': 10 })
+  assert.equal(tally.probes, { even: 5, 'fault/eio': 5 })
+  assert.equal(tally.faults, { eio: 10 })
   assert.is(tally.simulatedNs, 10_000)
   assert.is(firstFailure(tally), null)
 })

@@ -5,6 +5,7 @@
  * Nothing here may depend on the clock or on the number of workers. What may go wrong inside a world (a finding, an
  * exception, a replay that differs) ends up in the tally; only a plan that cannot be made ends the campaign.
  */
+import { firingsOf } from '../sim/faults'
 import type { Plan } from '../sim/plan'
 import type { Failure, FailureClass, TraceRecord, WorldResult } from '../sim/verdict'
 
@@ -65,7 +66,7 @@ export interface Tally {
   hashHigh: number
   /** How many worlds met a named situation. */
   probes: Record<string, number>
-  /** How often planned faults fired, by `disk/operation/errno`. */
+  /** How often faults fired, by name. */
   faults: Record<string, number>
   /** The most memory that one world made us ask for, where that is measured; no part of the hash. */
   memoryBytesMax: number
@@ -192,11 +193,7 @@ export class Chunk {
     tally.hashHigh = (tally.hashHigh + hashText(identity, 0x9747b28c)) >>> 0
     tally.memoryBytesMax = Math.max(tally.memoryBytesMax, result.end.memoryBytesMax ?? 0)
     for (const name in result.probes) tally.probes[name] = (tally.probes[name] ?? 0) + 1
-    for (const fault of plan.faults) {
-      const fired = result.faultsFired[fault.id] ?? 0
-      const name = `${fault.disk}/${fault.operation}/${fault.errno}`
-      tally.faults[name] = (tally.faults[name] ?? 0) + fired
-    }
+    for (const [name, fired] of firingsOf(result.probes)) tally.faults[name] = (tally.faults[name] ?? 0) + fired
     if (result.failure === null) return
     const group = groupOf(tally, result.failure.class, result.failure.key)
     group.count++

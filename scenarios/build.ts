@@ -6,6 +6,7 @@ import type {
   ControlOperation,
   DevicePlan,
   DiskPlan,
+  ErrorFaultPlan,
   FaultPlan,
   GuestOperation,
   InitialExtent,
@@ -171,7 +172,12 @@ export function on(on: Trigger['on'], afterNs = 0): Trigger {
 }
 
 /** An error for every matching request from the first on, `times` of them. */
-export function fault(id: string, disk: FaultPlan['disk'], at: FaultPlan['operation'], more: Partial<FaultPlan> = {}): FaultPlan {
+export function fault(
+  id: string,
+  disk: FaultPlan['disk'],
+  at: FaultPlan['operation'],
+  more: Partial<ErrorFaultPlan> = {},
+): ErrorFaultPlan {
   const whole = { offsetBytes: 0, lengthBytes: 8 * CHUNK }
   return { id, kind: 'error', disk, operation: at, errno: 'EIO', ...whole, skip: 0, times: 1, ...more }
 }

@@ -37,8 +37,8 @@ export abstract class BriefRun {
 
   /** From the beginning to the end; what it throws is a fault of the harness. */
   abstract run(): void
-  /** How often each planned fault has fired, by id, into `counts`. */
-  protected abstract countFaults(counts: Record<string, number>): void
+  /** How often each planned fault has fired, by id; and by the name of its kind, into `probes`. */
+  protected abstract countFaults(probes: Record<string, number>): Record<string, number>
   /** What is to be said of the end, beside the number of operations. */
   protected abstract endFacts(): Partial<WorldEnd>
 
@@ -59,8 +59,7 @@ export abstract class BriefRun {
 
   result(): WorldResult {
     const { trace, failure, probes } = this
-    const faultsFired: Record<string, number> = {}
-    this.countFaults(faultsFired)
+    const faultsFired = this.countFaults(probes)
     return {
       failure,
       events: trace.step,

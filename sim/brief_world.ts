@@ -11,10 +11,10 @@ import { BriefRun } from './brief_run'
 import { VirtualClockwork } from './clockwork'
 import type { Decider } from './decider'
 import type { DiskWatcher } from './disk'
-import { Faults } from './faults'
 import type { FlatModel } from './flat_model'
 import type { ControlOperation, Plan } from './plan'
 import type { BufferPool } from './pool'
+import { Troubles } from './troubles'
 
 const TEARDOWN = makeLabel('teardown')
 /** A job that nobody brings to its end needs a few words; one that needs more is stuck. */
@@ -25,7 +25,7 @@ export abstract class BriefWorld extends BriefRun {
   protected readonly clockwork: VirtualClockwork
   protected readonly kernel: Kernel
   protected readonly graph: BlockGraph
-  protected readonly faults: { source: Faults; destination: Faults }
+  protected readonly troubles: Troubles
 
   constructor(plan: Plan, pool: BufferPool, decider: Decider) {
     super(plan, pool)
@@ -34,7 +34,7 @@ export abstract class BriefWorld extends BriefRun {
     this.kernel = new Kernel(this.clockwork)
     this.graph = new BlockGraph(this.kernel)
     this.graph.filenameOf = (node) => node.name
-    this.faults = { source: new Faults(plan.faults, 'source'), destination: new Faults(plan.faults, 'destination') }
+    this.troubles = new Troubles(plan)
   }
 
   protected watcher(): DiskWatcher {
@@ -103,9 +103,8 @@ export abstract class BriefWorld extends BriefRun {
     this.found('content', key, new Error(`${what} has other data in sector ${sector} than what was written there last`))
   }
 
-  protected countFaults(counts: Record<string, number>): void {
-    this.faults.source.count(counts)
-    this.faults.destination.count(counts)
+  protected countFaults(probes: Record<string, number>): Record<string, number> {
+    return this.troubles.count(probes)
   }
 }
 

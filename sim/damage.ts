@@ -216,7 +216,9 @@ class DamagedRun extends BriefRun {
     else super.crashed(error)
   }
 
-  protected countFaults(): void {}
+  protected countFaults(): Record<string, number> {
+    return {}
+  }
   protected endFacts(): Partial<WorldEnd> {
     return { memoryBytesMax: this.gauge?.peakBytes ?? 0 }
   }

@@ -4,13 +4,13 @@ import { type BlockStatus, RequestFlag, StatusFlag } from '../impl/block'
 import { type Co, EIO, ENOSPC, ENOTSUP, OK } from '../impl/co'
 import { BoundedSearch } from './bounded_search'
 import { Faults } from './faults'
-import type { FaultPlan } from './plan'
+import type { ErrorFaultPlan } from './plan'
 import { type DiskBench, diskBench, KIB } from './testing'
 
 const UNIT = 4 * KIB
 const DATA = { id: 's1', offsetBytes: 0, lengthBytes: 16 * KIB, content: 'data' } as const
 
-function fault(changes: Partial<FaultPlan> = {}): FaultPlan {
+function fault(changes: Partial<ErrorFaultPlan> = {}): ErrorFaultPlan {
   const range = { offsetBytes: 0, lengthBytes: 16 * KIB }
   return { id: 'f1', kind: 'error', disk: 'source', operation: 'write', errno: 'EIO', ...range, skip: 0, times: 1, ...changes }
 }

@@ -3,8 +3,8 @@
  * time that the decider chooses and changes the store in one step when it completes, so a write's bytes are taken at its
  * completion: whoever changes a buffer that is in flight writes something else, as on a real device.
  *
- * What may fail: requests that a planned fault matches. They have no effect, except for torn writes, which change the
- * first half of their sectors. What never may: a request that is unaligned or longer than the plan allows.
+ * What may fail: requests that a planned fault matches, in the way of that fault (`faults/`). What never may: a request that
+ * is unaligned or longer than the plan allows.
  */
 import {
   BlockDriver,
@@ -12,16 +12,20 @@ import {
   type BlockStatus,
   type PreallocationMode,
   RequestFlag,
+  readWhole,
   StatusFlag,
   type StatusMode,
   statusError,
   statusOf,
+  writeWhole,
 } from '../impl/block'
 import { assert, type Co, EINVAL, ENOTSUP, type Errno, type Label, OK, type WaitReason } from '../impl/co'
+import type { Corruption } from './corruption'
 import { Attempts, type Decider, Site } from './decider'
-import { errnoOf, type Faults, type Occasions } from './faults'
+import { type Faults, faultOf, type MetDisk, type MetRequest, type Occasions } from './faults'
+import { shortPart } from './faults/short_transfer'
 import type { DiskRequestView } from './observer'
-import { type DiskName, type DiskOperation, type DiskPlan, type FaultPlan, SECTOR_BYTES, type StallPlan } from './plan'
+import type { DiskName, DiskOperation, DiskPlan, FaultPlan, StallPlan } from './plan'
 import type { WriteCache } from './power'
 import type { ProbeName } from './probes'
 import type { DiskStore } from './store'
@@ -36,7 +40,7 @@ export class DiskRequest implements WatchedRequest, WaitReason {
   data: Uint8Array | null
   readonly mayUnmap: boolean
   readonly label: Label
-  readonly dueNs: number
+  dueNs: number
   readonly fault: FaultPlan | null
   /** truncate: the length that is asked for. */
   newLengthBytes = 0
@@ -88,7 +92,7 @@ export interface DiskWatcher {
   hit(probe: ProbeName): void
 }
 
-export class SimDisk extends BlockDriver {
+export class SimDisk extends BlockDriver implements MetDisk {
   readonly name = 'simulated-disk'
   override readonly isProtocol = true
   readonly store: DiskStore
@@ -106,6 +110,11 @@ export class SimDisk extends BlockDriver {
   cache: WriteCache | null = null
   /** null in worlds without stalls. */
   stalls: Occasions<StallPlan> | null = null
+  /** What silent faults have hit, and what was there before; null where the plan has none, or none that asks. */
+  corruption: Corruption | null = null
+  original: DiskStore | null = null
+  /** Requests that took longer than the least. */
+  delayedCount = 0
 
   /** Without decider, faults and watcher, the disk answers at once and never fails. */
   constructor(store: DiskStore, plan: DiskPlan, decider: Decider | null, faults: Faults | null, watcher: DiskWatcher | null) {
@@ -149,7 +158,10 @@ export class SimDisk extends BlockDriver {
   latencyNs(label: Label): number {
     if (this.decider === null) return 0
     const { minNs, stepNs, steps } = this.plan.latency
-    return steps < 2 ? minNs : minNs + stepNs * this.decider.decide(this.site, label, this.attempts.next(label), steps)
+    if (steps < 2) return minNs
+    const choice = this.decider.decide(this.site, label, this.attempts.next(label), steps)
+    if (choice > 0) this.delayedCount++
+    return minNs + stepNs * choice
   }
   meetFault(operation: DiskOperation, offsetBytes: number, lengthBytes: number): FaultPlan | null {
     return this.faults === null ? null : this.faults.meet(operation, offsetBytes, lengthBytes)
@@ -185,10 +197,54 @@ export class SimDisk extends BlockDriver {
     kernel.wakeAt(kernel.willPark(request), request.dueNs)
   }
 
-  private complete(request: DiskRequest, errno: Errno): Errno {
+  hit(probe: ProbeName): void {
+    this.watcher?.hit(probe)
+  }
+
+  /** What a planned fault makes of a request that is due; null: it has its effect as usual. Ends the request otherwise. */
+  private meet(request: DiskRequest, buffer: Uint8Array | null): Errno | null {
+    const plan = request.fault
+    if (plan === null) return null
+    const { operation, offsetBytes, lengthBytes } = request
+    const met: MetRequest = { operation, offsetBytes, lengthBytes, buffer, landsAtBytes: offsetBytes, landedBytes: 0 }
+    const errno = faultOf(plan).meet?.(plan, met, this) ?? null
+    if (errno === null) return null
+    if (errno === OK && operation === 'read') request.data = buffer
+    return this.complete(request, errno, met)
+  }
+
+  /** The rest of a transfer that the disk has done in part takes its own time. */
+  private *again(request: DiskRequest): Co<void> {
+    request.dueNs = this.node.kernel.nowNs() + this.latencyNs(request.label)
+    do {
+      this.park(request)
+      yield
+    } while (this.node.kernel.nowNs() < request.dueNs)
+  }
+
+  /** How much a request moves at once from `at` on. */
+  private *partOf(request: DiskRequest, at: number): Co<number> {
+    if (at > 0) yield* this.again(request)
+    const leftBytes = request.lengthBytes - at
+    return at === 0 ? shortPart(leftBytes, this.plan.requestAlignmentBytes) : leftBytes
+  }
+
+  private *readPart(request: DiskRequest, buffer: Uint8Array, at: number): Co<number> {
+    const bytes = yield* this.partOf(request, at)
+    this.store.read(request.offsetBytes + at, buffer.subarray(at, at + bytes))
+    return bytes
+  }
+
+  private *writePart(request: DiskRequest, buffer: Uint8Array, at: number): Co<number> {
+    const bytes = yield* this.partOf(request, at)
+    this.store.write(request.offsetBytes + at, buffer.subarray(at, at + bytes))
+    return bytes
+  }
+
+  private complete(request: DiskRequest, errno: Errno, met: MetRequest | null = null): Errno {
     this.inFlight--
     assert(this.inFlight >= 0, 'disk-in-flight')
-    if (this.cache !== null) this.cache.completed(request, errno, tornBytesOf(request))
+    if (this.cache !== null) this.cache.completed(request, errno, met)
     if (this.watcher === null) return errno
     if (request.serial < this.lastEndedSerial) this.watcher.hit('disk/overtaken')
     else this.lastEndedSerial = request.serial
@@ -204,8 +260,10 @@ export class SimDisk extends BlockDriver {
       this.park(request)
       yield
     } while (this.node.kernel.nowNs() < request.dueNs)
-    if (request.fault !== null) return this.complete(request, errnoOf(request.fault))
-    this.store.read(offsetBytes, buffer)
+    const errno = this.meet(request, buffer)
+    if (errno !== null) return errno
+    if (request.fault?.kind !== 'short-transfer') this.store.read(offsetBytes, buffer)
+    else yield* readWhole(buffer, this.plan.requestAlignmentBytes, (at) => this.readPart(request, buffer, at))
     request.data = buffer
     return this.complete(request, OK)
   }
@@ -218,25 +276,15 @@ export class SimDisk extends BlockDriver {
       this.park(request)
       yield
     } while (this.node.kernel.nowNs() < request.dueNs)
-    const { fault } = request
-    if (fault !== null) {
-      if (fault.torn === true) this.tear(request, buffer)
-      return this.complete(request, errnoOf(fault))
-    }
-    this.store.write(offsetBytes, buffer)
+    const errno = this.meet(request, buffer)
+    if (errno !== null) return errno
+    if (request.fault?.kind !== 'short-transfer') this.store.write(offsetBytes, buffer)
+    else yield* writeWhole(buffer.length, (at) => this.writePart(request, buffer, at))
     return this.complete(request, OK)
   }
 
   private isTransferSize(lengthBytes: number): boolean {
     return this.plan.maxTransferBytes === 0 || lengthBytes <= this.plan.maxTransferBytes
-  }
-
-  /** Sectors are whole also when the write is not. */
-  private tear(request: DiskRequest, buffer: Uint8Array): void {
-    const halfBytes = tornBytesOf(request)
-    if (halfBytes === 0) return
-    this.store.write(request.offsetBytes, buffer.subarray(0, halfBytes))
-    this.watcher?.hit('disk/torn')
   }
 
   override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
@@ -253,7 +301,8 @@ export class SimDisk extends BlockDriver {
       this.park(request)
       yield
     } while (this.node.kernel.nowNs() < request.dueNs)
-    if (request.fault !== null) return this.complete(request, errnoOf(request.fault))
+    const errno = this.meet(request, null)
+    if (errno !== null) return errno
     this.store.writeZeroes(offsetBytes, lengthBytes, mayUnmap && plan.writeZeroes === 'unmapping')
     return this.complete(request, OK)
   }
@@ -269,7 +318,8 @@ export class SimDisk extends BlockDriver {
       this.park(request)
       yield
     } while (this.node.kernel.nowNs() < request.dueNs)
-    if (request.fault !== null) return this.complete(request, errnoOf(request.fault))
+    const errno = this.meet(request, null)
+    if (errno !== null) return errno
     if (!this.store.discard(offsetBytes, lengthBytes, plan.discard)) watcher?.hit('disk/discard-below-a-unit')
     else if (plan.discard !== 'reads-zero') watcher?.hit('disk/discard-leaves-bytes')
     return this.complete(request, OK)
@@ -294,11 +344,11 @@ export class SimDisk extends BlockDriver {
       this.park(request)
       yield
     } while (this.node.kernel.nowNs() < request.dueNs)
-    if (request.fault === null) {
-      store.resize(request.newLengthBytes)
-      if (preallocation !== 'off' && lengthBytes > oldBytes) store.writeZeroes(oldBytes, lengthBytes - oldBytes, false)
-    }
-    return this.complete(request, request.fault === null ? OK : errnoOf(request.fault))
+    const errno = this.meet(request, null)
+    if (errno !== null) return errno
+    store.resize(request.newLengthBytes)
+    if (preallocation !== 'off' && lengthBytes > oldBytes) store.writeZeroes(oldBytes, lengthBytes - oldBytes, false)
+    return this.complete(request, OK)
   }
 
   override *flush(): Co<Errno> {
@@ -308,7 +358,7 @@ export class SimDisk extends BlockDriver {
       this.park(request)
       yield
     } while (this.node.kernel.nowNs() < request.dueNs)
-    return this.complete(request, request.fault === null ? OK : errnoOf(request.fault))
+    return this.meet(request, null) ?? this.complete(request, OK)
   }
 
   override *blockStatus(_mode: StatusMode, offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
@@ -319,7 +369,7 @@ export class SimDisk extends BlockDriver {
       this.park(request)
       yield
     } while (this.node.kernel.nowNs() < request.dueNs)
-    const errno = this.complete(request, request.fault === null ? OK : errnoOf(request.fault))
+    const errno = this.meet(request, null) ?? this.complete(request, OK)
     return errno === OK ? this.look(offsetBytes, lengthBytes) : statusError(errno)
   }
 
@@ -339,10 +389,4 @@ export class SimDisk extends BlockDriver {
     this.watcher?.hit('disk/hole-of-unknown-content')
     return statusOf(StatusFlag.Allocated, bytes)
   }
-}
-
-/** How much of a write that fails is there all the same. */
-function tornBytesOf({ fault, lengthBytes, operation }: DiskRequest): number {
-  if (fault === null || fault.torn !== true || operation !== 'write') return 0
-  return Math.floor(lengthBytes / 2 / SECTOR_BYTES) * SECTOR_BYTES
 }

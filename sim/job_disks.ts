@@ -9,13 +9,13 @@ import { assert, type Co, Kernel, makeLabel, OK } from '../impl/co'
 import { VirtualClockwork } from './clockwork'
 import { type Decider, dullDecider } from './decider'
 import { type DiskWatcher, SimDisk } from './disk'
-import type { Faults } from './faults'
 import { makeImage, readAfresh, readImageAfresh } from './fresh_open'
 import { emptyStores, type ImageStores } from './image'
 import { openImageNodes, plainDriver } from './image_nodes'
 import type { DiskPlan, FormatPlan, JobPlan, Plan } from './plan'
 import type { BufferPool } from './pool'
 import { DiskStore } from './store'
+import type { Troubles } from './troubles'
 
 const READER = makeLabel('reader')
 /** An image of little data. */
@@ -24,7 +24,7 @@ const OVERLAY_CLUSTER_BYTES = 65536
 
 export interface JobTroubles {
   decider: Decider
-  faults: { source: Faults; destination: Faults }
+  troubles: Troubles
   watcher: DiskWatcher
 }
 
@@ -134,8 +134,11 @@ export class JobDisks {
 
   /** From now on the disks take their time, and fail as planned. */
   engage(): void {
-    const { decider, faults, watcher } = this.troubles
-    for (const disk of this.made) disk.engage(decider, faults[disk.store.name], watcher)
+    const { decider, troubles, watcher } = this.troubles
+    for (const disk of this.made) {
+      disk.engage(decider, troubles.faults[disk.store.name], watcher)
+      troubles.join(disk)
+    }
   }
 
   /** Names of the chain from the guest's disk on when a job has worked. */

@@ -40,7 +40,7 @@ class JobRun extends BriefWorld {
   constructor(plan: Plan, pool: BufferPool, decider: Decider) {
     super(plan, pool, decider)
     this.jobs = new JobManager(this.kernel, (event) => this.jobEvent(event))
-    this.disks = new JobDisks(this.graph, plan, pool, { decider, faults: this.faults, watcher: this.watcher() })
+    this.disks = new JobDisks(this.graph, plan, pool, { decider, troubles: this.troubles, watcher: this.watcher() })
     this.device = new BlockBackend(this.graph, 'drive0')
   }
 
@@ -153,8 +153,7 @@ class JobRun extends BriefWorld {
   // -------------------------------------------------------------------------------------------------------------- the end
 
   private end(): void {
-    this.faults.source.heal()
-    this.faults.destination.heal()
+    this.troubles.heal()
     const found = new Uint8Array(this.model.bytes.length)
     this.atOnce(this.readAll(found))
     if (this.failure === null) this.compare(this.model, found, 0, 'content/at-end', 'the disk of the guest')

@@ -83,7 +83,8 @@ class MonitorRun extends BriefWorld {
 
   private addDisk(name: 'source' | 'destination', store: DiskStore): BlockNode {
     const plan = this.plan[name]
-    const disk = new SimDisk(store, plan, this.decider, this.faults[name], this.watcher())
+    const disk = new SimDisk(store, plan, this.decider, this.troubles.faults[name], this.watcher())
+    this.troubles.join(disk)
     const node = this.graph.addNode({ name, driver: disk, options: plan.node })
     this.environment.context.owned.add(node)
     return node
@@ -218,8 +219,7 @@ class MonitorRun extends BriefWorld {
   // -------------------------------------------------------------------------------------------------------------- the end
 
   private end(): void {
-    this.faults.source.heal()
-    this.faults.destination.heal()
+    this.troubles.heal()
     const root = this.device.root?.node.name ?? 'nothing'
     const onDestination = root === 'destination'
     if (onDestination !== (this.copiedEnd === 'completed'))

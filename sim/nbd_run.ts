@@ -14,7 +14,7 @@ import { runBriefly } from './brief_run'
 import { BriefWorld, helpJob, WORDS_MAX } from './brief_world'
 import { type Decider, seededDecider } from './decider'
 import { SimDisk } from './disk'
-import { Occasions } from './faults'
+import { faultProbe } from './faults'
 import { FlatModel } from './flat_model'
 import { readAfresh } from './fresh_open'
 import { Link, type LinkWatcher } from './link'
@@ -85,8 +85,8 @@ class NbdRun extends BriefWorld {
     if (this.failure !== null || this.targetNode === null) return
     for (const [index, disk] of this.disks.entries()) {
       const name = index === 0 ? 'source' : 'destination'
-      disk.engage(this.decider, this.faults[name], this.watcher())
-      disk.stalls = new Occasions(plan.stalls ?? [], name)
+      disk.engage(this.decider, this.troubles.faults[name], this.watcher())
+      this.troubles.join(disk)
     }
     for (const client of this.nbd.clients) this.addGuest(client)
     kernel.spawn(this.startJob(this.targetNode), STARTER)
@@ -156,14 +156,20 @@ class NbdRun extends BriefWorld {
     yield* this.kernel.sleepNs(afterNs)
     if (which === 'target') {
       const { job } = this
-      if (this.targetLink.cut(downNs)) this.count(job === null ? 'nbd/target-cut' : `nbd/target-cut-${job.status}`)
+      if (!this.targetLink.cut(downNs)) return
+      this.count(job === null ? 'nbd/target-cut' : `nbd/target-cut-${job.status}`)
+      this.count(faultProbe('connection-loss'))
       return
     }
     const other = this.guests.get(which)
     if (other === undefined) return
     other.guest.wasCut = true
-    if (other.link.cut(downNs)) this.count('nbd/guest-cut')
-    else other.guest.wasCut = false
+    if (!other.link.cut(downNs)) {
+      other.guest.wasCut = false
+      return
+    }
+    this.count('nbd/guest-cut')
+    this.count(faultProbe('connection-loss'))
   }
 
   // -------------------------------------------------------------------------------------------------------------- the job
@@ -213,8 +219,7 @@ class NbdRun extends BriefWorld {
   // -------------------------------------------------------------------------------------------------------------- the end
 
   private end(): void {
-    this.faults.source.heal()
-    this.faults.destination.heal()
+    this.troubles.heal()
     const hasSwitched = this.copiedEnd === 'completed'
     const root = [...this.nearServer.exports()][0]?.backend.root?.node.name ?? 'nothing'
     if (root !== (hasSwitched ? 'target' : 'source'))

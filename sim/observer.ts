@@ -6,6 +6,7 @@
  * keep references to the byte arrays that they are shown.
  */
 import type { MirrorView } from '../impl/jobs/mirror/inspect'
+import type { CorruptionView } from './corruption'
 import type { DiskName, DiskOperation, GuestOperation, Plan } from './plan'
 import type { Finding } from './verdict'
 
@@ -54,6 +55,8 @@ export interface WorldView {
   readonly jobLengthBytes: number
   /** The job has been cancelled by force: nothing new is to be sent to the destination. */
   readonly isCancelledByForce: boolean
+  /** What silent faults have hit; null where the plan has none. */
+  readonly corruption: CorruptionView | null
   /** After a pivot the guest's device is on the destination. */
   readonly guestDisk: DiskName
   readonly timeNs: number

@@ -10,8 +10,11 @@ export const SECTOR_BYTES = 512
 
 export interface Plan {
   format: 'mirrorsim-plan'
-  /** 2: disks may have formats, and the power may go off. 3: disks are throttled, requests stall, backing images come and go. */
-  version: 1 | 2 | 3
+  /**
+   * 2: disks may have formats, and the power may go off. 3: disks are throttled, requests stall, backing images come and go.
+   * 4: faults of other kinds than errors.
+   */
+  version: 1 | 2 | 3 | 4
   /** Empty: what the plan leaves open is the dull choice. */
   seed: string
   /** Which part of the mixture made it: `uniform`, `swarm`, `extreme`, a scenario's name, … A label only. */
@@ -343,10 +346,23 @@ export interface StallPlan extends OccasionPlan {
   delayNs: number
 }
 
+/** What the requests meet. Each kind is a file of `sim/faults`, which says what it does and what it excuses. */
+export type FaultPlan = ErrorFaultPlan | MisdirectedFaultPlan | OtherFaultPlan
+
 /** They end with an error. */
-export interface FaultPlan extends OccasionPlan {
+export interface ErrorFaultPlan extends OccasionPlan {
   kind: 'error'
   errno: 'EIO' | 'ENOSPC'
   /** A failing write still changes the first half of its range (torn). */
   torn?: boolean
+}
+
+/** They land so far behind their place, and go on at the beginning of the disk; sectors. */
+export interface MisdirectedFaultPlan extends OccasionPlan {
+  kind: 'misdirected-write'
+  byBytes: number
+}
+
+export interface OtherFaultPlan extends OccasionPlan {
+  kind: 'short-transfer' | 'memory-pressure' | 'lost-write' | 'stale-read' | 'bit-rot' | 'lying-flush'
 }

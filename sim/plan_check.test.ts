@@ -1,6 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Plan } from './plan'
+import type { ErrorFaultPlan, Plan } from './plan'
 import { checkPlan } from './plan_check'
 import { PLAIN_DISK, smallPlan } from './testing'
 
@@ -40,7 +40,7 @@ test('a good plan passes, also with everything that is optional', () => {
 
 const CASES: ReadonlyArray<readonly [expected: string, change: (plan: Anything) => void]> = [
   ['plan.format: not one of mirrorsim-plan', (plan) => (plan.format = 'other')],
-  ['plan.version: not one of 1, 2, 3', (plan) => (plan.version = 4)],
+  ['plan.version: not one of 1, 2, 3, 4', (plan) => (plan.version = 5)],
   ['plan.version: stalls came with version 3', (plan) => Object.assign(plan, { version: 2, stalls: [] })],
   ['plan.version: throttles came with version 3', (plan) => throttled(plan, { version: 2 }, {})],
   ['plan.source.raw: neither true nor false', (plan) => (plan.source.raw = 1)],
@@ -92,6 +92,12 @@ const CASES: ReadonlyArray<readonly [expected: string, change: (plan: Anything) 
   ['plan.control[0].force: unknown', (plan) => (plan.control[0].force = true)],
   ['plan.control[0].force: neither true nor false', (plan) => (plan.control[0].kind = 'cancel')],
   ['plan.faults[0].errno: not one of EIO, ENOSPC', (plan) => (plan.faults[0].errno = 'EPERM')],
+  ['plan.faults[0].kind: not one of error, misdirected-write', (plan) => (plan.faults[0].kind = 'gremlin')],
+  ['plan.version: lost-write came with version 4', (plan) => newFault(plan, {}, 1)],
+  ['plan.faults[0].operation: not one of write, write-zeroes', (plan) => newFault(plan, { operation: 'flush' })],
+  ['plan.faults[0].byBytes: not an integer from 512', (plan) => newFault(plan, { kind: 'misdirected-write', byBytes: 3 })],
+  ['plan.faults[0].byBytes: not a multiple of 512', (plan) => newFault(plan, { kind: 'misdirected-write', byBytes: 600 })],
+  ['plan.faults[0].byBytes: unknown', (plan) => newFault(plan, { byBytes: 512 })],
   ['plan.faults[0].times: not an integer from 0 to 9007199254740991', (plan) => (plan.faults[0].times = 1.5)],
   ['plan.bounds.eventsMax: not an integer from 1 to 9007199254740991', (plan) => (plan.bounds.eventsMax = 0)],
 ]
@@ -99,6 +105,10 @@ function throttled(plan: Anything, change: object, throttle: object): void {
   const limits = { bytesPerSecond: 0, requestsPerSecond: 5, burstBytesPerSecond: 0, burstRequestsPerSecond: 0 }
   Object.assign(plan, { version: 3, ...change })
   plan.source.throttle = { at: 'top', ...limits, joinsSource: false, ...throttle }
+}
+function newFault(plan: Anything, change: object, version = 4): void {
+  const { errno: _, torn: __, ...occasion } = FAULT as ErrorFaultPlan
+  Object.assign(plan, { version, faults: [{ ...occasion, kind: 'lost-write', ...change }] })
 }
 const NARROW = { indirect: false, segmentsMax: 8, queueSize: 8 }
 const CROOKED_DISCARD = { discardAlignmentBytes: 4096, maxDiscardBytes: 5120 }

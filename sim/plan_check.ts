@@ -2,10 +2,12 @@
  * Checks a plan that comes from outside: a report, a file written by hand. Whatever passes can be run; whatever does not
  * gets one line that says where and why.
  */
+import { faultOf } from './faults'
 import {
   type BackingPlan,
   type ControlOperation,
   type DiskPlan,
+  type FaultPlan,
   type FormatPlan,
   type GuestOperation,
   type InitialExtent,
@@ -210,10 +212,29 @@ const occasion: Readonly<Record<string, Shape>> = {
   times: count,
 }
 
+/** What each kind of fault has beside what all occasions have. */
+const FAULT_FIELDS: Readonly<Record<FaultPlan['kind'], Readonly<Record<string, Shape>>>> = {
+  error: { errno: oneOf('EIO', 'ENOSPC'), torn: optional(flag) },
+  'misdirected-write': { byBytes: integer(SECTOR_BYTES) },
+  'short-transfer': {},
+  'memory-pressure': {},
+  'lost-write': {},
+  'stale-read': {},
+  'bit-rot': {},
+  'lying-flush': {},
+}
+
+const faultShape: Shape = (value, path) => {
+  if (typeof value !== 'object' || value === null) fail(path, 'not an object')
+  const kind = 'kind' in value ? value.kind : undefined
+  oneOf(...Object.keys(FAULT_FIELDS))(kind, `${path}.kind`)
+  record({ ...occasion, kind: text, ...FAULT_FIELDS[kind as FaultPlan['kind']] })(value, path)
+}
+
 const linkShape = record({ capacityBytes: integer(1), stepNs: count, steps: count, isCut: flag })
 const planShape = record({
   format: oneOf('mirrorsim-plan'),
-  version: oneOf(1, 2, 3),
+  version: oneOf(1, 2, 3, 4),
   seed: text,
   profile: text,
   device: record({
@@ -324,7 +345,7 @@ const planShape = record({
       reconnectDelaySeconds: count,
     }),
   ),
-  faults: listOf(record({ ...occasion, kind: oneOf('error'), errno: oneOf('EIO', 'ENOSPC'), torn: optional(flag) })),
+  faults: listOf(faultShape),
   stalls: optional(listOf(record({ ...occasion, delayNs: count }))),
   bounds: record({ eventsMax: integer(1), timeMaxNs: integer(1) }),
 })
@@ -350,6 +371,7 @@ function checkWhole(plan: Plan): void {
   demand(descriptors <= device.queueSize, 'plan.device.queueSize', `a request takes ${descriptors} descriptors`)
   for (const [index, operation] of guest.entries()) checkGuest(operation, plan, `plan.guest[${index}]`)
   checkFormats(plan)
+  for (const [index, fault] of plan.faults.entries()) checkFault(fault, plan, `plan.faults[${index}]`)
   checkIds(plan)
   const guestIds = new Set(guest.map(({ id }) => id))
   const controlIds = new Set(control.map(({ id }) => id))
@@ -428,7 +450,7 @@ function checkFormat({ initial }: DiskPlan, format: FormatPlan, diskPath: string
 
 /** What the formats of both disks, the mirror and the operator must agree on. */
 function checkFormats({ version, source, destination, mirror, control, stalls }: Plan): void {
-  const isNew = version === 3
+  const isNew = version >= 3
   demand(isNew || (source.throttle ?? destination.throttle) === undefined, 'plan.version', 'throttles came with version 3')
   demand(isNew || stalls === undefined, 'plan.version', 'stalls came with version 3')
   demand(source.throttle?.joinsSource !== true, 'plan.source.throttle.joinsSource', 'only a destination can do so')
@@ -458,6 +480,19 @@ function checkFormats({ version, source, destination, mirror, control, stalls }:
     return kind === 'complete' && !(typeof on === 'object' && 'controlDone' in on && attaching.has(on.controlDone))
   })
   demand(early < 0, `plan.control[${early}]`, 'would put the guest on a destination without its backing image')
+}
+
+/** Faults other than errors came with version 4, and most of them hit bytes of the disk itself, not those of a file. */
+function checkFault(fault: FaultPlan, plan: Plan, path: string): void {
+  if (fault.kind === 'error') return
+  demand(plan.version >= 4, 'plan.version', `${fault.kind} came with version 4`)
+  const { operations } = faultOf(fault)
+  demand(operations.includes(fault.operation), `${path}.operation`, `not one of ${operations.join(', ')}`)
+  if (fault.kind === 'short-transfer') return
+  demand(plan[fault.disk].format === undefined, `${path}.disk`, 'has a format: only a plain disk can meet this')
+  if (fault.kind === 'misdirected-write') demand(fault.byBytes % SECTOR_BYTES === 0, `${path}.byBytes`, 'not a multiple of 512')
+  const isWorld = plan.job === undefined && plan.nbd === undefined && plan.monitor === undefined && plan.damage === undefined
+  demand(isWorld || fault.kind === 'memory-pressure', path, 'nobody but the worlds of mirrors can tell what it has hit')
 }
 
 function isAttaching(operation: ControlOperation): boolean {

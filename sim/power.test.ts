@@ -15,7 +15,7 @@ function bench(changes: Partial<DiskPlan> = {}): DiskBench & { cut(decider?: Dec
   made.disk.cache = cache
   const cut = (decider = dullDecider): Uint8Array => {
     made.kernel.destroy()
-    cache.cut(decider, (probe) => hits.push(probe))
+    cache.cut(decider, (probe) => hits.push(probe), null)
     return cache.medium.bytes
   }
   return { ...made, cut, hits }

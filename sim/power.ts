@@ -3,11 +3,14 @@
  * since the last flush or are on their way. A cut leaves the medium with any subset of those: sector by sector, in any order
  * between two flushes, requests in flight included. Which one, is decided under the label of each request's maker.
  *
- * What never may happen: that something is lost which had ended before a flush began that succeeded.
+ * What never may happen: that something is lost which had ended before a flush began that succeeded, unless the flush has lied
+ * by a planned fault; what is lost by that is marked.
  */
 import { assert, type Errno, type Label, makeLabel, OK } from '../impl/co'
+import type { Corruption } from './corruption'
 import { Attempts, type Decider, Site } from './decider'
 import type { DiskRequest } from './disk'
+import type { MetRequest } from './faults'
 import { type DiskPlan, SECTOR_BYTES } from './plan'
 import type { ProbeName } from './probes'
 import type { DiskStore } from './store'
@@ -49,6 +52,8 @@ export class WriteCache {
   /** By flush in flight: how many changes had ended when it began. */
   private readonly flushes = new Map<DiskRequest, number>()
   private readonly attempts = new Attempts()
+  /** Changes with lower numbers were said to be safe. */
+  private liedUntil = 0
 
   /** Whatever is in the store now is safe. */
   constructor(store: DiskStore, plan: DiskPlan) {
@@ -61,21 +66,23 @@ export class WriteCache {
     else if (request.operation !== 'read') this.inFlight.add(request)
   }
 
-  /** The request has changed the store, or has failed; a failed one may have left its first `tornBytes` there. */
-  completed(request: DiskRequest, errno: Errno, tornBytes: number): void {
+  /** The request has changed the store, or has failed; `met`: what a fault has made of it. */
+  completed(request: DiskRequest, errno: Errno, met: MetRequest | null): void {
     const { operation } = request
     if (operation === 'read' || operation === 'status') return
     if (operation === 'flush') {
       const count = this.flushes.get(request)
       assert(count !== undefined, 'flush-was-submitted')
       this.flushes.delete(request)
-      if (errno === OK) this.makeSafe(count)
+      if (request.fault?.kind === 'lying-flush') this.liedUntil = Math.max(this.liedUntil, count)
+      else if (errno === OK) this.makeSafe(count)
       return
     }
     const wasInFlight = this.inFlight.delete(request)
     assert(wasInFlight, 'change-was-submitted')
-    if (errno === OK) this.ended.push(changeOf(request, request.lengthBytes, operation))
-    else if (tornBytes > 0) this.ended.push(changeOf(request, tornBytes, operation))
+    if (met === null) this.ended.push(changeOf(request, operation))
+    else if (met.landedBytes > 0) this.ended.push(changeOf(request, operation, met.landsAtBytes, met.landedBytes))
+    assert(met !== null || errno === OK, 'failure-has-a-fault')
   }
 
   private makeSafe(count: number): void {
@@ -99,10 +106,15 @@ export class WriteCache {
   }
 
   /** The power is gone: `medium` is what somebody finds afterwards. */
-  cut(decider: Decider, hit: (probe: ProbeName) => void): void {
+  cut(decider: Decider, hit: (probe: ProbeName) => void, corruption: Corruption | null): void {
     const site = this.medium.name === 'source' ? Site.SourceCut : Site.DestinationCut
     const { ended, inFlight } = this
     if (ended.length + inFlight.size === 0) return
+    for (let index = 0; index < this.liedUntil - this.safeCount; index++) {
+      const { offsetBytes, lengthBytes } = ended[index]!
+      corruption?.mark(offsetBytes, offsetBytes + lengthBytes)
+      hit('power/behind-a-lie')
+    }
     const fate = decider.decide(site, WHOLE_DISK, 0, FATES) as Fate
     const keptWhole = fate === Fate.All || fate === Fate.Ended
     for (const change of ended) {
@@ -111,9 +123,9 @@ export class WriteCache {
       else hit('power/unflushed-lost')
     }
     for (const request of inFlight) {
-      const { operation, lengthBytes } = request
+      const { operation } = request
       assert(operation !== 'read' && operation !== 'flush' && operation !== 'status', 'change-in-flight')
-      const change = changeOf(request, lengthBytes, operation)
+      const change = changeOf(request, operation)
       if (fate === Fate.Mixed) this.keepSome(site, decider, change, false, hit)
       else if (fate === Fate.All) {
         this.keep(change)
@@ -152,8 +164,13 @@ export class WriteCache {
   }
 }
 
-function changeOf(request: DiskRequest, lengthBytes: number, operation: Change['operation']): Change {
-  const { label, offsetBytes, mayUnmap, newLengthBytes } = request
+function changeOf(
+  request: DiskRequest,
+  operation: Change['operation'],
+  offsetBytes = request.offsetBytes,
+  lengthBytes = request.lengthBytes,
+): Change {
+  const { label, mayUnmap, newLengthBytes } = request
   // `slice` of a Buffer is no copy.
   const data = operation === 'write' ? Uint8Array.from(request.data!.subarray(0, lengthBytes)) : null
   return { label, operation, offsetBytes, lengthBytes, data, mayUnmap, newLengthBytes }

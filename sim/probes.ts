@@ -2,6 +2,8 @@
  * Situations that worlds must get into, by name, each with where it is noticed. A campaign that never meets one of them
  * has not tested what it believes to have tested.
  */
+import { FAULTS, faultProbe } from './faults'
+
 export const PROBES = {
   'disk/overtaken': 'a request ends before one that came earlier to the same disk',
   'disk/torn': 'a write fails and leaves its first half behind',
@@ -122,7 +124,17 @@ export const MONITOR_PROBES = {
   'qmp/refused/no JSON': 'what is no JSON is refused',
 } as const
 
-export type ProbeName = keyof typeof PROBES | keyof typeof IMAGE_PROBES
+/** Those that only faults other than errors can bring about. */
+export const FAULT_PROBES = {
+  'power/behind-a-lie': 'the power goes off, and a change is not safe that a flush has said to be',
+} as const
+
+/** Each fault, when it fires. */
+export const FIRED_PROBES: Readonly<Record<string, string>> = Object.fromEntries(
+  FAULTS.map(({ name, about }) => [faultProbe(name), about]),
+)
+
+export type ProbeName = keyof typeof PROBES | keyof typeof IMAGE_PROBES | keyof typeof FAULT_PROBES
 
 /** An order given to a job in some status; `none` before the first. Of each pair the one name. */
 export function orderProbe(kind: string, status: string): string {

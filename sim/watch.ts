@@ -7,6 +7,7 @@
 import { AssertionFailure, type Errno, type Kernel, OK, strerror } from '../impl/co'
 import type { JobEvent } from '../impl/jobs'
 import type { DiskWatcher, WatchedRequest } from './disk'
+import { faultOf } from './faults'
 import type { GuestHooks, GuestRequest } from './guest/driver'
 import type { Checker, CheckerFactory, CheckerHook, SurvivingImages, WorldView } from './observer'
 import type { ProbeName } from './probes'
@@ -186,6 +187,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     trace.mix(request.serial)
     trace.mix(errno)
     trace.mix(dataHash)
+    if (request.fault !== null) trace.line(request.disk, diskMeets, request.label.id, faultOf(request.fault).name, 0, 0, 0)
     trace.line(request.disk, diskEnds, request.label.id, operation, offsetBytes, lengthBytes, errno)
     this.tell(this.hooks.diskCompleted, request.disk, request, errno)
   }
@@ -320,6 +322,9 @@ function diskArrives(line: Line): string {
 }
 function diskEnds(line: Line): string {
   return `${line.subject}: ${line.word}${range(line)} ${line.code === OK ? 'done' : `fails: ${strerror(line.code)}`}`
+}
+function diskMeets(line: Line): string {
+  return `${line.subject}: meets ${line.word}`
 }
 function guestSubmits(line: Line): string {
   return `${line.subject}: ${line.word}${range(line)}`

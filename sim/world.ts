@@ -12,9 +12,10 @@ import { type JobEvent, JobManager, MirrorJob, startMirror } from '../impl/jobs'
 import { GuestMemory, VirtioBlk, VirtioMmio } from '../impl/virtio'
 import { VirtualClockwork } from './clockwork'
 import { type Controlled, Operator } from './control'
+import type { CorruptionView } from './corruption'
 import { type Decider, seededDecider } from './decider'
 import { SimDisk } from './disk'
-import { Faults, Occasions } from './faults'
+import { Faults, faultProbe } from './faults'
 import { seenPlan } from './formats'
 import { makeImage, readImageAfresh } from './fresh_open'
 import { GuestDriver, type GuestRequest } from './guest/driver'
@@ -22,13 +23,14 @@ import { emptyStores, FileWatcher, type ImageStores, ImageView, openWatched } fr
 import { type OpenedImage, openImageNodes } from './image_nodes'
 import { GuestLanes } from './lanes'
 import type { CheckerFactory, MirrorView, WorldView } from './observer'
-import type { DiskName, DiskPlan, FormatPlan, Plan, StallPlan } from './plan'
+import type { DiskName, DiskPlan, FormatPlan, Plan } from './plan'
 import { BufferPool } from './pool'
 import { WriteCache } from './power'
 import { DiskStore } from './store'
 import { Throttles } from './throttle'
 import { Trace } from './trace'
 import { withTripwires } from './tripwires'
+import { Troubles } from './troubles'
 import type { WorldEnd, WorldResult } from './verdict'
 import { errorText, stackOf, Watch, type Watched } from './watch'
 
@@ -60,6 +62,7 @@ export function runWorld(plan: Plan, options: WorldOptions = {}): WorldResult {
 }
 
 const JOB_ID = 'mirror'
+const NO_FAULTS = new Faults([], 'source')
 const IRQ = makeLabel('irq')
 const TEARDOWN = makeLabel('teardown')
 const SETUP = makeLabel('setup')
@@ -80,8 +83,7 @@ class World implements Watched, Controlled {
   private readonly trace: Trace
   private readonly clockwork: VirtualClockwork
   private readonly watch: Watch
-  private readonly faults: { source: Faults; destination: Faults }
-  private readonly stalls: { source: Occasions<StallPlan>; destination: Occasions<StallPlan> }
+  private readonly troubles: Troubles
   private readonly throttles: Throttles
   private readonly graph: BlockGraph
   private readonly sourceNode: BlockNode
@@ -112,9 +114,7 @@ class World implements Watched, Controlled {
     this.clockwork = new VirtualClockwork(decider)
     this.kernel = new Kernel(this.clockwork)
     this.watch = new Watch(this, trace)
-    this.faults = { source: new Faults(plan.faults, 'source'), destination: new Faults(plan.faults, 'destination') }
-    const stalls = plan.stalls ?? []
-    this.stalls = { source: new Occasions(stalls, 'source'), destination: new Occasions(stalls, 'destination') }
+    this.troubles = new Troubles(plan)
     this.graph = new BlockGraph(this.kernel)
     this.throttles = new Throttles(this.graph, this.watch)
     const source = this.addDisk('source')
@@ -127,6 +127,7 @@ class World implements Watched, Controlled {
     const permission = Permission.ConsistentRead | (plan.source.node.readOnly === true ? 0 : Permission.Write)
     this.backend.attach(this.sourceNode, permission, Permission.All)
     this.jobs = new JobManager(this.kernel, (event) => this.watch.jobEvent(event))
+    this.troubles.refuseMemory(this.graph, this.watch)
     this.lanes = new GuestLanes(plan.guest)
     this.driver = this.addDevice()
     this.operator = new Operator(this, this.watch, plan.control)
@@ -147,18 +148,14 @@ class World implements Watched, Controlled {
   private addStorage(name: DiskName, nodeName: string, plan: DiskPlan): { view: DiskStore | ImageView; node: BlockNode } {
     if (plan.format !== undefined) return this.addImage(name, nodeName, plan, plan.format)
     const view = new DiskStore(name, plan, this.pool)
-    const disk = new SimDisk(view, plan, this.decider, this.faults[name], this.watch)
-    disk.stalls = this.stallsOf(name)
+    const disk = new SimDisk(view, plan, this.decider, this.troubles.faults[name], this.watch)
+    this.troubles.join(disk)
     this.addCache(disk, plan)
     if (plan.raw !== true) return { view, node: this.graph.addNode({ name: nodeName, driver: disk, options: plan.node }) }
     const options = { ...plan.node, detectZeroes: 'off' as const }
     const file = this.graph.addNode({ name: `${nodeName}-file`, driver: disk, options })
     const children = [{ name: 'file', role: 'image' as const, node: file }]
     return { view, node: this.graph.addNode({ name: nodeName, driver: new RawDriver(), children, options: plan.node }) }
-  }
-
-  private stallsOf(name: DiskName): Occasions<StallPlan> | null {
-    return this.plan.stalls === undefined ? null : this.stalls[name]
   }
 
   /** The image is made before the world and opened at its beginning, both in no time; then its disks are as the plan says. */
@@ -193,9 +190,9 @@ class World implements Watched, Controlled {
     fileWatcher = new FileWatcher(opened.driver, watch)
     for (const disk of disks) {
       const isBelow = disk.store === stores.backing
-      disk.engage(this.decider, isBelow ? new Faults([], name) : this.faults[name], fileWatcher)
+      disk.engage(this.decider, isBelow ? NO_FAULTS : this.troubles.faults[name], fileWatcher)
       if (isBelow) continue
-      disk.stalls = this.stallsOf(name)
+      this.troubles.join(disk)
       this.addCache(disk, plan)
     }
     this.images.set(name, { stores, opened })
@@ -311,8 +308,7 @@ class World implements Watched, Controlled {
   private end(): void {
     this.driver.endQuarantine()
     // An image that is closed has to write what it still has in memory.
-    this.faults.source.heal()
-    this.faults.destination.heal()
+    this.troubles.heal()
     this.kernel.spawn(this.tearDown(), TEARDOWN)
     this.runToRest()
     if (this.watch.failure === null && this.kernel.live.size > 0) this.checkRest()
@@ -331,7 +327,7 @@ class World implements Watched, Controlled {
     if (this.outcome === 'completed') this.watch.hit('power/cut-after-completed')
     else if (this.job !== null && this.outcome === 'none') this.watch.hit('power/cut-in-job')
     this.kernel.destroy()
-    for (const cache of this.caches.values()) cache.cut(this.decider, (probe) => this.watch.hit(probe))
+    for (const cache of this.caches.values()) cache.cut(this.decider, (probe) => this.watch.hit(probe), this.troubles.corruption)
     const files = { source: this.fileOf('source'), destination: this.fileOf('destination') }
     this.watch.powerCut({ source: this.readDisk('source'), destination: this.readDisk('destination'), files })
   }
@@ -428,7 +424,10 @@ class World implements Watched, Controlled {
   }
 
   resetDevice(): void {
-    if (this.driver.inFlightCount > 0) this.watch.hit('control/reset-under-load')
+    if (this.driver.inFlightCount > 0) {
+      this.watch.hit('control/reset-under-load')
+      this.watch.count(faultProbe('device-reset'))
+    }
     this.driver.reset()
   }
 
@@ -448,6 +447,7 @@ class World implements Watched, Controlled {
 
   cutPower(): void {
     this.isPowerOff = true
+    this.watch.count(faultProbe('power-cut'))
   }
 
   // --------------------------------------------------------------------------------------------------- what the watch tells
@@ -485,6 +485,9 @@ class World implements Watched, Controlled {
 
   // -------------------------------------------------------------------------------------------------- what checkers look at
 
+  get corruption(): CorruptionView | null {
+    return this.troubles.corruption
+  }
   get mirror(): MirrorView | null {
     return this.job === null ? null : this.job.view
   }
@@ -518,9 +521,7 @@ class World implements Watched, Controlled {
 
   result(): WorldResult {
     const { trace, watch, job } = this
-    const faultsFired: Record<string, number> = {}
-    this.faults.source.count(faultsFired)
-    this.faults.destination.count(faultsFired)
+    const faultsFired = this.troubles.count(watch.hits)
     const statistics = job === null ? null : job.view.statistics
     if (statistics !== null && statistics.skippedZeroBytes > 0) watch.hit('mirror/zero-skipped')
     if (statistics !== null && statistics.discardedBytes > 0) watch.hit('mirror/discarded')

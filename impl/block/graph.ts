@@ -50,6 +50,11 @@ export class BlockGraph {
   readonly drainQueue: WaitQueue
   /** Memory for transfers. A host may give some that its system copies to and from faster. */
   allocateBuffer: (bytes: number) => Uint8Array = (bytes) => new Uint8Array(bytes)
+  /**
+   * Memory for a request of `node` that is not made of its whole blocks, and goes through as whole ones; null: there is none,
+   * and the request ends with ENOMEM.
+   */
+  bounceBuffer: (node: BlockNode, offsetBytes: number, lengthBytes: number, isWrite: boolean) => Uint8Array | null = plainBounce
   /** What a node had only in memory could not be written when it was closed, persistent bitmaps above all. */
   onCloseError: (node: BlockNode, errno: Errno) => void = () => {}
   /** How an image is called by those that name it as their backing file. Whoever opens nodes by options knows better. */
@@ -468,3 +473,14 @@ function plainFilename(node: BlockNode): string {
 }
 
 function* keep(): Co<void> {}
+
+/** The engine says by an exception that there is no memory. */
+function plainBounce(_node: BlockNode, _offsetBytes: number, lengthBytes: number): Uint8Array | null {
+  assert(lengthBytes > 0, 'bounce-not-empty')
+  try {
+    return new Uint8Array(lengthBytes)
+  } catch (error) {
+    if (error instanceof RangeError) return null
+    throw error
+  }
+}

@@ -36,4 +36,5 @@ export {
 export { BlockChild, BlockNode, type BlockParent, type ChildRole, type NodeOptions, type RequestGate } from './node'
 export { type BlockOperation, checkUnblocked, type OperationBlocker } from './op_blockers'
 export { type Allocation, isAllocatedAbove, probeAllZero } from './status'
+export { type PartialTransfer, readWhole, writeWhole } from './whole_transfer'
 export { isZero, ZERO_PIECE_BYTES, zeroBytes } from './zero_detect'

@@ -1,6 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type Co, EINVAL, EIO, ENOMEDIUM, ENOSPC, ENOTSUP, EPERM, type Errno, makeLabel, OK } from '../co'
+import { type Co, EINVAL, EIO, ENOMEDIUM, ENOMEM, ENOSPC, ENOTSUP, EPERM, type Errno, makeLabel, OK } from '../co'
 import { BlockBackend } from './backend'
 import { DirtyBitmap } from './dirty_bitmap'
 import { Permission, RequestFlag } from './flags'
@@ -324,6 +324,22 @@ test('limits that do not fit each other cut zeroes and discards at the maximum, 
       [2048, 2048, 2048, 2048],
     )
   }
+})
+
+test('a request that needs a bounce buffer, and gets none, ends with ENOMEM and has done nothing', () => {
+  const stack = memoryStack(64 * KIB, { requestAlignmentBytes: 4096 })
+  const { graph, backend, run } = stack
+  const asked: string[] = []
+  graph.bounceBuffer = (_node, offsetBytes, lengthBytes, isWrite) => {
+    asked.push(`${isWrite ? 'write' : 'read'} ${offsetBytes}+${lengthBytes}`)
+    return null
+  }
+  assert.is(run(backend.pread(512, bytes(512, 0))), ENOMEM)
+  assert.is(run(backend.pwrite(512, bytes(4096, 7))), ENOMEM)
+  assert.is(run(backend.pwriteZeroes(512, 512)), ENOMEM)
+  assert.equal(asked, ['read 0+4096', 'write 0+8192', 'write 0+4096'])
+  assert.equal(log(stack), [])
+  assert.is(run(backend.pwrite(4096, bytes(4096, 7))), OK)
 })
 
 test.run()

@@ -6,7 +6,7 @@
  * What never may: a change that completes before the node's dirty bitmaps know of it; two requests that wait for each
  * other.
  */
-import { assert, type Co, EIO, ENOMEDIUM, EPERM, type Errno, OK } from '../co'
+import { assert, type Co, EIO, ENOMEDIUM, ENOMEM, EPERM, type Errno, OK } from '../co'
 import { Permission, RequestFlag } from './flags'
 import { alignDown, alignmentRest, isAligned, isInside } from './io_range'
 import { submitDiscard, submitRead, submitWrite, submitZeroes } from './io_submit'
@@ -128,7 +128,8 @@ function* writePadded(
   node.requests.serialise(request, alignmentBytes)
   yield* node.requests.waitForConflicts(request)
   const startBytes = request.offsetBytes
-  const bounce = new Uint8Array(request.endBytes - startBytes)
+  const bounce = node.graph.bounceBuffer(node, startBytes, request.endBytes - startBytes, true)
+  if (bounce === null) return ENOMEM
   const errno = yield* readEnds(node, startBytes, bounce, offsetBytes, offsetBytes + buffer.length)
   if (errno !== OK) return errno
   bounce.set(buffer, offsetBytes - startBytes)
@@ -226,7 +227,8 @@ function* writeZeroesPadded(
 
 /** Zeroes a part of the block at `startBytes`. A block that is all zero then is zeroed as a whole: it may stay a hole. */
 function* zeroInBlock(node: BlockNode, startBytes: number, offsetBytes: number, endBytes: number, flags: number): Co<Errno> {
-  const bounce = new Uint8Array(node.limits.requestAlignmentBytes)
+  const bounce = node.graph.bounceBuffer(node, startBytes, node.limits.requestAlignmentBytes, true)
+  if (bounce === null) return ENOMEM
   assert(offsetBytes >= startBytes && endBytes <= startBytes + bounce.length, 'zero-inside-block')
   const errno = yield* readEnds(node, startBytes, bounce, offsetBytes, endBytes)
   if (errno !== OK) return errno

@@ -6,7 +6,7 @@
  * What may fail: the driver, as an errno; the rest of the request is not started then.
  * What never may: a driver that sees a request which is unaligned or longer than its limits.
  */
-import { assert, type Co, EINVAL, ENOTSUP, type Errno, OK } from '../co'
+import { assert, type Co, EINVAL, ENOMEM, ENOTSUP, type Errno, OK } from '../co'
 import { REQUEST_MAX_BYTES, RequestFlag } from './flags'
 import { flushNode } from './io_flush'
 import { alignDown, alignmentRest, isAligned } from './io_range'
@@ -25,7 +25,8 @@ function* readPadded(node: BlockNode, offsetBytes: number, buffer: Uint8Array): 
   const alignmentBytes = node.limits.requestAlignmentBytes
   const startBytes = alignDown(offsetBytes, alignmentBytes)
   const endBytes = offsetBytes + buffer.length
-  const bounce = new Uint8Array(endBytes + alignmentRest(endBytes, alignmentBytes) - startBytes)
+  const bounce = node.graph.bounceBuffer(node, startBytes, endBytes + alignmentRest(endBytes, alignmentBytes) - startBytes, false)
+  if (bounce === null) return ENOMEM
   assert(isAligned(startBytes, bounce.length, alignmentBytes), 'padding-aligned')
   const errno = yield* submitRead(node, startBytes, bounce)
   if (errno === OK) buffer.set(bounce.subarray(offsetBytes - startBytes, endBytes - startBytes))

@@ -5,8 +5,8 @@
  * What never may: a transfer that is only done in part and reported as done.
  */
 import * as fs from 'node:fs'
-import type { FileTraits, HostExtent, HostFile } from '../block'
-import { assert, type Co, EBADF, EINVAL, EIO, ENODEV, ENOTSUP, EOVERFLOW, EPERM, type Errno, ETXTBSY, EXDEV, OK } from '../co'
+import { type FileTraits, type HostExtent, type HostFile, readWhole, writeWhole } from '../block'
+import { assert, type Co, EBADF, EINVAL, ENODEV, ENOTSUP, EOVERFLOW, EPERM, type Errno, ETXTBSY, EXDEV, OK } from '../co'
 import { errnoOf } from './errors'
 import type { HostLoop } from './loop'
 import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, type Native, SEEK_DATA, SEEK_END, SEEK_HOLE } from './native'
@@ -84,28 +84,14 @@ export class RealFile implements HostFile {
     }
   }
 
-  *pread(offsetBytes: number, buffer: Uint8Array): Co<Errno> {
-    for (let at = 0; at < buffer.length; ) {
-      const count = yield* this.transfers.read(this.descriptor, buffer, at, offsetBytes + at)
-      if (count < 0) return -count
-      at += count
-      // Direct I/O ends a transfer before the unit that the file ends in; nothing follows it.
-      if (count === 0 || at % this.alignmentBytes !== 0) {
-        buffer.fill(0, at)
-        return OK
-      }
-    }
-    return OK
+  pread(offsetBytes: number, buffer: Uint8Array): Co<Errno> {
+    const { transfers, descriptor, alignmentBytes } = this
+    return readWhole(buffer, alignmentBytes, (at) => transfers.read(descriptor, buffer, at, offsetBytes + at))
   }
 
-  *pwrite(offsetBytes: number, buffer: Uint8Array): Co<Errno> {
-    for (let at = 0; at < buffer.length; ) {
-      const count = yield* this.transfers.write(this.descriptor, buffer, at, offsetBytes + at)
-      if (count < 0) return -count
-      if (count === 0) return EIO
-      at += count
-    }
-    return OK
+  pwrite(offsetBytes: number, buffer: Uint8Array): Co<Errno> {
+    const { transfers, descriptor } = this
+    return writeWhole(buffer.length, (at) => transfers.write(descriptor, buffer, at, offsetBytes + at))
   }
 
   private allocation(mode: number, offsetBytes: number, lengthBytes: number): Errno {

@@ -106,6 +106,7 @@ class DiscardChecker implements Checker {
     for (let at = startBytes; at < endBytes; at += allocationUnitBytes) {
       const unit = at / allocationUnitBytes
       if (allocated[unit] === 0 || this.writtenAt[unit]! > began || this.isUnderWay(at, at + allocationUnitBytes)) continue
+      if (this.world.corruption?.touches(at, at + allocationUnitBytes) === true) continue
       const text = `the discard ${id} has succeeded, and the source keeps the space at ${at} allocated`
       return {
         class: 'sparseness',

@@ -11,7 +11,11 @@ export function makeErrorChecker(world: WorldView): Checker {
   return new ErrorChecker(world)
 }
 
-const TEXTS: Readonly<Record<number, string>> = { 5: 'Input/output error', 28: 'No space left on device' }
+const TEXTS: Readonly<Record<number, string>> = {
+  5: 'Input/output error',
+  12: 'Cannot allocate memory',
+  28: 'No space left on device',
+}
 const SIZES_DIFFER = 'Source and target image have different sizes'
 const SWITCH_REFUSED = 'Operation not permitted'
 

@@ -10,7 +10,7 @@ import { SECTOR_BYTES, writerOf, ZERO_WRITER } from '../../model/stamp'
 import type { Checker, JobEventView, SurvivingImages, WorldView } from '../../sim/observer'
 import type { GuestOperation } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
-import { discardEffects, firstDifference, STATUS_OK, writerNames, writersOfDiscards } from './shared'
+import { discardEffects, excusedSectors, firstDifference, STATUS_OK, writerNames, writersOfDiscards } from './shared'
 
 export function makePowerChecker(world: WorldView): Checker {
   const hasWork = world.plan.control.some(({ kind }) => kind === 'power-cut')
@@ -38,6 +38,7 @@ class PowerChecker implements Checker {
     this.world = world
     this.effects = discardEffects(world.plan)
     this.model = new DurableDisk(source.lengthBytes, writerNames(world.plan))
+    this.model.isExcused = excusedSectors(world)
     for (const { id, offsetBytes, lengthBytes, content } of source.initial) {
       this.model.place(content === 'zero' ? ZERO_WRITER : writerOf(id), offsetBytes, lengthBytes)
     }
@@ -119,9 +120,18 @@ class PowerChecker implements Checker {
       return { ...finding('lost', text), disk, offsetBytes, lengthBytes: SECTOR_BYTES, expected, actual }
     }
     if (!this.isCopyPromised || Buffer.compare(this.copy!, images.destination) === 0) return null
-    const offsetBytes = firstDifference(this.copy!, images.destination, 0)
+    const offsetBytes = this.firstLoss(this.copy!, images.destination)
+    if (offsetBytes < 0) return null
     const text = `the copy was said to be done, and after the power cut it is another one from byte ${offsetBytes} on`
     return { ...finding('copy-lost', text), disk: 'destination', offsetBytes }
+  }
+
+  /** The first byte that is another one, without those that silent faults have hit; -1 if there is none. */
+  private firstLoss(copy: Uint8Array, found: Uint8Array): number {
+    const { corruption } = this.world
+    let at = firstDifference(copy, found, 0)
+    while (at < copy.length && corruption?.isHit(at) === true) at = firstDifference(copy, found, at + 1)
+    return at < copy.length ? at : -1
   }
 }
 

@@ -3,6 +3,7 @@
  * Nothing is promised where the user has vouched for a destination that reads zero and does not.
  */
 
+import type { CorruptionView } from '../../sim/corruption'
 import type { DiskRequestView, WorldView } from '../../sim/observer'
 import type { DiskName, GuestOperation } from '../../sim/plan'
 import { bufferOn, firstDifference, isChange, isZeroRange, STATUS_OK } from './shared'
@@ -66,11 +67,23 @@ export class MirrorScope {
     const left = this.left
     const { right, changed } = this
     if (left.compare(right, offsetBytes, endBytes, offsetBytes, endBytes) === 0 || this.isVouchedWrongly) return -1
+    const { corruption } = this.world
+    if (corruption?.isAny === true) return this.firstHonestDifference(corruption, offsetBytes, endBytes)
     if (changed === null) return firstDifference(left, right, offsetBytes)
     for (let at = offsetBytes; at < endBytes; at += SECTOR_BYTES) {
       const end = Math.min(at + SECTOR_BYTES, endBytes)
       if (changed[at / SECTOR_BYTES] === 0) continue
       if (left.compare(right, at, end, at, end) !== 0) return firstDifference(left, right, at)
+    }
+    return -1
+  }
+
+  /** The same without what silent faults have hit. */
+  private firstHonestDifference(corruption: CorruptionView, offsetBytes: number, endBytes: number): number {
+    const { left, right, changed } = this
+    for (let at = offsetBytes; at < endBytes; at++) {
+      if (left[at] === right[at] || corruption.isHit(at)) continue
+      if (changed === null || changed[Math.floor(at / SECTOR_BYTES)] === 1) return at
     }
     return -1
   }

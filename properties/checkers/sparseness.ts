@@ -7,6 +7,7 @@
  * - where the job may unmap and both disks are capable of it, what is a hole in the source is one in the destination.
  */
 import { AllocationBound } from '../../model/allocation'
+import type { CorruptionView } from '../../sim/corruption'
 import type { Checker, DiskRequestView, JobEventView, MirrorView, WorldView } from '../../sim/observer'
 import type { DiskName, GuestOperation, Plan } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
@@ -197,6 +198,10 @@ class SparsenessChecker implements Checker {
       this.allowUnderWay()
       unit = this.bound.firstExcess(destination.allocated)
     }
+    if (unit >= 0 && this.world.corruption?.isAny === true) {
+      this.allowHits(this.world.corruption)
+      unit = this.bound.firstExcess(destination.allocated)
+    }
     if (unit < 0) return null
     const offsetBytes = unit * destination.allocationUnitBytes
     const text = `the destination has space allocated at ${offsetBytes} where the source never had data`
@@ -212,6 +217,17 @@ class SparsenessChecker implements Checker {
     }
   }
 
+  /** A write that a disk has put there by itself takes space, in whole units of the source, and so does its copy. */
+  private allowHits(corruption: CorruptionView): void {
+    const { lengthBytes } = this.world.destination
+    const { allocationUnitBytes: unitBytes } = this.world.source
+    for (let at = 0; at < lengthBytes; at++) {
+      const end = corruption.hitUntil(at, lengthBytes)
+      if (end > at) this.bound.allow(at - (at % unitBytes), Math.min(Math.ceil(end / unitBytes) * unitBytes, lengthBytes))
+      at = end
+    }
+  }
+
   private checkReclaimed(): Finding | null {
     const { plan, source, destination } = this.world
     if (this.hasErrors || this.mirror === null || !reclaimsAll(plan, this.mirror.granularityBytes)) return null
@@ -224,6 +240,7 @@ class SparsenessChecker implements Checker {
       if (destination.allocated[unit] === 0 || this.initial?.[unit] === 1) continue
       const offsetBytes = unit * unitBytes
       if (source.allocated[Math.floor(offsetBytes / source.allocationUnitBytes)] === 1) continue
+      if (this.world.corruption?.touches(offsetBytes, offsetBytes + unitBytes) === true) continue
       const text = `the source has a hole at ${offsetBytes}, the job may unmap, and the destination keeps the space allocated`
       return this.finding('not-reclaimed', text, offsetBytes)
     }

@@ -3,6 +3,7 @@
  * set, and short words for what happens. Nothing runs by itself; `say` hands an event to a checker.
  */
 import { SECTOR_BYTES, stampSectors, writerOf } from '../../model/stamp'
+import type { CorruptionView } from '../../sim/corruption'
 import type {
   Checker,
   CheckerFactory,
@@ -165,6 +166,7 @@ export class FakeWorld implements WorldView {
   jobLengthBytes = 0
   guestDisk: DiskName = 'source'
   isCancelledByForce = false
+  corruption: CorruptionView | null = null
   timeNs = 0
   step = 0
   private readonly checker: Checker

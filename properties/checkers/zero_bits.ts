@@ -121,8 +121,10 @@ class ZeroBitChecker implements Checker {
     const startBytes = chunkIndex * mirror.granularityBytes
     const endBytes = Math.min(startBytes + mirror.granularityBytes, mirror.lengthBytes)
     if (isZeroRange(this.destination, startBytes, endBytes) || this.isVouchedFor) return null
+    const { corruption } = this.world
     let at = startBytes
-    while (this.destination[at] === 0) at++
+    while (at < endBytes && (this.destination[at] === 0 || corruption?.isHit(at) === true)) at++
+    if (at === endBytes) return null
     const text = `chunk ${chunkIndex} counts as reading zero on the destination, and it holds data: a later zero would be left out`
     return this.finding('bit-lies', text, chunkIndex, at)
   }

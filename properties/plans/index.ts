@@ -5,6 +5,7 @@
 import type { Plan } from '../../sim/plan'
 import { Choices } from './choices'
 import { drawControl } from './control'
+import { withDiskFaults } from './disk_faults'
 import { drawFaults } from './faults'
 import { withFormats } from './formats'
 import { drawGeometry, drawMirror } from './geometry'
@@ -56,5 +57,6 @@ export function planOfSeed(seed: string, profileName: ProfileName): Plan {
     faults: drawFaults(part('faults'), geometry, profile),
     bounds: { eventsMax: EVENTS_MAX, timeMaxNs: TIME_MAX_NS },
   }
-  return withSlowness(part('slowness'), withFormats(part('formats'), plan, geometry, profile))
+  const whole = withSlowness(part('slowness'), withFormats(part('formats'), plan, geometry, profile))
+  return withDiskFaults(part('disk-faults'), whole, profile)
 }

@@ -32,6 +32,8 @@ export interface Profile {
   readonly controlOperations: Table<number>
   /** Share of the worlds with disk errors, in percent. */
   readonly faultyPercent: number
+  /** Share of the worlds with faults that are no errors, in percent. */
+  readonly diskFaultPercent: number
   /** Share of the worlds that end by a power cut, in percent. */
   readonly powerCutPercent: number
   /** Share of the worlds with an image on one disk or on both, in percent. */
@@ -87,6 +89,7 @@ const DEFAULT: Profile = {
   ],
   controlOperations: CONTROL_COUNT,
   faultyPercent: 12,
+  diskFaultPercent: 0,
   powerCutPercent: 5,
   formatPercent: 0,
   backingPercent: 40,
@@ -95,9 +98,26 @@ const DEFAULT: Profile = {
 
 export const PROFILES = {
   default: DEFAULT,
-  faults: { ...DEFAULT, about: 'disk errors in every world, under all error policies', faultyPercent: 100 },
-  power: { ...DEFAULT, about: 'the power goes off in every world', faultyPercent: 15, powerCutPercent: 100 },
-  formats: { ...DEFAULT, about: 'images in files: every option of creation, with and without images below', formatPercent: 100 },
+  faults: {
+    ...DEFAULT,
+    about: 'disk errors in every world, under all error policies, and most other ways in which disks go wrong',
+    faultyPercent: 100,
+    diskFaultPercent: 60,
+    powerCutPercent: 12,
+  },
+  power: {
+    ...DEFAULT,
+    about: 'the power goes off in every world',
+    faultyPercent: 15,
+    diskFaultPercent: 25,
+    powerCutPercent: 100,
+  },
+  formats: {
+    ...DEFAULT,
+    about: 'images in files: every option of creation, with and without images below',
+    diskFaultPercent: 8,
+    formatPercent: 100,
+  },
   crashes: {
     ...DEFAULT,
     about: 'images in files, and the power goes off',
@@ -141,6 +161,7 @@ export const PROFILES = {
       [2, 10, 20],
     ],
     faultyPercent: 12,
+    diskFaultPercent: 0,
     powerCutPercent: 5,
     formatPercent: 0,
     backingPercent: 40,

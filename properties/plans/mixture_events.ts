@@ -2,7 +2,7 @@
  * The mixture of what happens in worlds: guests' requests, the operator's orders, power cuts and disk errors. As numbers, like
  * what worlds are made of in `mixture.ts`.
  */
-import type { ControlOperation, DiskOperation, GuestOperationKind } from '../../sim/plan'
+import type { ControlOperation, DiskOperation, FaultPlan, GuestOperationKind } from '../../sim/plan'
 import type { Table } from './choices'
 
 const KiB = 1024
@@ -199,6 +199,24 @@ export const FAULT_SKIP_MAX = 4
 export const FAULT_TIMES_MAX = 3
 export const NO_SPACE_PERCENT = 30
 export const TORN_PERCENT = 50
+
+export const DISK_FAULT_COUNT: Table<number> = [
+  [1, 60, 30],
+  [2, 30, 30],
+  [4, 10, 40],
+]
+
+/** Faults that are no errors. What a disk cannot meet becomes a short transfer. */
+export const DISK_FAULT_KIND: Table<Exclude<FaultPlan['kind'], 'error'>> = [
+  ['short-transfer', 20, 20],
+  ['memory-pressure', 20, 20],
+  ['lost-write', 14, 15],
+  ['misdirected-write', 12, 15],
+  ['stale-read', 12, 10],
+  ['bit-rot', 12, 10],
+  ['lying-flush', 10, 10],
+]
+export const DISK_FAULT_BYTES_MAX = 64 * KiB
 
 // ------------------------------------------------------------------------------------------------------------- slowness
 

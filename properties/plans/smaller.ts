@@ -200,6 +200,7 @@ function* withSimplerOperations(plan: Plan): Generator<Plan> {
   }
   for (const [index, fault] of plan.faults.entries()) {
     for (const simple of duller(fault, { skip: 0, times: 1 })) yield { ...plan, faults: replaced(plan.faults, index, simple) }
+    if (fault.kind !== 'error') continue
     const { torn, ...whole } = fault
     if (torn === true) yield { ...plan, faults: replaced(plan.faults, index, whole) }
   }

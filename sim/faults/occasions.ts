@@ -1,13 +1,8 @@
 /**
- * Planned trouble of disks: errors and stalls. Each counts the requests that match it: some pass, then some are met. One that
- * fires says so by its id, because a fault that never fires has tested nothing.
+ * Planned trouble of disks: when it comes. Each fault or stall counts the requests that match it: some pass, then some are
+ * met. One that fires says so by its id, because a fault that never fires has tested nothing.
  */
-import { EIO, ENOSPC, type Errno } from '../impl/co'
-import type { DiskName, DiskOperation, FaultPlan, OccasionPlan } from './plan'
-
-export function errnoOf(fault: FaultPlan): Errno {
-  return fault.errno === 'EIO' ? EIO : ENOSPC
-}
+import type { DiskName, DiskOperation, FaultPlan, OccasionPlan } from '../plan'
 
 class Occasion<P extends OccasionPlan> {
   readonly plan: P
@@ -63,4 +58,12 @@ export class Occasions<P extends OccasionPlan> {
   }
 }
 
-export class Faults extends Occasions<FaultPlan> {}
+/** What requests of one disk meet; memory is refused elsewhere. */
+export class Faults extends Occasions<FaultPlan> {
+  constructor(plans: readonly FaultPlan[], disk: DiskName) {
+    super(
+      plans.filter(({ kind }) => kind !== 'memory-pressure'),
+      disk,
+    )
+  }
+}
