@@ -73,11 +73,44 @@ function nameAround(node: ts.Node): string {
   return ts.findAncestor(node, ts.isConstructorDeclaration) === undefined ? '' : 'constructor'
 }
 
-/**
- * The text with every mutant behind `$is(number)`, numbers from `firstNumber` on. All stays on its line. `slot` is the
- * expression that gives the function.
- */
-export function withSwitches(file: string, text: string, firstNumber: number, slot: string): string {
+/** What the rewritten text calls: the expressions that give the functions, as they stand in it. */
+export interface SwitchSlots {
+  /** `is(number)`: whether this mutant is on. */
+  is: string
+  /**
+   * `seen(number, mutated, value)`: gives `value`, and learns whether the mutant gives another one here. Absent: every
+   * mutant is behind `is`.
+   */
+  seen?: string
+}
+
+/** True where nothing happens but that a value is found, so that it may be found twice. */
+function isPure(node: ts.Node): boolean {
+  if (ts.isCallExpression(node)) return /^Math\.\w+$/.test(node.expression.getText()) && node.arguments.every(isPure)
+  if (ts.isPrefixUnaryExpression(node)) return !COUNTING.has(node.operator) && isPure(node.operand)
+  if (ts.isBinaryExpression(node)) {
+    const { kind } = node.operatorToken
+    const isAssignment = kind >= ts.SyntaxKind.FirstAssignment && kind <= ts.SyntaxKind.LastAssignment
+    return !isAssignment && isPure(node.left) && isPure(node.right)
+  }
+  if (ts.isPropertyAccessExpression(node) || ts.isNonNullExpression(node) || ts.isParenthesizedExpression(node)) {
+    return isPure(node.expression)
+  }
+  if (ts.isElementAccessExpression(node)) return isPure(node.expression) && isPure(node.argumentExpression)
+  if (ts.isConditionalExpression(node)) return [node.condition, node.whenTrue, node.whenFalse].every(isPure)
+  const { kind } = node
+  return ts.isIdentifier(node) || ts.isLiteralExpression(node) || PURE_KEYWORDS.has(kind)
+}
+const COUNTING = new Set<ts.SyntaxKind>([ts.SyntaxKind.PlusPlusToken, ts.SyntaxKind.MinusMinusToken])
+const PURE_KEYWORDS = new Set([
+  ts.SyntaxKind.ThisKeyword,
+  ts.SyntaxKind.TrueKeyword,
+  ts.SyntaxKind.FalseKeyword,
+  ts.SyntaxKind.NullKeyword,
+])
+
+/** The text with every mutant behind a switch, numbers from `firstNumber` on. All stays on its line. */
+export function withSwitches(file: string, text: string, firstNumber: number, slots: SwitchSlots): string {
   const source = parse(file, text)
   const byNode = new Map<ts.Node, Place[]>()
   for (const place of placesOf(source)) {
@@ -110,8 +143,14 @@ export function withSwitches(file: string, text: string, firstNumber: number, sl
       return ts.isBlock(node) ? `{if(${is(wrapped)})return;${body.slice(1)}` : `{if(!${is(wrapped)})${body}}`
     }
     if (places.length === 0) return body === text.slice(start, node.end) ? null : body
+    if (slots.seen !== undefined && isPure(node)) {
+      const see = (value: string, { number, change }: Place): string =>
+        `$seen(${firstNumber + number},()=>(${change.replacement}),${value})`
+      return places.reduce(see, `(${body})`)
+    }
     const others = places.map((place) => `${is(place)}?(${place.change.replacement}):`)
     return `(${others.join('')}(${body}))`
   }
-  return `const $is=${slot};${inner(source, 0)}`
+  const seen = slots.seen === undefined ? '' : `const $seen=${slots.seen};`
+  return `const $is=${slots.is};${seen}${inner(source, 0)}`
 }

@@ -36,7 +36,7 @@ class Lost extends Error {
   }
 }
 
-export type PoolSetup = Omit<WorkerSetup, 'progress' | 'active'>
+export type PoolSetup = Omit<WorkerSetup, 'progress' | 'active' | 'isLooking'>
 
 /** One thread; `ask` rejects with `Lost` when it hangs or breaks. */
 class Thread {
@@ -45,8 +45,8 @@ class Thread {
   private readonly limitsMs: readonly number[]
   readonly metWhileLoading: Promise<number[]>
 
-  constructor(setup: PoolSetup, active: number, limitsMs: readonly number[]) {
-    const workerData: WorkerSetup = { ...setup, active, progress: this.progress }
+  constructor(setup: PoolSetup, active: number, limitsMs: readonly number[], isLooking = false) {
+    const workerData: WorkerSetup = { ...setup, active, isLooking, progress: this.progress }
     this.worker = new Worker(path.join(__dirname, 'operator_worker.ts'), {
       workerData,
       resourceLimits: { maxOldGenerationSizeMb: HEAP_MAX_MIB },
@@ -103,15 +103,14 @@ export class MutantTrier {
   readonly killers: readonly KillerBaseline[]
   /** Mutants that run when files are loaded. */
   readonly atLoad: ReadonlySet<number>
-  /** By mutant: killers that come by its place, the quickest first, tests before worlds. */
+  /** By mutant: killers that it makes a difference to, the quickest first, tests before worlds. */
   private readonly killersOf = new Map<number, number[]>()
   private readonly idle: Thread[] = []
 
-  private constructor(setup: PoolSetup, killers: readonly KillerBaseline[], atLoad: readonly number[], first: Thread) {
+  private constructor(setup: PoolSetup, killers: readonly KillerBaseline[], atLoad: readonly number[]) {
     this.setup = setup
     this.killers = killers
     this.atLoad = new Set(atLoad)
-    this.idle.push(first)
     for (const index of this.order()) {
       for (const mutant of killers[index]!.met) {
         const list = this.killersOf.get(mutant)
@@ -122,10 +121,12 @@ export class MutantTrier {
   }
 
   static async make(setup: PoolSetup): Promise<MutantTrier> {
-    const first = new Thread(setup, NO_MUTANT, [])
+    const first = new Thread(setup, NO_MUTANT, [], true)
     const answer = await first.ask({ kind: 'baseline' })
     if (answer.kind !== 'baseline') throw new Error('a thread gave another answer than it was asked for')
-    return new MutantTrier(setup, answer.killers, await first.metWhileLoading, first)
+    const metWhileLoading = await first.metWhileLoading
+    await first.end()
+    return new MutantTrier(setup, answer.killers, metWhileLoading)
   }
 
   /** Killers that pass as the code stands. */
@@ -140,15 +141,27 @@ export class MutantTrier {
     return this.killers.map(({ milliseconds }) => milliseconds)
   }
 
-  /** How many killers come by a mutant's place. */
+  /** To how many killers a mutant makes a difference at its place. */
   reach(mutant: number): number {
     return this.atLoad.has(mutant) ? this.killers.length : (this.killersOf.get(mutant)?.length ?? 0)
   }
 
-  /** null: it survives. */
-  async try(mutant: number): Promise<Kill | null> {
+  /** The tests that stand beside a file come first, then those of its folder. */
+  private nearFirst(killers: readonly number[], file: string): number[] {
+    const beside = file.replace(/\.ts$/, '.test.ts:')
+    const folder = `${path.dirname(file)}/`
+    const distance = (index: number): number => {
+      const { name, kind } = this.killers[index]!
+      if (kind === 'world') return 3
+      return name.startsWith(beside) ? 0 : name.startsWith(folder) ? 1 : 2
+    }
+    return [...killers].sort((a, b) => distance(a) - distance(b))
+  }
+
+  /** Tries a mutant of `file`; null: it survives. */
+  async try(mutant: number, file: string): Promise<Kill | null> {
     const isAtLoad = this.atLoad.has(mutant)
-    const killers = isAtLoad ? this.order() : (this.killersOf.get(mutant) ?? [])
+    const killers = this.nearFirst(isAtLoad ? this.order() : (this.killersOf.get(mutant) ?? []), file)
     if (killers.length === 0) return null
     const thread = isAtLoad ? null : this.idle.pop()
     const used = thread ?? new Thread(this.setup, isAtLoad ? mutant : NO_MUTANT, this.limitsMs())

@@ -22,6 +22,15 @@ export class StepBoundPassed extends Error {
   }
 }
 
+/** What a mutated expression gives; it may throw where the code's own does not. */
+function mutatedIsOther(mutated: () => unknown, value: unknown): boolean {
+  try {
+    return !Object.is(mutated(), value)
+  } catch {
+    return true
+  }
+}
+
 /** Shared by all rewritten files of this thread. */
 class Switches {
   active = NO_MUTANT
@@ -34,21 +43,31 @@ class Switches {
     if (++this.steps > this.stepsMax) throw new StepBoundPassed()
     return number === this.active
   }
+
+  readonly seen = <T>(number: number, mutated: () => unknown, value: T): T => {
+    this.steps++
+    if (this.met[number] === 0 && mutatedIsOther(mutated, value)) this.met[number] = 1
+    return value
+  }
 }
 
 export const switches = new Switches()
 
-/** Rewrites `files` (by path from `root`, with their texts) when they are loaded; gives their mutants by number. */
-export function installSwitches(root: string, texts: ReadonlyMap<string, string>): OperatorMutant[] {
+/**
+ * Rewrites files (by path from `root`, with their texts) when they are loaded; gives their mutants by number. With
+ * `isLooking` no mutant of a pure expression can be on; instead `met` says which of them have given another value.
+ */
+export function installSwitches(root: string, texts: ReadonlyMap<string, string>, isLooking: boolean): OperatorMutant[] {
+  const slots = { is: `globalThis.${SLOT}.is`, ...(isLooking ? { seen: `globalThis.${SLOT}.seen` } : {}) }
   const mutants: OperatorMutant[] = []
   const rewritten = new Map<string, string>()
   for (const [file, text] of texts) {
-    rewritten.set(path.resolve(root, file), withSwitches(file, text, mutants.length, `globalThis.${SLOT}`))
+    rewritten.set(path.resolve(root, file), withSwitches(file, text, mutants.length, slots))
     mutants.push(...mutantsOf(file, text))
   }
   switches.met = new Uint8Array(mutants.length)
   const scope = globalThis as unknown as Record<string | symbol, unknown>
-  scope[SLOT] = switches.is
+  scope[SLOT] = switches
   scope[REWRITE] = (file: string, text: string): string => rewritten.get(file) ?? text
   return mutants
 }

@@ -8,7 +8,7 @@ export interface OperatorOutcome {
   kill: Kill | null
   /** Why it cannot be found, or null. */
   equivalent: string | null
-  /** How many killers come by its place. */
+  /** To how many killers it makes a difference at its place. */
   reach: number
 }
 
@@ -70,7 +70,7 @@ export function tableLines(outcomes: readonly OperatorOutcome[]): string[] {
 export function survivorLines({ mutant, reach }: OperatorOutcome): string[] {
   const { file, line, column, operator, within, source, from, to } = mutant
   const place = `${file}:${line}:${column} ${operator}${within === '' ? '' : ` in ${within}`}`
-  const met = reach === 0 ? 'nothing comes by it' : `${grouped(reach)} come by it`
+  const met = reach === 0 ? 'nobody comes by it, or never with another value' : `${grouped(reach)} come by it`
   const isOneLine = !from.includes('\n')
   const after = to === '' ? '(left out)' : to
   return [

@@ -13,6 +13,8 @@ export interface WorkerSetup {
   testFiles: readonly string[]
   worlds: Readonly<Record<string, number>>
   seed: string
+  /** For the baseline alone: see `installSwitches`. */
+  isLooking: boolean
   /** On from the start, for what runs when files are loaded; NO_MUTANT otherwise. */
   active: number
   /** The number of tasks begun and the killer that runs, for whoever watches. */
@@ -29,7 +31,7 @@ export interface KillerBaseline {
   kind: Killer['kind']
   milliseconds: number
   steps: number
-  /** Mutants whose place it comes by. */
+  /** Mutants whose place it comes by, where that makes a difference. */
   met: number[]
   /** null: passes. */
   failure: string | null
@@ -88,7 +90,7 @@ async function tryMutant(killers: readonly Killer[], task: WorkerTask & { kind: 
 
 function serve(): void {
   const post = (answer: WorkerAnswer): void => parentPort?.postMessage(answer)
-  installSwitches(setup.root, new Map(setup.texts))
+  installSwitches(setup.root, new Map(setup.texts), setup.isLooking)
   switches.active = setup.active
   const killers = [...testKillers(setup.root, setup.testFiles), ...worldKillers(setup.worlds, setup.seed)]
   post({ kind: 'ready', metWhileLoading: metNumbers() })

@@ -61,8 +61,8 @@ test('ids tell the place and the change, and no two are the same', () => {
 
 /** What a text evaluates to with one mutant on. */
 function evaluate(text: string, active: number): unknown {
-  const slot = `((number: number) => number === ${active})`
-  const { outputText } = ts.transpileModule(withSwitches('x.ts', text, 0, slot), {
+  const slots = { is: `((number: number) => number === ${active})` }
+  const { outputText } = ts.transpileModule(withSwitches('x.ts', text, 0, slots), {
     compilerOptions: { target: ts.ScriptTarget.ES2022 },
   })
   return new Function(`${outputText}\nreturn f`)()
@@ -98,13 +98,20 @@ test('the text with switches is the text as it stands with none on, and each mut
   assert.is(f(mutants.findIndex(({ to }) => to === 'sum -= i')), -7)
 })
 
+test('a pure expression is looked at in both ways, and what has effects is not', () => {
+  const text = withSwitches('x.ts', 'const a = b < c\nconst d = e() < f\nconst g = ++h < i', 0, { is: 'x', seen: 'y' })
+  assert.match(text, '$seen(0,()=>(b <= c),(b < c))')
+  assert.match(text, '$is(1)?(e() <= f):(e() < f)')
+  assert.match(text, '$is(2)?(++h <= i):')
+})
+
 test('lines stay where they are', () => {
-  assert.is(withSwitches('x.ts', SAMPLE, 0, 'x').split('\n').length, SAMPLE.split('\n').length)
+  assert.is(withSwitches('x.ts', SAMPLE, 0, { is: 'x' }).split('\n').length, SAMPLE.split('\n').length)
 })
 
 test('every text with switches in jobs and bitmaps is TypeScript', () => {
   for (const file of filesOf(['impl/jobs', 'impl/block/dirty_bitmap.ts', 'impl/virtio'])) {
-    const text = withSwitches(file, fs.readFileSync(path.join(root, file), 'utf8'), 0, 'x')
+    const text = withSwitches(file, fs.readFileSync(path.join(root, file), 'utf8'), 0, { is: 'x', seen: 'y' })
     const options = { reportDiagnostics: true, compilerOptions: { target: ts.ScriptTarget.ES2022 } }
     assert.equal(ts.transpileModule(text, options).diagnostics, [], file)
   }

@@ -31,16 +31,37 @@ const RECORD = path.join(root, 'reports/out/operators.jsonl')
 const EXIT_UNSOUND = 16
 const PROGRESS_MS = 10_000
 
-/** Worlds that are run in which a mutant's place is come by: by room, those whose profiles have to do with it. */
-const WORLDS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
-  'impl/jobs': { default: 300, faults: 100, jobs: 300, chains: 100, power: 50 },
-  'impl/block': { default: 200, jobs: 100, formats: 200, chains: 100, crashes: 50, image: 100 },
+/** What mutants of a folder are tried on. */
+interface Room {
+  folder: string
+  /** Folders whose tests are run; with those below them, unless they stand in `apart`. */
+  tests: readonly string[]
+  apart?: string
+  /** How many worlds of which profiles. */
+  worlds: Readonly<Record<string, number>>
 }
-const OTHER_WORLDS = { default: 300, faults: 100, formats: 50 }
-/** Rooms whose tests are those of another one, too. */
-const MORE_TESTS: Readonly<Record<string, readonly string[]>> = {
-  'impl/jobs': ['impl/blockdev', 'impl/monitor'],
-}
+
+/** The first that a file lies in counts. */
+const ROOMS: readonly Room[] = [
+  {
+    folder: 'impl/jobs/',
+    tests: ['impl/jobs', 'impl/blockdev', 'impl/monitor'],
+    worlds: { default: 120, faults: 40, jobs: 120, chains: 40, power: 20 },
+  },
+  {
+    folder: 'impl/block/drivers/qcow2/',
+    tests: ['impl/block/drivers/qcow2'],
+    worlds: { formats: 120, chains: 60, crashes: 60 },
+  },
+  {
+    folder: 'impl/block/',
+    tests: ['impl/block', 'impl/jobs'],
+    apart: 'impl/block/drivers/',
+    worlds: { default: 80, jobs: 40, formats: 40, chains: 20 },
+  },
+  { folder: 'impl/virtio/', tests: ['impl/virtio'], worlds: { default: 120, faults: 40, power: 20 } },
+  { folder: '', tests: [], worlds: { default: 200, jobs: 50, formats: 50 } },
+]
 
 interface Options {
   seed: string
@@ -52,8 +73,15 @@ interface Options {
   json?: boolean
 }
 
-function roomOf(file: string): string {
-  return file.split('/').slice(0, 2).join('/')
+function roomOf(file: string): Room {
+  return ROOMS.find(({ folder }) => file.startsWith(folder))!
+}
+
+/** Tests that stand beside what is mutated come first, then those of the room. */
+function testFilesOf({ tests, apart }: Room, files: readonly string[]): string[] {
+  const beside = files.map((file) => file.replace(/\.ts$/, '.test.ts')).filter((file) => fs.existsSync(path.join(root, file)))
+  const others = tests.flatMap((folder) => testFilesIn(root, folder))
+  return [...new Set([...beside, ...others.filter((file) => apart === undefined || !file.startsWith(apart))])]
 }
 
 /** The files that are meant, from the root; throws a `UsageError` about a path where there are none. */
@@ -111,10 +139,10 @@ class RoomRun {
   private readonly options: Options
   private readonly streams: Streams
   private readonly equivalents: Equivalents
-  private readonly room: string
+  private readonly room: Room
   private readonly texts: ReadonlyMap<string, string>
 
-  constructor(room: string, files: readonly string[], options: Options, streams: Streams) {
+  constructor(room: Room, files: readonly string[], options: Options, streams: Streams) {
     this.room = room
     this.options = options
     this.streams = streams
@@ -126,6 +154,13 @@ class RoomRun {
     this.streams.err.write(`operators: ${text}\n`)
   }
 
+  /** Survivors are told of at once: they are read one by one. */
+  private tell(outcome: OperatorOutcome): void {
+    this.outcomes.push(outcome)
+    const isSurvivor = outcome.kill === null && outcome.equivalent === null
+    if (isSurvivor && this.options.json !== true) this.streams.out.write(`${survivorLines(outcome).join('\n')}\n`)
+  }
+
   /** Gives killers that fail without any mutant. */
   async run(stop: AbortSignal): Promise<string[]> {
     const options = this.options
@@ -134,19 +169,16 @@ class RoomRun {
     const mutants = [...texts].flatMap(([file, text]) => mutantsOf(file, text))
     const chosen = options.sample === undefined ? new Set(mutants) : sampleOf(mutants, options.sample)
     const record = new RunRecord(texts, options.resume === true)
-    const folders = [room, ...(MORE_TESTS[room] ?? [])]
-    const worlds = Object.entries(WORLDS[room] ?? OTHER_WORLDS).map(
-      ([profile, count]) => [profile, count * options.worlds] as const,
-    )
+    const worlds = Object.entries(room.worlds).map(([profile, count]) => [profile, count * options.worlds] as const)
     const trier = await MutantTrier.make({
       root,
       texts: [...texts],
-      testFiles: folders.flatMap((folder) => testFilesIn(root, folder)),
+      testFiles: testFilesOf(room, [...texts.keys()]),
       worlds: Object.fromEntries(worlds),
       seed: options.seed,
     })
     const unsound = trier.killers.filter(({ failure }) => failure !== null).map(({ name }) => name)
-    this.note(`${room}: ${counted(chosen.size, 'mutant')}, ${counted(trier.killers.length, 'test or world')}`)
+    this.note(`${room.folder}: ${counted(chosen.size, 'mutant')}, ${counted(trier.killers.length, 'test or world')}`)
     let shownMs = performance.now()
     let next = 0
     const turn = async (): Promise<void> => {
@@ -155,9 +187,9 @@ class RoomRun {
         const mutant = mutants[number]!
         if (!chosen.has(mutant)) continue
         const before = record.find(mutant)
-        const kill = before ?? (await trier.try(number))
+        const kill = before ?? (await trier.try(number, mutant.file))
         if (before === null && kill !== null) record.add(mutant, kill)
-        this.outcomes.push({ mutant, kill, equivalent: this.equivalents.reasonOf(mutant), reach: trier.reach(number) })
+        this.tell({ mutant, kill, equivalent: this.equivalents.reasonOf(mutant), reach: trier.reach(number) })
         if (performance.now() - shownMs < PROGRESS_MS) continue
         shownMs = performance.now()
         const survived = this.outcomes.filter((outcome) => outcome.kill === null).length
@@ -179,14 +211,12 @@ function conclude(outcomes: readonly OperatorOutcome[], unsound: readonly string
   const counts = countOutcomes(outcomes)
   const isShort = counts.score < options.min || counts.refuted > 0
   const exitCode = unsound.length > 0 ? EXIT_UNSOUND : isShort ? EXIT_COVERAGE : EXIT_OK
-  const survivors = outcomes.filter(({ kill, equivalent }) => kill === null && equivalent === null)
   const refuted = outcomes.filter(({ kill, equivalent }) => kill !== null && equivalent !== null)
   if (options.json === true) {
     const list = outcomes.map(({ mutant, kill, equivalent, reach }) => ({ ...mutant, kill, equivalent, reach }))
     out.write(`${JSON.stringify({ ...counts, unsound, exitCode, list })}\n`)
     return exitCode
   }
-  for (const survivor of survivors) out.write(`${survivorLines(survivor).join('\n')}\n`)
   out.write(`\n${tableLines(outcomes).join('\n')}\n`)
   for (const { mutant, kill } of refuted) out.write(`said to be equivalent, but found by ${kill!.by}: ${mutant.id}\n`)
   for (const name of unsound) out.write(`fails without any mutant: ${name}\n`)
