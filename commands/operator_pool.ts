@@ -8,7 +8,7 @@ import { NO_MUTANT } from './operator_switch'
 import type { KillerBaseline, WorkerAnswer, WorkerSetup, WorkerTask } from './operator_worker'
 
 /** What a killer may take beyond what it takes by itself, in real time: the machine may be busy. */
-const HANG_MS = 8_000
+const HANG_MS = 5_000
 const HANG_FACTOR = 20
 const LOAD_MS = 120_000
 const WATCH_MS = 250
@@ -17,6 +17,10 @@ const HEAP_MAX_MIB = 1500
 /** A killer may come by this many places more than by itself. */
 const STEPS_FACTOR = 20
 const STEPS_MORE = 200_000
+
+/** Of the worlds that come by a mutant; of all, where it is on while files are loaded, which costs a thread of its own. */
+const WORLDS_MAX = 300
+const WORLDS_AT_LOAD_MAX = 60
 
 export interface Kill {
   /** The killer's name; '' where the files could not even be loaded. */
@@ -146,6 +150,15 @@ export class MutantTrier {
     return this.atLoad.has(mutant) ? this.killers.length : (this.killersOf.get(mutant)?.length ?? 0)
   }
 
+  /** All tests and so many of the worlds, spread over all of them. */
+  private thinned(killers: readonly number[], worldsMax: number): number[] {
+    const isWorld = (index: number): boolean => this.killers[index]!.kind === 'world'
+    const worlds = killers.filter(isWorld)
+    const stride = Math.max(1, worlds.length / worldsMax)
+    const kept = worlds.filter((_, at) => Math.floor(at / stride) !== Math.floor((at - 1) / stride))
+    return [...killers.filter((index) => !isWorld(index)), ...kept]
+  }
+
   /** The tests that stand beside a file come first, then those of its folder. */
   private nearFirst(killers: readonly number[], file: string): number[] {
     const beside = file.replace(/\.ts$/, '.test.ts:')
@@ -161,7 +174,8 @@ export class MutantTrier {
   /** Tries a mutant of `file`; null: it survives. */
   async try(mutant: number, file: string): Promise<Kill | null> {
     const isAtLoad = this.atLoad.has(mutant)
-    const killers = this.nearFirst(isAtLoad ? this.order() : (this.killersOf.get(mutant) ?? []), file)
+    const reaching = isAtLoad ? this.order() : (this.killersOf.get(mutant) ?? [])
+    const killers = this.nearFirst(this.thinned(reaching, isAtLoad ? WORLDS_AT_LOAD_MAX : WORLDS_MAX), file)
     if (killers.length === 0) return null
     const thread = isAtLoad ? null : this.idle.pop()
     const used = thread ?? new Thread(this.setup, isAtLoad ? mutant : NO_MUTANT, this.limitsMs())

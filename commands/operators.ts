@@ -46,7 +46,7 @@ const ROOMS: readonly Room[] = [
   {
     folder: 'impl/jobs/',
     tests: ['impl/jobs', 'impl/blockdev', 'impl/monitor'],
-    worlds: { default: 120, faults: 40, jobs: 120, chains: 40, power: 20 },
+    worlds: { default: 800, faults: 200, jobs: 300, chains: 60, power: 60 },
   },
   {
     folder: 'impl/block/drivers/qcow2/',
@@ -128,8 +128,8 @@ class RunRecord {
   find(mutant: OperatorMutant): Kill | null {
     return this.kills.get(this.key(mutant)) ?? null
   }
-  add(mutant: OperatorMutant, kill: Kill): void {
-    fs.appendFileSync(RECORD, `${JSON.stringify({ key: this.key(mutant), kill })}\n`)
+  add(mutant: OperatorMutant, kill: Kill, milliseconds: number): void {
+    fs.appendFileSync(RECORD, `${JSON.stringify({ key: this.key(mutant), kill, milliseconds: Math.round(milliseconds) })}\n`)
   }
 }
 
@@ -180,15 +180,18 @@ class RoomRun {
     const unsound = trier.killers.filter(({ failure }) => failure !== null).map(({ name }) => name)
     this.note(`${room.folder}: ${counted(chosen.size, 'mutant')}, ${counted(trier.killers.length, 'test or world')}`)
     let shownMs = performance.now()
+    // Those that need a thread of their own come last.
+    const numbers = [...mutants.keys()].filter((number) => chosen.has(mutants[number]!))
+    numbers.sort((a, b) => Number(trier.atLoad.has(a)) - Number(trier.atLoad.has(b)))
     let next = 0
     const turn = async (): Promise<void> => {
-      while (next < mutants.length && !stop.aborted) {
-        const number = next++
+      while (next < numbers.length && !stop.aborted) {
+        const number = numbers[next++]!
         const mutant = mutants[number]!
-        if (!chosen.has(mutant)) continue
         const before = record.find(mutant)
+        const startMs = performance.now()
         const kill = before ?? (await trier.try(number, mutant.file))
-        if (before === null && kill !== null) record.add(mutant, kill)
+        if (before === null && kill !== null) record.add(mutant, kill, performance.now() - startMs)
         this.tell({ mutant, kill, equivalent: this.equivalents.reasonOf(mutant), reach: trier.reach(number) })
         if (performance.now() - shownMs < PROGRESS_MS) continue
         shownMs = performance.now()
