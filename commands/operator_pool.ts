@@ -18,8 +18,10 @@ const HEAP_MAX_MIB = 1500
 const STEPS_FACTOR = 20
 const STEPS_MORE = 200_000
 
+/** Of the tests that come by a mutant: the nearest, and then the quickest. */
+const TESTS_MAX = 80
 /** Of the worlds that come by a mutant; of all, where it is on while files are loaded, which costs a thread of its own. */
-const WORLDS_MAX = 300
+const WORLDS_MAX = 160
 const WORLDS_AT_LOAD_MAX = 60
 
 export interface Kill {
@@ -150,13 +152,13 @@ export class MutantTrier {
     return this.atLoad.has(mutant) ? this.killers.length : (this.killersOf.get(mutant)?.length ?? 0)
   }
 
-  /** All tests and so many of the worlds, spread over all of them. */
+  /** The first tests, and so many of the worlds, spread over all of them. */
   private thinned(killers: readonly number[], worldsMax: number): number[] {
     const isWorld = (index: number): boolean => this.killers[index]!.kind === 'world'
     const worlds = killers.filter(isWorld)
     const stride = Math.max(1, worlds.length / worldsMax)
     const kept = worlds.filter((_, at) => Math.floor(at / stride) !== Math.floor((at - 1) / stride))
-    return [...killers.filter((index) => !isWorld(index)), ...kept]
+    return [...killers.filter((index) => !isWorld(index)).slice(0, TESTS_MAX), ...kept]
   }
 
   /** The tests that stand beside a file come first, then those of its folder. */
@@ -175,7 +177,7 @@ export class MutantTrier {
   async try(mutant: number, file: string): Promise<Kill | null> {
     const isAtLoad = this.atLoad.has(mutant)
     const reaching = isAtLoad ? this.order() : (this.killersOf.get(mutant) ?? [])
-    const killers = this.nearFirst(this.thinned(reaching, isAtLoad ? WORLDS_AT_LOAD_MAX : WORLDS_MAX), file)
+    const killers = this.thinned(this.nearFirst(reaching, file), isAtLoad ? WORLDS_AT_LOAD_MAX : WORLDS_MAX)
     if (killers.length === 0) return null
     const thread = isAtLoad ? null : this.idle.pop()
     const used = thread ?? new Thread(this.setup, isAtLoad ? mutant : NO_MUTANT, this.limitsMs())

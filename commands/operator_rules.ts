@@ -177,7 +177,9 @@ function ofNumber(node: ts.NumericLiteral): Change[] {
   if (ts.isPropertyAssignment(node.parent) && node.parent.name === node) return []
   const value = Number(node.text)
   if (!Number.isSafeInteger(value)) return []
-  const values = value === 0 ? [1] : [value + 1, value - 1]
+  // Of negative numbers only the sign matters as a rule: -1 becomes 0.
+  const isNegative = ts.isPrefixUnaryExpression(node.parent) && node.parent.operator === SyntaxKind.MinusToken
+  const values = value === 0 ? [1] : isNegative ? [value - 1] : [value + 1, value - 1]
   return values.map((other) => ({ operator: 'number', node, replacement: String(other) }))
 }
 
@@ -243,12 +245,17 @@ function ofReturn(node: ts.ReturnStatement): Change[] {
     replacement === text ? [] : [{ operator: 'return-value', node: expression, replacement }]
   if (/^(Co<)?(boolean|\w+ is \w+)>?$/.test(type))
     return ts.isBinaryExpression(expression) ? changed(`!(${text})`) : ofBooleanReturn(expression)
-  if (/^(Co<)?(number|bigint)>?$/.test(type)) return ts.isNumericLiteral(expression) ? [] : changed(`(${text}) + 1`)
+  if (/^(Co<)?(number|bigint)>?$/.test(type)) return isNumber(expression) ? [] : changed(`(${text}) + 1`)
   if (/^(Co<)?Errno>?$/.test(type)) return text === 'OK' ? [] : changed('0')
   if (/\[\]>?$/.test(type)) return changed('[]')
   if (/\| null>?$/.test(type)) return changed('null')
   if (/\| undefined>?$/.test(type)) return changed('undefined')
   return []
+}
+
+/** A literal, whose own rule is enough. */
+function isNumber(node: ts.Expression): boolean {
+  return ts.isNumericLiteral(node) || (ts.isPrefixUnaryExpression(node) && ts.isNumericLiteral(node.operand))
 }
 
 function ofBooleanReturn(node: ts.Expression): Change[] {

@@ -103,6 +103,85 @@ for (const chunks of [40, 1500, 40_000]) {
   })
 }
 
+/** Bits as the formats of images keep them. */
+function bytesOf(chunks: ReadonlySet<number>, bytes: number): Uint8Array {
+  const saved = new Uint8Array(bytes)
+  for (const chunk of chunks) saved[Math.floor(chunk / 8)]! |= 1 << (chunk % 8)
+  return saved
+}
+
+for (const chunks of [1, 31, 32, 40, 1500, 2048, 40_000]) {
+  test(`${chunks} chunks are saved as bytes and come back in pieces`, () => {
+    const bytes = Math.ceil(chunks / 32) * 4
+    const run = fc.tuple(fc.nat(chunks - 1), fc.nat(70))
+    fc.assert(
+      fc.property(fc.array(run, { maxLength: 12 }), fc.array(run, { maxLength: 3 }), fc.nat(bytes), (saved, kept, cut) => {
+        const bitmap = new DirtyBitmap(chunks, 1)
+        const other = new DirtyBitmap(chunks, 1)
+        const expected = new Set<number>()
+        const setIn = (target: DirtyBitmap, [at, size]: [number, number], into: Set<number>): void => {
+          const end = Math.min(at + size + 1, chunks)
+          target.set(at, end - at)
+          for (let chunk = at; chunk < end; chunk++) into.add(chunk)
+        }
+        for (const range of saved) setIn(bitmap, range, expected)
+        // What lies behind the last bit is clear, and is not taken in.
+        const image = new Uint8Array(bytes + 8).fill(0xee)
+        bitmap.saveBytes(0, image)
+        assert.equal(image, bytesOf(expected, bytes + 8))
+        if (chunks % 32 > 0) image[bytes - 1]! |= 0x80
+        image.fill(0xff, bytes)
+        const middle = cut - (cut % 4)
+        const part = new Uint8Array(bytes - middle)
+        bitmap.saveBytes(middle, part)
+        assert.equal(part, bytesOf(expected, bytes).slice(middle))
+        for (const range of kept) setIn(other, range, expected)
+        other.loadBytes(middle, image.subarray(middle))
+        other.loadBytes(0, image.subarray(0, middle))
+        const found = new Set<number>()
+        for (let at = other.nextDirty(0); at >= 0; at = other.nextDirty(at + 1)) found.add(at)
+        assert.equal([other.count, [...found]], [expected.size, [...expected].sort((a, b) => a - b)])
+      }),
+      { seed: 20261125, numRuns: chunks > 10_000 ? 10 : 40 },
+    )
+  })
+}
+
+test('nothing is found behind the end, nor behind the last word of a level', () => {
+  const bitmap = new DirtyBitmap(2500, 1024)
+  bitmap.set(2048, 1)
+  assert.equal([bitmap.nextDirty(2499), bitmap.nextDirty(2500)], [2048, -1])
+  assert.equal([bitmap.nextClean(2499), bitmap.nextClean(2500)], [-1, -1])
+  bitmap.resetAll()
+  assert.equal([bitmap.nextClean(2499), bitmap.nextClean(2500)], [2048, -1])
+  const wide = new DirtyBitmap(2048, 1)
+  wide.set(0, 1)
+  assert.is(wide.nextDirty(2047), -1)
+  const single = new DirtyBitmap(512, 512)
+  single.setAll()
+  single.resetAll()
+  assert.is(single.count, 0)
+})
+
+test('a range ends where it ends', () => {
+  const bitmap = new DirtyBitmap(4096, 512)
+  bitmap.set(512, 1024)
+  assert.equal([bitmap.isAllSet(512, 1024), bitmap.isAllSet(512, 1025), bitmap.isAllSet(511, 2)], [true, false, false])
+  assert.equal([bitmap.isAnySet(0, 512), bitmap.isAnySet(0, 513), bitmap.isAnySet(1536, 512)], [false, true, false])
+  for (const ask of ['isAllSet', 'isAnySet', 'reset', 'set'] as const) {
+    assert.throws(() => bitmap[ask](512, 0), /bitmap-range-not-empty/)
+    assert.throws(() => bitmap[ask](4096, 512), /bitmap-range:/)
+  }
+})
+
+test('merging takes the very first chunk', () => {
+  const bytes = new DirtyBitmap(64, 1)
+  bytes.set(0, 1)
+  const target = new DirtyBitmap(64, 1)
+  target.merge(bytes)
+  assert.equal([target.get(0), target.count], [true, 1])
+})
+
 test('merging sets what either had, across granularities', () => {
   const target = new DirtyBitmap(10_000, 1024)
   const fine = new DirtyBitmap(10_000, 512)

@@ -103,15 +103,14 @@ export class DirtyBitmap {
     for (let word = firstBit >>> 5; word <= lastWord; word++) {
       const base = word * BITS_PER_WORD
       let mask = 0xffffffff
-      if (firstBit > base) mask = (mask << (firstBit - base)) >>> 0
-      if (endBit < base + BITS_PER_WORD) mask &= (1 << (endBit - base)) - 1
-      mask >>>= 0
+      if (firstBit > base) mask <<= firstBit & 31
+      if (endBit < base + BITS_PER_WORD) mask &= (1 << (endBit & 31)) - 1
       const before = words[word]!
       const after = (value ? before | mask : before & ~mask) >>> 0
       if (before === after) continue
       words[word] = after
       this.setCount += countBits(after) - countBits(before)
-      if ((before === 0) !== (after === 0) && this.levels.length > 1) this.summarise(word, after !== 0)
+      if ((before === 0) !== (after === 0)) this.summarise(word, after !== 0)
     }
     assert(this.setCount >= 0 && this.setCount <= this.bits, 'bitmap-count')
   }
@@ -119,16 +118,14 @@ export class DirtyBitmap {
   /** Carries "word `index` of level 0 became (not) zero" up as far as it changes anything. */
   private summarise(index: number, nonZero: boolean): void {
     let at = index
-    let state = nonZero
     for (let level = 1; level < this.levels.length; level++) {
       const words = this.levels[level]!
       const word = at >>> 5
       const before = words[word]!
-      const after = (state ? before | (1 << (at & 31)) : before & ~(1 << (at & 31))) >>> 0
+      const after = nonZero ? before | (1 << (at & 31)) : before & ~(1 << (at & 31))
       words[word] = after
       if ((before === 0) === (after === 0)) return
       at = word
-      state = after !== 0
     }
   }
 
@@ -146,7 +143,7 @@ export class DirtyBitmap {
     const words = this.levels[level]!
     const first = from >>> 5
     if (first >= words.length) return -1
-    const rest = (words[first]! >>> (from & 31)) >>> 0
+    const rest = words[first]! >>> (from & 31)
     if (rest !== 0) return from + trailingZeroes(rest)
     if (level + 1 === this.levels.length) {
       for (let word = first + 1; word < words.length; word++) {
@@ -165,8 +162,8 @@ export class DirtyBitmap {
     const words = this.levels[0]!
     const from = this.chunkOf(offsetBytes)
     let word = from >>> 5
-    let clear = (~words[word]! & (0xffffffff << (from & 31))) >>> 0
-    while (clear === 0 && ++word < words.length) clear = ~words[word]! >>> 0
+    let clear = ~words[word]! & (0xffffffff << (from & 31))
+    while (clear === 0 && ++word < words.length) clear = ~words[word]!
     if (clear === 0) return -1
     const bit = word * BITS_PER_WORD + trailingZeroes(clear)
     return bit < this.bits ? bit * this.granularityBytes : -1
@@ -225,7 +222,7 @@ export class DirtyBitmap {
       if (before === after) continue
       words[index] = after
       this.setCount += countBits(after) - countBits(before)
-      if (before === 0 && this.levels.length > 1) this.summarise(index, true)
+      if (before === 0) this.summarise(index, true)
     }
   }
 
@@ -240,7 +237,7 @@ export class DirtyBitmap {
     this.levels = makeLevels(this.bits)
     this.levels[0]!.set(old.subarray(0, this.levels[0]!.length))
     for (let word = 0; word < this.levels[0]!.length; word++) {
-      if (this.levels[0]![word] !== 0 && this.levels.length > 1) this.summarise(word, true)
+      if (this.levels[0]![word] !== 0) this.summarise(word, true)
     }
   }
 }

@@ -28,7 +28,7 @@ export class VirtualClock implements Clockwork {
   }
 
   /** Runs until nothing is queued, or `untilNs`; throws what a coroutine threw. Returns the number of events. */
-  run(untilNs = Number.MAX_SAFE_INTEGER, eventsMax = 1_000_000): number {
+  run(untilNs = Number.MAX_SAFE_INTEGER, eventsMax = 100_000): number {
     let events = 0
     while (this.queue.length > 0 && this.queue[0]!.atNs <= untilNs) {
       if (this.step() && ++events > eventsMax) throw new Error('the test world does not come to rest')
