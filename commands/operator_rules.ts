@@ -130,10 +130,11 @@ function ofBinary(node: ts.BinaryExpression): Change[] {
   const isAssignment = operatorToken.kind >= SyntaxKind.FirstAssignment && operatorToken.kind <= SyntaxKind.LastAssignment
   const between = (token: string): string => `${isAssignment ? left.getText() : operand(left)} ${token} ${operand(right)}`
   if (operatorToken.kind === SyntaxKind.QuestionQuestionToken) {
-    return [
-      { operator: 'logical', node, replacement: left.getText() },
-      { operator: 'logical', node, replacement: right.getText() },
-    ]
+    const onlyRight: Change = { operator: 'logical', node, replacement: right.getText() }
+    // What is missing counts as false anyhow.
+    return right.kind === SyntaxKind.FalseKeyword
+      ? [onlyRight]
+      : [{ operator: 'logical', node, replacement: left.getText() }, onlyRight]
   }
   const rule = BINARY.get(operatorToken.kind)
   if (rule === undefined) return []

@@ -1,9 +1,11 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { OK } from '../co'
+import { type Co, EIO, type Errno, OK } from '../co'
+import { DirtyBitmap } from './dirty_bitmap'
 import { addBitmap, clearBitmap, enableBitmap, findBitmap, listBitmaps, mergeBitmaps, removeBitmap } from './index'
-import { BitmapRefusal, defaultGranularity, type NamedBitmap } from './named_bitmap'
-import { type MemoryStack, memoryStack } from './testing'
+import { adoptBitmap, BitmapRefusal, defaultGranularity, type NamedBitmap } from './named_bitmap'
+import type { BlockNode } from './node'
+import { MemoryDriver, type MemoryStack, memoryStack, type TestBench, testBench } from './testing'
 
 const KIB = 1024
 
@@ -148,6 +150,123 @@ test('merging takes all sources or none, and can be taken back', () => {
   assert.equal(dirty(target), [])
 })
 
+/** A format that keeps bitmaps, as far as their table goes. */
+class Keeping extends MemoryDriver {
+  clusterBytes = 0
+  removeErrno: Errno = OK
+  readonly calls: string[] = []
+
+  override info() {
+    return { clusterBytes: this.clusterBytes, subclusterBytes: this.clusterBytes }
+  }
+  override *checkStorableBitmap(name: string, granularityBytes: number): Co<void> {
+    this.calls.push(`check ${name} ${granularityBytes}`)
+  }
+  override *removeStoredBitmap(name: string): Co<Errno> {
+    this.calls.push(`remove ${name}`)
+    return this.removeErrno
+  }
+}
+function keepingNode(): { stack: TestBench; disk: Keeping; node: BlockNode } {
+  const stack = testBench()
+  const disk = new Keeping(64 * KIB)
+  return { stack, disk, node: stack.graph.addNode({ name: 'disk', driver: disk }) }
+}
+
+test('a persistent bitmap is asked for and removed in the image, others are not', () => {
+  const { stack, disk, node } = keepingNode()
+  const kept = stack.run(addBitmap(node, { name: 'kept', persistent: true, granularityBytes: 512 }))
+  const plain = stack.run(addBitmap(node, { name: 'plain' }))
+  assert.equal([kept.isPersistent, plain.isPersistent, plain.granularityBytes], [true, false, 65536])
+  stack.run(removeBitmap(node, 'plain'))
+  assert.equal(disk.calls, ['check kept 512'])
+  assert.is(node.dirtyBitmaps.size, 1, 'a bitmap that is gone hears of nothing')
+  stack.run(removeBitmap(node, 'kept'))
+  assert.equal([disk.calls.at(-1), node.dirtyBitmaps.size, node.namedBitmaps.size], ['remove kept', 0, 0])
+})
+
+test('a bitmap that cannot be removed from the image stays', () => {
+  const { stack, disk, node } = keepingNode()
+  stack.run(addBitmap(node, { name: 'kept', persistent: true }))
+  disk.removeErrno = EIO
+  assert.is(
+    refusal(() => stack.run(removeBitmap(node, 'kept'))),
+    "Failed to remove persistent bitmap 'kept': Input/output error",
+  )
+  assert.is(node.namedBitmaps.size, 1)
+})
+
+test('a bitmap in use or in an image for reading only is not removed', () => {
+  for (const state of ['busy', 'readonly'] as const) {
+    const stack = withBitmap()
+    const bitmap = findBitmap(stack.node, 'a')
+    if (state === 'busy') bitmap.setBusy(true)
+    else bitmap.isReadOnly = true
+    assert.match(
+      refusal(() => stack.run(removeBitmap(stack.node, 'a'))),
+      state === 'busy' ? 'currently in use' : 'is readonly',
+    )
+    // What is refused is only what was asked about.
+    bitmap.demand(BitmapRefusal.Inconsistent)
+  }
+})
+
+test('chunks are as large as clusters where nobody says otherwise, within bounds', () => {
+  const { disk, node } = keepingNode()
+  const wanted = [0, 512, 4096, 8192, 65536, 1 << 20].map((clusterBytes) => {
+    disk.clusterBytes = clusterBytes
+    return defaultGranularity(node)
+  })
+  assert.equal(wanted, [65536, 4096, 4096, 8192, 65536, 65536])
+})
+
+test('a bitmap that is taken over from an image records nothing and is kept by nobody', () => {
+  const { node } = keepingNode()
+  const bitmap = adoptBitmap(node, 'x'.repeat(1023), new DirtyBitmap(64 * KIB, KIB))
+  const { recording, persistent, busy } = bitmap.info()
+  assert.equal([recording, persistent, busy, bitmap.isReadOnly, node.dirtyBitmaps.size], [false, false, false, false, 0])
+})
+
+test('what an inconsistent bitmap says means nothing', () => {
+  const stack = withBitmap()
+  const bitmap = findBitmap(stack.node, 'a')
+  write(stack, 3)
+  bitmap.isInconsistent = true
+  const { count, inconsistent } = bitmap.info()
+  assert.equal([count, inconsistent], [0, true])
+  bitmap.truncate(KIB)
+  assert.is(bitmap.bits.lengthBytes, 64 * KIB)
+})
+
+test('the successor of a bitmap that does not record follows the length of the node', () => {
+  const stack = memoryStack(64 * KIB)
+  const bitmap = add(stack, 'a', { disabled: true })
+  bitmap.createSuccessor()
+  bitmap.truncate(32 * KIB)
+  bitmap.reclaim()
+  assert.equal([bitmap.bits.lengthBytes, bitmap.isEnabled, stack.node.dirtyBitmaps.size], [32 * KIB, false, 0])
+})
+
+test('only bitmaps that mean something are merged, and only into those that may change', () => {
+  const stack = memoryStack(64 * KIB)
+  const sources = [{ node: stack.node, name: 'source' }]
+  const target = add(stack, 'target')
+  const source = add(stack, 'source')
+  target.isReadOnly = true
+  assert.match(
+    refusal(() => mergeBitmaps(stack.node, 'target', sources)),
+    "Bitmap 'target' is readonly",
+  )
+  target.isReadOnly = false
+  source.isReadOnly = true
+  mergeBitmaps(stack.node, 'target', sources)
+  source.isInconsistent = true
+  assert.match(
+    refusal(() => mergeBitmaps(stack.node, 'target', sources)),
+    "Bitmap 'source' is inconsistent",
+  )
+})
+
 test('a successor takes changes in while an operation uses the bitmap', () => {
   for (const works of [true, false]) {
     const stack = memoryStack(64 * KIB)
@@ -156,7 +275,7 @@ test('a successor takes changes in while an operation uses the bitmap', () => {
     bitmap.createSuccessor()
     write(stack, 2)
     assert.equal(dirty(bitmap), [1])
-    assert.equal([bitmap.isBusy, bitmap.isRecording], [true, true])
+    assert.equal([bitmap.isBusy, bitmap.isEnabled], [true, true])
     assert.throws(() => bitmap.createSuccessor(), /in use by another operation/)
     if (works) bitmap.abdicate()
     else bitmap.reclaim()

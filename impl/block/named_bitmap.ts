@@ -61,7 +61,6 @@ export class NamedBitmap {
   private enabled = false
   private busy = false
   private successorBits: DirtyBitmap | null = null
-  private successorEnabled = false
 
   constructor(node: BlockNode, name: string, bits: DirtyBitmap) {
     this.node = node
@@ -69,6 +68,7 @@ export class NamedBitmap {
     this.bits = bits
   }
 
+  /** Whether changes of the node are taken in, by the bitmap or its successor. */
   get isEnabled(): boolean {
     return this.enabled
   }
@@ -81,11 +81,6 @@ export class NamedBitmap {
   get granularityBytes(): number {
     return this.bits.granularityBytes
   }
-  /** Whether changes of the node are taken in, by the bitmap or its successor. */
-  get isRecording(): boolean {
-    return this.successorBits === null ? this.enabled : this.successorEnabled
-  }
-
   /** Throws BlockError if the bitmap is in one of these states. */
   demand(refusals: number): void {
     const { name } = this
@@ -135,11 +130,10 @@ export class NamedBitmap {
   /** An operation uses the bitmap, which stays as it is; changes go to a successor from now on. Throws BlockError. */
   createSuccessor(): void {
     this.demand(BitmapRefusal.Busy)
-    if (this.successorBits !== null) throw new BlockError('Cannot create a successor for a bitmap that already has one')
+    assert(this.successorBits === null, 'bitmap-one-successor', () => this.name)
     this.successorBits = new DirtyBitmap(this.bits.lengthBytes, this.bits.granularityBytes)
-    this.successorEnabled = this.enabled
     this.listen(this.bits, false)
-    this.listen(this.successorBits, this.successorEnabled)
+    this.listen(this.successorBits, this.enabled)
     this.busy = true
   }
   /** The operation has worked: the successor, with what has changed since it was made, is the bitmap. */
@@ -158,7 +152,6 @@ export class NamedBitmap {
     const successor = this.successorBits
     assert(successor !== null && this.busy, 'bitmap-has-successor', () => this.name)
     this.listen(successor, false)
-    this.enabled = this.successorEnabled
     this.successorBits = null
     this.busy = false
     return successor
@@ -191,7 +184,7 @@ export class NamedBitmap {
       name: this.name,
       count: dirty,
       granularity: this.granularityBytes,
-      recording: this.isRecording,
+      recording: this.enabled,
       busy: this.busy,
       persistent: this.isPersistent,
     }
@@ -240,7 +233,7 @@ export function* addBitmap(node: BlockNode, wanted: NewBitmap): Co<NamedBitmap> 
   const bitmap = adoptBitmap(node, name, new DirtyBitmap(node.lengthBytes, granularityBytes))
   bitmap.isPersistent = persistent
   bitmap.setEnabled(!disabled)
-  assert(bitmap.isRecording === !disabled, 'bitmap-added')
+  assert(bitmap.isEnabled === !disabled, 'bitmap-added')
   return bitmap
 }
 

@@ -151,7 +151,7 @@ export function* storeBitmaps(image: Qcow2Image, node: BlockNode): Co<Errno> {
       name: bitmap.name,
       tableOffsetBytes: 0,
       tableEntries: 0,
-      flags: bitmap.isRecording ? BITMAP_AUTO : 0,
+      flags: bitmap.isEnabled ? BITMAP_AUTO : 0,
       granularityBits: Math.log2(bitmap.granularityBytes),
     }
     fresh.push(stored)
