@@ -28,6 +28,7 @@ interface Arguments {
   json?: boolean
   replayShare: number
   stopAfter: number
+  probes?: boolean
 }
 
 function parser(): Command {
@@ -44,6 +45,7 @@ function parser(): Command {
     .option('--json', 'print the result as one JSON object')
     .option('--replay-share <percent>', 'share of the worlds that run twice, to compare', wholeNumber(0, 100), 5)
     .option('--stop-after <count>', 'stop after so many failing worlds; 0: never', wholeNumber(0, INDEX_MAX), 0)
+    .option('--probes', 'print how many worlds met each situation')
     .addHelpText('after', EXIT_CODES_HELP)
     .allowExcessArguments(false)
 }
@@ -61,6 +63,7 @@ function optionsOf(args: Arguments): FuzzOptions {
     json: args.json === true,
     replayPercent: args.replayShare,
     stopAfterFailures: args.stopAfter,
+    showsProbes: args.probes === true,
   }
 }
 

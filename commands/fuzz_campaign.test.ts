@@ -38,6 +38,7 @@ async function run(script: Script, options: Partial<FuzzOptions> = {}, context: 
     json: false,
     replayPercent: 0,
     stopAfterFailures: 0,
+    showsProbes: false,
     ...options,
   }
   const exitCode = await fuzz(whole, {
@@ -187,7 +188,21 @@ test('a situation that is met too rarely gives exit 3, in campaigns that are lon
   assert.match(long.out, /too rare: one-in-a-hundred, in 100 worlds, at least 101 in 10,000/)
   assert.match(long.out, /too rare: never, in 0 worlds/)
   assert.not.match(long.out, /too rare: every-world/)
-  assert.is((await run({}, { worldsMax: 9_999 }, { requiredProbes })).exitCode, 0)
+  const short = await run({}, { worldsMax: 9_999 }, { requiredProbes })
+  assert.is(short.exitCode, 0)
+  assert.match(short.out, /the floors of 3 situations are not judged below 10,000 worlds; not met yet: 1/)
+  assert.not.match(short.out, / worlds {2}every-world/)
+  const shown = await run({}, { worldsMax: 100, showsProbes: true }, { requiredProbes })
+  assert.match(shown.out, /100 worlds {2}every-world \(at least 9000 in 10,000\)/)
+  assert.match(shown.out, /0 worlds {2}never \(at least 1 in 10,000\)/)
+})
+
+test('a fault that never fires is in the list with 0, and gives exit 3', async () => {
+  const requiredProbes = [{ name: 'fault/bit-rot', worldsPerTenThousandMin: 1 }]
+  const result = await run({}, { worldsMax: 10_000 }, { requiredProbes })
+  assert.is(result.exitCode, 3)
+  assert.match(result.out, /^ {2}bit-rot 0$/m)
+  assert.equal(json(await run({}, { json: true }, { requiredProbes }))['faultsFired'], { 'bit-rot': 0 })
 })
 
 test('--json prints one object and no progress', async () => {

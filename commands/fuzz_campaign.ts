@@ -5,6 +5,7 @@
 import * as path from 'node:path'
 import { campaignHash, emptyTally, firstFailure, mergeTally, type Subject, type Tally } from '../properties/campaign'
 import { counted, failureText, grouped, plainStyle } from '../reports/text'
+import { firingsOf } from '../sim/faults'
 import { EXIT_CODES } from '../sim/verdict'
 import { CHUNK_WORLDS, runRange, type WorkerSetup } from './campaign_chunks'
 import { EXIT_COVERAGE, EXIT_INTERRUPTED, EXIT_OK } from './cli'
@@ -29,6 +30,8 @@ export interface FuzzOptions {
   replayPercent: number
   /** 0: never. */
   stopAfterFailures: number
+  /** Print how many worlds met each situation. */
+  showsProbes: boolean
 }
 
 /** A situation that a campaign has to meet. */
@@ -80,7 +83,17 @@ export async function fuzz(options: FuzzOptions, context: FuzzContext): Promise<
   progress.clear()
   const missed = missedProbes(tally, context.requiredProbes)
   const exitCode = exitCodeOf(tally, missed, stop.aborted)
-  const summary = { options, tally, folder, missed, exitCode, seconds: progress.seconds(), wasInterrupted: stop.aborted }
+  const required = context.requiredProbes
+  const summary = {
+    options,
+    tally,
+    folder,
+    required,
+    missed,
+    exitCode,
+    seconds: progress.seconds(),
+    wasInterrupted: stop.aborted,
+  }
   out.write(options.json ? `${JSON.stringify(jsonOf(summary))}\n` : textOf(summary, out.isTTY === true))
   return exitCode
 }
@@ -142,6 +155,7 @@ interface Summary {
   options: FuzzOptions
   tally: Tally
   folder: ReportFolder
+  required: readonly RequiredProbe[]
   missed: readonly RequiredProbe[]
   exitCode: number
   seconds: number
@@ -168,12 +182,15 @@ function failuresOf(tally: Tally): number {
   return tally.groups.reduce((sum, group) => sum + group.count, 0)
 }
 
-function textOf({ options, tally, folder, missed, seconds, wasInterrupted }: Summary, isTerminal: boolean): string {
+function textOf({ options, tally, folder, required, missed, seconds, wasInterrupted }: Summary, isTerminal: boolean): string {
   const rate = (count: number): string => grouped(Math.round(count / Math.max(seconds, 1e-3)))
   const lines = [
     `${counted(tally.worlds, 'world')} in ${seconds.toFixed(1)} s${wasInterrupted ? ', interrupted' : ''}: ` +
       `${rate(tally.worlds)} worlds/s, ${rate(tally.events)} events/s, ${grouped(tally.replays)} run twice`,
     `${counted(Object.keys(tally.probes).length, 'probe')} hit, ${counted(sumOf(tally.faults), 'fault')} fired`,
+    ...(options.showsProbes ? probeLines(tally, required) : []),
+    ...faultLines(tally, required),
+    ...floorLines(tally, required),
     ...(tally.memoryBytesMax > 0 ? [`at most ${Math.ceil(tally.memoryBytesMax / 2 ** 20)} MiB of memory for one image`] : []),
     ...missed.map(
       ({ name, worldsPerTenThousandMin }) =>
@@ -188,7 +205,49 @@ function textOf({ options, tally, folder, missed, seconds, wasInterrupted }: Sum
   return `${lines.join('\n')}\n`
 }
 
-function jsonOf({ options, tally, folder, missed, exitCode, seconds, wasInterrupted }: Summary): object {
+/** How often each fault has fired; those that the profile must see are there with 0 as well. */
+function firingsByName(tally: Tally, required: readonly RequiredProbe[]): Record<string, number> {
+  const names = new Set(Object.keys(tally.faults))
+  const floors = Object.fromEntries(required.map(({ name }) => [name, 1]))
+  for (const [name] of firingsOf(floors)) names.add(name)
+  return Object.fromEntries([...names].sort().map((name) => [name, tally.faults[name] ?? 0]))
+}
+
+const COLUMNS = 110
+
+function faultLines(tally: Tally, required: readonly RequiredProbe[]): string[] {
+  const lines: string[] = []
+  let line = ''
+  for (const [name, count] of Object.entries(firingsByName(tally, required))) {
+    const text = `${name} ${grouped(count)}`
+    if (line !== '' && line.length + text.length > COLUMNS) {
+      lines.push(`${line},`)
+      line = ''
+    }
+    line += `${line === '' ? '  ' : ', '}${text}`
+  }
+  return line === '' ? lines : [...lines, line]
+}
+
+function floorLines(tally: Tally, required: readonly RequiredProbe[]): string[] {
+  if (required.length === 0 || tally.worlds >= COVERAGE_WORLDS_MIN) return []
+  const unmet = required.filter(({ name }) => tally.probes[name] === undefined).length
+  return [
+    `the floors of ${counted(required.length, 'situation')} are not judged below ${grouped(COVERAGE_WORLDS_MIN)} worlds; not met yet: ${grouped(unmet)}`,
+  ]
+}
+
+function probeLines(tally: Tally, required: readonly RequiredProbe[]): string[] {
+  const floors = new Map(required.map(({ name, worldsPerTenThousandMin }) => [name, worldsPerTenThousandMin]))
+  const names = [...new Set([...Object.keys(tally.probes), ...floors.keys()])].sort()
+  return names.map((name) => {
+    const floor = floors.get(name)
+    const count = `${grouped(tally.probes[name] ?? 0).padStart(9)} worlds`
+    return `  ${count}  ${name}${floor === undefined ? '' : ` (at least ${floor} in 10,000)`}`
+  })
+}
+
+function jsonOf({ options, tally, folder, required, missed, exitCode, seconds, wasInterrupted }: Summary): object {
   return {
     seed: options.seed,
     profile: options.profile,
@@ -202,7 +261,8 @@ function jsonOf({ options, tally, folder, missed, exitCode, seconds, wasInterrup
     campaignHash: campaignHash(tally),
     probes: tally.probes,
     missedProbes: missed.map(({ name }) => name),
-    faultsFired: tally.faults,
+    areFloorsJudged: tally.worlds >= COVERAGE_WORLDS_MIN,
+    faultsFired: firingsByName(tally, required),
     failures: folder.summaryOf(tally.groups),
     interrupted: wasInterrupted,
     exitCode,

@@ -5,13 +5,13 @@
  */
 import * as os from 'node:os'
 import * as path from 'node:path'
-import { Worker } from 'node:worker_threads'
 import { Command } from 'commander'
 import { grouped } from '../reports/text'
 import { EXIT_COVERAGE, EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
 import { type Mutant, readMutants } from './mutant_catalogue'
 import type { BaselineAnswer, HuntAnswer, MutantTask, SearchAnswer, ShrunkWorld } from './mutant_worker'
 import { shrinkSummary, shrunkLine } from './mutants_shrunk'
+import { inOrder, runPlanted } from './planted_thread'
 
 const root = path.resolve(__dirname, '..')
 const EXIT_UNSOUND = 16
@@ -38,13 +38,7 @@ interface Options {
 
 /** Runs a task in a thread of its own, with or without a bug planted. */
 function runTask<Answer>(task: MutantTask, mutant: Mutant | null): Promise<Answer> {
-  const { MIRRORSIM_MUTANT: _, ...env } = process.env
-  const planted = mutant === null ? {} : { MIRRORSIM_MUTANT: JSON.stringify(mutant) }
-  return new Promise((resolve, reject) => {
-    const worker = new Worker(path.join(__dirname, 'mutant_worker.ts'), { workerData: task, env: { ...env, ...planted } })
-    worker.once('message', (answer: Answer) => worker.terminate().then(() => resolve(answer), reject))
-    worker.once('error', reject)
-  })
+  return runPlanted('mutant_worker.ts', task, mutant)
 }
 
 export function verdictOf({ expect, equivalent }: Mutant, { kills }: HuntAnswer): MutantOutcome['verdict'] {
@@ -127,26 +121,6 @@ interface Result {
   unsound: string | null
   /** null: not asked for. */
   idle: readonly string[] | null
-}
-
-/** Does the work for each element, several at once, and tells of the results in the order of the list. */
-async function inOrder<In, Out>(
-  list: readonly In[],
-  workers: number,
-  work: (element: In) => Promise<Out>,
-  tell: (result: Out) => void,
-): Promise<Out[]> {
-  const results: Out[] = new Array(list.length)
-  let next = 0
-  let told = 0
-  const turn = async (): Promise<void> => {
-    for (let index = next++; index < list.length; index = next++) {
-      results[index] = await work(list[index]!)
-      for (; results[told] !== undefined; told++) tell(results[told]!)
-    }
-  }
-  await Promise.all(Array.from({ length: Math.min(workers, list.length) }, turn))
-  return results
 }
 
 async function runAll(mutants: readonly Mutant[], isComplete: boolean, options: Options, streams: Streams): Promise<number> {

@@ -8,11 +8,12 @@ import { jobPlanOfSeed } from '../properties/plans/jobs'
 import { monitorPlanOfSeed } from '../properties/plans/monitor'
 import { nbdPlanOfSeed } from '../properties/plans/nbd'
 import { runDamaged } from '../sim/damage'
-import { type Decider, DecisionRecorder, recordedDecider } from '../sim/decider'
+import { type Decider, DecisionRecorder } from '../sim/decider'
 import { runJob } from '../sim/job_run'
 import { runNbd } from '../sim/nbd_run'
 import type { Plan } from '../sim/plan'
 import { IMAGE_ORDER_PROBES, IMAGE_PROBES, MONITOR_PROBES, NBD_PROBES, ORDER_PROBES, PROBES } from '../sim/probes'
+import { recordedDecider } from '../sim/schedules'
 import type { WorldResult } from '../sim/verdict'
 import { runWorld, type WorldOptions } from '../sim/world'
 import type { RequiredProbe } from './fuzz_campaign'
@@ -88,7 +89,7 @@ export function subjectOf(profile: ProfileName, checkersOff: readonly string[] =
       return profile === IMAGE_PROFILE ? damagedPlanOfSeed(seed) : planOfSeed(seed, profile)
     },
     run: (plan, trace, decisions) => {
-      const decider = decisions === undefined ? {} : { decider: recordedDecider(plan.seed, decisions) }
+      const decider = decisions === undefined ? {} : { decider: recordedDecider(plan, decisions) }
       return runPlan(plan, { checkers, trace, ...decider })
     },
   }
@@ -102,7 +103,7 @@ export function runWithDecider(): (plan: Plan, decider: Decider) => WorldResult 
 
 /** What the world of a plan decides, without what is dull. */
 export function decisionsOf(plan: Plan, decisions: Readonly<Record<string, number>> = {}): Record<string, number> {
-  const recorder = new DecisionRecorder(recordedDecider(plan.seed, decisions))
+  const recorder = new DecisionRecorder(recordedDecider(plan, decisions))
   runWithDecider()(plan, recorder)
   return recorder.decisions
 }

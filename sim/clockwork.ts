@@ -158,7 +158,7 @@ export class VirtualClockwork implements Clockwork {
       return 0
     }
     const subject = due[0]!.label
-    const index = this.decider.decide(Site.Order, subject, this.attempts.next(subject), due.length)
+    const index = this.decider.decide(Site.Order, subject, this.attempts.next(subject), due.length, due)
     assert(index >= 0 && index < due.length, 'decision-in-range')
     this.overtakenCount = index === 0 ? 0 : this.overtakenCount + 1
     return index

@@ -84,6 +84,7 @@ export class Operator {
   private *give(operation: ControlOperation): Co<void> {
     if (operation.when.afterNs > 0) yield* this.world.kernel.sleepNs(operation.when.afterNs)
     this.watch.count(orderProbe(operation.kind, this.world.job?.status ?? 'none'))
+    this.watch.ordering(operation.kind)
     yield* this.attempt(operation.id, operation.kind, this.execute(operation))
     this.release(`control ${operation.id}`)
   }

@@ -1,16 +1,8 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { makeLabel } from '../impl/co'
-import {
-  Attempts,
-  DecisionRecorder,
-  decisionKey,
-  dullDecider,
-  RecordedDecider,
-  recordedDecider,
-  Site,
-  seededDecider,
-} from './decider'
+import { Attempts, DecisionRecorder, decisionKey, dullDecider, RecordedDecider, Site, seededDecider } from './decider'
+import { recordedDecider } from './schedules'
 
 const G1 = makeLabel('g1')
 const G2 = makeLabel('g2')
@@ -45,17 +37,17 @@ test('seeds that begin alike share no more decisions than others', () => {
 })
 
 test('a recorded decision is followed, the others come from the seed', () => {
-  const decider = recordedDecider('a', { 'order/g1/0': 5 })
+  const decider = recordedDecider({ seed: 'a' }, { 'order/g1/0': 5 })
   assert.is(decider.decide(Site.Order, G1, 0, 7), 5)
   assert.is(decider.decide(Site.Order, G1, 1, 100), seededDecider('a').decide(Site.Order, G1, 1, 100))
 })
 
 test('a recorded decision with fewer outcomes than it had is the last of them', () => {
-  assert.is(recordedDecider('a', { 'order/g1/0': 5 }).decide(Site.Order, G1, 0, 3), 2)
+  assert.is(recordedDecider({ seed: 'a' }, { 'order/g1/0': 5 }).decide(Site.Order, G1, 0, 3), 2)
 })
 
 test('recorded decisions that nobody asks for are told', () => {
-  const decider = recordedDecider('a', { 'order/g1/0': 1, 'order/gone/0': 1 })
+  const decider = recordedDecider({ seed: 'a' }, { 'order/g1/0': 1, 'order/gone/0': 1 })
   decider.decide(Site.Order, G1, 0, 2)
   assert.equal(decider.unused(), ['order/gone/0'])
 })

@@ -6,12 +6,18 @@
  * 0 is always the dull choice (least latency, first come first served): shrinking decisions towards 0 takes detail away.
  * What never may happen: a result outside [0, count), a key with a counter that is global to the run.
  */
-import { hashText, type Label, makeLabel, mix32 } from '../impl/co'
+import { type Coroutine, hashText, type Label, makeLabel, mix32 } from '../impl/co'
 
 export interface Decider {
-  /** An integer in [0, count). `count` is at least 2: what has one outcome is not asked. */
-  decide(site: Label, subject: Label, attempt: number, count: number): number
+  /**
+   * An integer in [0, count). `count` is at least 2: what has one outcome is not asked. `line`: at `Site.Order`, those among
+   * whom the choice is, the one that waits longest first.
+   */
+  decide(site: Label, subject: Label, attempt: number, count: number, line?: readonly Waiting[]): number
 }
+
+/** Somebody who is due. Most schedules do not look at who it is. */
+export type Waiting = Pick<Coroutine, 'label' | 'parkSerial' | 'waitsFor'>
 
 /** Where worlds decide something. */
 export const Site = {
@@ -61,9 +67,9 @@ export class RecordedDecider implements Decider {
     this.otherwise = otherwise
   }
 
-  decide(site: Label, subject: Label, attempt: number, count: number): number {
+  decide(site: Label, subject: Label, attempt: number, count: number, line?: readonly Waiting[]): number {
     const key = decisionKey(site, subject, attempt)
-    if (!Object.hasOwn(this.decisions, key)) return this.otherwise.decide(site, subject, attempt, count)
+    if (!Object.hasOwn(this.decisions, key)) return this.otherwise.decide(site, subject, attempt, count, line)
     this.met.add(key)
     // The plan may have been changed by hand since: fewer outcomes must not make the report unusable.
     return Math.min(this.decisions[key]!, count - 1)
@@ -73,10 +79,6 @@ export class RecordedDecider implements Decider {
   unused(): string[] {
     return Object.keys(this.decisions).filter((key) => !this.met.has(key))
   }
-}
-
-export function recordedDecider(seed: string, decisions: Readonly<Record<string, number>>): RecordedDecider {
-  return new RecordedDecider(decisions, seededDecider(seed))
 }
 
 /** Writes down what another decider decides, for a report that does not depend on the seed. */
@@ -89,8 +91,8 @@ export class DecisionRecorder implements Decider {
     this.inner = inner
   }
 
-  decide(site: Label, subject: Label, attempt: number, count: number): number {
-    const choice = this.inner.decide(site, subject, attempt, count)
+  decide(site: Label, subject: Label, attempt: number, count: number, line?: readonly Waiting[]): number {
+    const choice = this.inner.decide(site, subject, attempt, count, line)
     if (choice !== 0) this.decisions[decisionKey(site, subject, attempt)] = choice
     return choice
   }

@@ -9,11 +9,12 @@ import { assert, type Co, describeWait, makeLabel, OK } from '../impl/co'
 import { type Job, type JobEvent, JobManager, startBackup, startCommit, startStream } from '../impl/jobs'
 import { runBriefly } from './brief_run'
 import { BriefWorld, helpJob, WORDS_MAX } from './brief_world'
-import { type Decider, seededDecider } from './decider'
+import type { Decider } from './decider'
 import { FlatModel } from './flat_model'
 import { JobDisks } from './job_disks'
 import { type GuestOperation, type Plan, SECTOR_BYTES } from './plan'
 import type { BufferPool } from './pool'
+import { deciderOf } from './schedules'
 import type { WorldEnd, WorldResult } from './verdict'
 
 const SETUP = makeLabel('setup')
@@ -21,7 +22,7 @@ const STARTER = makeLabel('job-start')
 const CLUSTER_BYTES = 65536
 
 /** `decider`: absent, what the plan's seed gives. */
-export function runJob(plan: Plan, decider: Decider = seededDecider(plan.seed)): WorldResult {
+export function runJob(plan: Plan, decider: Decider = deciderOf(plan)): WorldResult {
   return runBriefly('harness/job', (pool) => new JobRun(plan, pool, decider))
 }
 

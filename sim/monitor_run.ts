@@ -14,13 +14,14 @@ import { QMP_MODULES } from '../impl/qapi'
 import { QmpConversation } from '../model/qmp_conversation'
 import { runBriefly } from './brief_run'
 import { BriefWorld, helpJob } from './brief_world'
-import { type Decider, seededDecider } from './decider'
+import type { Decider } from './decider'
 import { SimDisk } from './disk'
 import { FlatModel } from './flat_model'
 import { readAfresh } from './fresh_open'
 import { Link } from './link'
 import type { GuestOperation, MonitorUserPlan, Plan } from './plan'
 import type { BufferPool } from './pool'
+import { deciderOf } from './schedules'
 import { DiskStore } from './store'
 import type { WorldEnd, WorldResult } from './verdict'
 
@@ -39,7 +40,7 @@ const NO_FILES: HostFiles = {
 }
 
 /** `decider`: absent, what the plan's seed gives. */
-export function runMonitor(plan: Plan, decider: Decider = seededDecider(plan.seed)): WorldResult {
+export function runMonitor(plan: Plan, decider: Decider = deciderOf(plan)): WorldResult {
   return runBriefly('harness/monitor', (pool) => new MonitorRun(plan, pool, decider))
 }
 

@@ -12,7 +12,7 @@ import { NbdServer, openNbd } from '../impl/nbd'
 import { NbdConversation } from '../model/nbd_conversation'
 import { runBriefly } from './brief_run'
 import { BriefWorld, helpJob, WORDS_MAX } from './brief_world'
-import { type Decider, seededDecider } from './decider'
+import type { Decider } from './decider'
 import { SimDisk } from './disk'
 import { faultProbe } from './faults'
 import { FlatModel } from './flat_model'
@@ -21,6 +21,7 @@ import { Link, type LinkWatcher } from './link'
 import { NbdGuest } from './nbd_guest'
 import type { CutPlan, NbdClientPlan, NbdPlan, Plan } from './plan'
 import type { BufferPool } from './pool'
+import { deciderOf } from './schedules'
 import { DiskStore } from './store'
 import type { WorldEnd, WorldResult } from './verdict'
 
@@ -34,7 +35,7 @@ const EXPORT = 'disk'
 const JOB_ID = 'job'
 
 /** `decider`: absent, what the plan's seed gives. */
-export function runNbd(plan: Plan, decider: Decider = seededDecider(plan.seed)): WorldResult {
+export function runNbd(plan: Plan, decider: Decider = deciderOf(plan)): WorldResult {
   return runBriefly('harness/nbd', (pool) => new NbdRun(plan, pool, decider))
 }
 

@@ -12,7 +12,7 @@ export interface Plan {
   format: 'mirrorsim-plan'
   /**
    * 2: disks may have formats, and the power may go off. 3: disks are throttled, requests stall, backing images come and go.
-   * 4: faults of other kinds than errors.
+   * 4: faults of other kinds than errors, and schedules.
    */
   version: 1 | 2 | 3 | 4
   /** Empty: what the plan leaves open is the dull choice. */
@@ -26,6 +26,8 @@ export interface Plan {
   guest: GuestOperation[]
   control: ControlOperation[]
   faults: FaultPlan[]
+  /** How what the plan leaves open is decided. Absent: `latency`. Without a seed it is of no effect. */
+  schedule?: SchedulePlan
   /** Absent: no request takes longer than the latency of its disk. */
   stalls?: StallPlan[]
   /** Present: no world, but the image of the source, damaged like this and then used by the guest's operations. */
@@ -41,6 +43,9 @@ export interface Plan {
   /** Bounds after which the world is stuck: a liveness failure. */
   bounds: { eventsMax: number; timeMaxNs: number }
 }
+
+/** Each kind is a file of `sim/schedules`. */
+export type SchedulePlan = { kind: 'latency' | 'uniform' | 'pos' | 'few' } | { kind: 'pct'; depth: number }
 
 /** Another job than the mirror. The source is an image with one below it. */
 export interface JobPlan {

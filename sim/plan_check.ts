@@ -24,6 +24,7 @@ const QUEUES_MAX = 64
 const QUEUE_SIZE_MAX = 1024
 const SEGMENTS_MAX = 126
 const RATE_MAX = 10 ** 12
+const SCHEDULE_DEPTH_MAX = 16
 
 class PlanError extends Error {}
 
@@ -231,6 +232,12 @@ const faultShape: Shape = (value, path) => {
   record({ ...occasion, kind: text, ...FAULT_FIELDS[kind as FaultPlan['kind']] })(value, path)
 }
 
+const scheduleShape: Shape = (value, path) => {
+  const isDeep = typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'pct'
+  if (isDeep) record({ kind: text, depth: integer(1, SCHEDULE_DEPTH_MAX) })(value, path)
+  else record({ kind: oneOf('latency', 'uniform', 'pct', 'pos', 'few') })(value, path)
+}
+
 const linkShape = record({ capacityBytes: integer(1), stepNs: count, steps: count, isCut: flag })
 const planShape = record({
   format: oneOf('mirrorsim-plan'),
@@ -347,6 +354,7 @@ const planShape = record({
   ),
   faults: listOf(faultShape),
   stalls: optional(listOf(record({ ...occasion, delayNs: count }))),
+  schedule: optional(scheduleShape),
   bounds: record({ eventsMax: integer(1), timeMaxNs: integer(1) }),
 })
 
@@ -371,6 +379,7 @@ function checkWhole(plan: Plan): void {
   demand(descriptors <= device.queueSize, 'plan.device.queueSize', `a request takes ${descriptors} descriptors`)
   for (const [index, operation] of guest.entries()) checkGuest(operation, plan, `plan.guest[${index}]`)
   checkFormats(plan)
+  demand(plan.version >= 4 || plan.schedule === undefined, 'plan.version', 'schedules came with version 4')
   for (const [index, fault] of plan.faults.entries()) checkFault(fault, plan, `plan.faults[${index}]`)
   checkIds(plan)
   const guestIds = new Set(guest.map(({ id }) => id))

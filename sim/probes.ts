@@ -3,6 +3,7 @@
  * has not tested what it believes to have tested.
  */
 import { FAULTS, faultProbe } from './faults'
+import { SCHEDULES, scheduleProbe } from './schedules'
 
 export const PROBES = {
   'disk/overtaken': 'a request ends before one that came earlier to the same disk',
@@ -35,6 +36,13 @@ export const PROBES = {
   'guest/aborted': 'a reset of the device ends a request in flight',
   'guest/many-in-flight': 'four requests of the guest are in flight',
 
+  'guest/zero-over-active': 'a guest zeroes where the mirror still works for another request',
+  'guest/discard-over-active': 'a guest discards where the mirror still works for another request',
+  'guest/tail-zeroed-in-flight': 'a guest zeroes the short last chunk in part while the mirror is at work there',
+  'guest/change-over-change': 'a guest changes what another of its requests is changing',
+  'guest/read-over-change': 'a guest reads what another of its requests is changing',
+  'guest/flush-over-change': 'a guest flushes while changes are under way',
+
   'mirror/zeroing': 'the destination is zeroed before the copy',
   'mirror/operations-wait': 'an operation waits for another one on the same chunk',
   'mirror/zero-skipped': 'a zero write is left out because the destination reads zero already',
@@ -43,6 +51,15 @@ export const PROBES = {
   'mirror/synced-lost': 'it is not so any more',
   'mirror/dirty-again': 'something becomes dirty after READY',
   'mirror/mode-changed': 'the copy mode changes while the job runs',
+  'mirror/mode-changed-mid-request': 'the copy mode is to change while a request is between source and destination',
+  'mirror/read-fails': 'a disk fails a read of the mirror',
+  'mirror/copy-fails': 'a disk fails a write of the mirror before READY',
+  'mirror/copy-fails-at-ready': 'a disk fails a write of the mirror after READY',
+  'mirror/active-fails': 'the destination fails a write for a guest before READY',
+  'mirror/active-fails-at-ready': 'the destination fails a write for a guest after READY',
+  'mirror/flush-fails': 'the destination fails a flush',
+  'mirror/status-fails': 'a disk fails to tell what it has allocated',
+  'mirror/fails-in-scan': 'a disk fails a request while the mirror zeroes or scans',
 
   'job/paused': 'the job stands still before READY',
   'job/standby': 'the job stands still after READY',
@@ -126,8 +143,18 @@ export const MONITOR_PROBES = {
 
 /** Those that only faults other than errors can bring about. */
 export const FAULT_PROBES = {
+  'mirror/fails-while-completing': 'a disk fails a request while the job does its last work',
+  'silent/hit': 'a silent fault has changed bytes',
+  'silent/completed': 'bytes that a silent fault has hit are on the disk that the guest has moved to',
+  'memory/refused-to-guest': 'a guest’s request gets no bounce buffer',
+  'memory/refused-to-mirror': 'a request of the mirror gets no bounce buffer',
   'power/behind-a-lie': 'the power goes off, and a change is not safe that a flush has said to be',
 } as const
+
+/** Each schedule, when a world follows it. */
+export const SCHEDULE_PROBES: Readonly<Record<string, string>> = Object.fromEntries(
+  Object.values(SCHEDULES).map(({ kind, about }) => [scheduleProbe(kind), about]),
+)
 
 /** Each fault, when it fires. */
 export const FIRED_PROBES: Readonly<Record<string, string>> = Object.fromEntries(
@@ -162,5 +189,15 @@ const STATUSES = ['none', 'running', 'paused', 'ready', 'standby', 'pending', 'a
 
 /** An order that only disks with an image below can be given. */
 export const IMAGE_ORDER_PROBES: readonly string[] = STATUSES.map((status) => orderProbe('link-backing', status))
+
+/** An order given while the mirror copies, or works for a guest. */
+export function orderOverProbe(kind: string, what: 'copy' | 'active'): string {
+  return `order/${kind}-over-${what}`
+}
+
+/** A second start is refused at once, and an end that has been reached has nothing in flight. */
+export const ORDER_OVER_PROBES: readonly string[] = [...ORDERS, 'power-cut']
+  .filter((kind) => kind !== 'finalize' && kind !== 'dismiss')
+  .flatMap((kind) => [orderOverProbe(kind, 'copy'), orderOverProbe(kind, 'active')])
 
 export const ORDER_PROBES: readonly string[] = ORDERS.flatMap((kind) => STATUSES.map((status) => orderProbe(kind, status)))

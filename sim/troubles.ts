@@ -8,6 +8,7 @@ import { Corruption } from './corruption'
 import type { DiskWatcher, SimDisk, WatchedRequest } from './disk'
 import { countFirings, Faults, faultProbe, isSilent, Occasions } from './faults'
 import type { DiskName, FaultPlan, Plan, StallPlan } from './plan'
+import { scheduleProbe } from './schedules'
 
 export class Troubles {
   readonly faults: { readonly source: Faults; readonly destination: Faults }
@@ -72,6 +73,8 @@ export class Troubles {
         fault,
         dataHash: 0,
       }
+      const isGuest = this.plan.guest.some(({ id }) => id === request.origin)
+      watcher.hit(isGuest ? 'memory/refused-to-guest' : 'memory/refused-to-mirror')
       watcher.diskSubmitted(request)
       watcher.diskCompleted(request, ENOMEM)
       return null
@@ -101,6 +104,7 @@ export class Troubles {
     this.memory?.source.count(fired)
     this.memory?.destination.count(fired)
     countFirings(this.plan.faults, fired, probes)
+    probes[scheduleProbe(this.plan.schedule?.kind ?? 'latency')] = 1
     let delayed = 0
     for (const disk of this.disks) delayed += disk.delayedCount
     if (delayed > 0) probes[faultProbe('latency')] = delayed

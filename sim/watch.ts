@@ -10,8 +10,9 @@ import type { DiskWatcher, WatchedRequest } from './disk'
 import { faultOf } from './faults'
 import type { GuestHooks, GuestRequest } from './guest/driver'
 import type { Checker, CheckerFactory, CheckerHook, SurvivingImages, WorldView } from './observer'
+import type { ControlOperation } from './plan'
 import type { ProbeName } from './probes'
-import { probeChange } from './probing'
+import { probeChange, probeFailure, probeOrder } from './probing'
 import { type Line, sampleHash, type Trace } from './trace'
 import type { Failure, Finding } from './verdict'
 
@@ -187,6 +188,7 @@ export class Watch implements DiskWatcher, GuestHooks {
     trace.mix(request.serial)
     trace.mix(errno)
     trace.mix(dataHash)
+    if (errno !== OK) probeFailure(this.world, request, this)
     if (request.fault !== null) trace.line(request.disk, diskMeets, request.label.id, faultOf(request.fault).name, 0, 0, 0)
     trace.line(request.disk, diskEnds, request.label.id, operation, offsetBytes, lengthBytes, errno)
     this.tell(this.hooks.diskCompleted, request.disk, request, errno)
@@ -241,6 +243,11 @@ export class Watch implements DiskWatcher, GuestHooks {
     } else if (event === 'BLOCK_JOB_PENDING') this.hit('job/pending')
     else if (word === 'paused') this.hit('job/paused')
     else if (word === 'standby') this.hit('job/standby')
+  }
+
+  /** An order is about to be given. */
+  ordering(kind: ControlOperation['kind']): void {
+    probeOrder(this.world, kind, this)
   }
 
   /** An order was carried out, or refused with `refusal`. */

@@ -6,7 +6,7 @@ import { BoundedSearch } from './bounded_search'
 import { type Decider, DecisionRecorder, dullDecider, RecordedDecider, Site, seededDecider } from './decider'
 import type { Checker, WorldView } from './observer'
 import type { ControlOperation, FaultPlan, MirrorPlan, Plan } from './plan'
-import { FIRED_PROBES, PROBES } from './probes'
+import { FIRED_PROBES, PROBES, SCHEDULE_PROBES } from './probes'
 import { CHUNK, KIB, operation, PLAIN_DISK, smallPlan } from './testing'
 import type { WorldResult } from './verdict'
 import { runWorld, type WorldOptions } from './world'
@@ -398,7 +398,8 @@ test('a guest without a mirror is a world, too', () => {
 test('situations have known names', () => {
   const { probes } = run(controlled({ id: 'c2', when: ready, kind: 'drain', durationNs: 1 }))
   assert.ok(Object.keys(probes).length > 5)
-  for (const name of Object.keys(probes)) assert.ok(name in PROBES || name in FIRED_PROBES || name.startsWith('order/'), name)
+  for (const name of Object.keys(probes))
+    assert.ok(name in PROBES || name in FIRED_PROBES || name in SCHEDULE_PROBES || name.startsWith('order/'), name)
 })
 
 test('a checker may count situations of its own', () => {

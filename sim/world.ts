@@ -13,7 +13,7 @@ import { GuestMemory, VirtioBlk, VirtioMmio } from '../impl/virtio'
 import { VirtualClockwork } from './clockwork'
 import { type Controlled, Operator } from './control'
 import type { CorruptionView } from './corruption'
-import { type Decider, seededDecider } from './decider'
+import type { Decider } from './decider'
 import { SimDisk } from './disk'
 import { Faults, faultProbe } from './faults'
 import { seenPlan } from './formats'
@@ -26,6 +26,7 @@ import type { CheckerFactory, MirrorView, WorldView } from './observer'
 import type { DiskName, DiskPlan, FormatPlan, Plan } from './plan'
 import { BufferPool } from './pool'
 import { WriteCache } from './power'
+import { deciderOf } from './schedules'
 import { DiskStore } from './store'
 import { Throttles } from './throttle'
 import { Trace } from './trace'
@@ -104,7 +105,7 @@ class World implements Watched, Controlled {
   private isPowerOff = false
 
   constructor(plan: Plan, options: WorldOptions, pool: BufferPool, trace: Trace) {
-    const decider = options.decider ?? seededDecider(plan.seed)
+    const decider = options.decider ?? deciderOf(plan)
     this.wanted = plan
     this.plan = seenPlan(plan)
     this.decider = decider
@@ -522,6 +523,10 @@ class World implements Watched, Controlled {
   result(): WorldResult {
     const { trace, watch, job } = this
     const faultsFired = this.troubles.count(watch.hits)
+    if (this.corruption?.isAny === true) {
+      watch.hit('silent/hit')
+      if (this.outcome === 'completed') watch.hit('silent/completed')
+    }
     const statistics = job === null ? null : job.view.statistics
     if (statistics !== null && statistics.skippedZeroBytes > 0) watch.hit('mirror/zero-skipped')
     if (statistics !== null && statistics.discardedBytes > 0) watch.hit('mirror/discarded')

@@ -1,8 +1,9 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { BoundedSearch } from '../../sim/bounded_search'
-import { dullDecider, recordedDecider } from '../../sim/decider'
+import { dullDecider } from '../../sim/decider'
 import { checkPlan } from '../../sim/plan_check'
+import { recordedDecider } from '../../sim/schedules'
 import { runWorld } from '../../sim/world'
 import { ALL_CHECKERS } from '../checkers'
 import { complaints } from '../plans/testing'
@@ -100,7 +101,7 @@ test('a kept schedule replays without the search', () => {
     },
   }
   const first = runWorld(plan, { decider: recording })
-  const again = runWorld(plan, { decider: recordedDecider('another seed', decisions) })
+  const again = runWorld(plan, { decider: recordedDecider({ seed: 'another seed' }, decisions) })
   assert.equal(again.hash, first.hash)
 })
 

@@ -67,6 +67,8 @@ const DULL_MIRROR: Partial<MirrorPlan> = {
 
 /** Candidates, those that take most away first. */
 export function* smallerPlans(plan: Plan): Generator<Plan, void, undefined> {
+  const { schedule, ...bare } = plan
+  if (schedule !== undefined) yield bare
   yield* withFewerElements(plan)
   yield* withShorterDisks(plan)
   yield* withSimplerFormats(plan)
