@@ -6,7 +6,7 @@
  * are dirty afterwards and the background will copy them.
  * What never may: a chunk that is taken for clean although this request has covered only a part of it.
  */
-import { type BlockNode, isZero, RequestFlag } from '../../block'
+import { type BlockNode, RequestFlag } from '../../block'
 import { assert, type Co, ENOTSUP, type Errno, OK } from '../../co'
 import type { MirrorOperationView } from './inspect'
 import { MirrorOperation } from './operations'
@@ -21,8 +21,7 @@ export function* activeWrite(state: MirrorState, offsetBytes: number, buffer: Ui
   const operation = begin(state, 'active-write', offsetBytes, data.length)
   if (!state.operationsInFlight.tryClaim(operation)) yield* state.operationsInFlight.waitForClaim(operation)
   const errno = yield* state.sourceChild.pwrite(offsetBytes, data, flags)
-  if (errno === OK && state.detectsZeroes && isZero(data)) yield* follow(state, operation, null, state.detectedZeroFlags)
-  else if (errno === OK) yield* follow(state, operation, data, 0)
+  if (errno === OK) yield* follow(state, operation, data, 0)
   else state.markDirty(offsetBytes, data.length)
   state.activeBuffers.giveBack(storage)
   end(state, operation)
@@ -58,7 +57,7 @@ const DEALLOCATING = RequestFlag.MayUnmap | RequestFlag.NoFallback
 function* deallocate(state: MirrorState, operation: MirrorOperation): Co<boolean> {
   const { limits, driver } = state.source
   if ((driver.supportedZeroFlags & DEALLOCATING) !== DEALLOCATING || !discardsReachStorage(state.source)) return false
-  const alignmentBytes = Math.max(limits.requestAlignmentBytes, limits.pwriteZeroesAlignmentBytes, 1)
+  const alignmentBytes = Math.max(limits.requestAlignmentBytes, limits.pwriteZeroesAlignmentBytes)
   const { offsetBytes, lengthBytes } = operation
   const startBytes = Math.ceil(offsetBytes / alignmentBytes) * alignmentBytes
   const endBytes = offsetBytes + lengthBytes

@@ -1,7 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { MemoryDriver } from '../../block/testing'
-import type { Co, Errno } from '../../co'
+import { type Co, EIO, type Errno } from '../../co'
 import { CHUNK, LENGTH, mirrorBench, plant } from './testing'
 
 const CLUSTER = 4 * CHUNK
@@ -72,6 +72,60 @@ test('only whole clusters are written at first, in the background and in active 
     assert.ok(last.lengthBytes <= CHUNK, 'the cluster is known to be whole')
     bench.complete(job)
     assert.equal(target.finally(), bench.source.data, copyMode)
+  }
+})
+
+test('a cluster is whole when all of it has been written, and a part of it is not enough', () => {
+  // The first write to a cluster, the range of the target's writes for it, and whether the cluster is whole afterwards.
+  for (const [offsetBytes, lengthBytes] of [
+    [0, CHUNK],
+    [0, 512],
+    [3 * CHUNK, CHUNK],
+    [CLUSTER - 512, 512],
+    [CHUNK, CLUSTER],
+    [0, CLUSTER],
+  ] as const) {
+    const target = new Overlay(LENGTH)
+    const bench = mirrorBench({ target })
+    plant(bench.source, 0, LENGTH, 0xbb)
+    const job = bench.start({ targetHasDetachedBacking: true, sync: 'none', copyMode: 'write-blocking' })
+    bench.clock.run()
+    bench.write(offsetBytes, lengthBytes, 1)
+    const what = `${offsetBytes}+${lengthBytes}`
+    assert.equal(target.finally(), bench.source.data, what)
+    const clusters = Math.ceil((offsetBytes + lengthBytes) / CLUSTER)
+    assert.is(job.view.cowWords![0], 2 ** (clusters * 4) - 1, what)
+    assert.is(job.view.dirtyWords[0], 0, what)
+    bench.write(offsetBytes, 512, 2)
+    const last = target.requests('write').at(-1)!
+    assert.equal([last.offsetBytes, last.lengthBytes], [offsetBytes, 512], what)
+  }
+})
+
+test('what surrounds a change and cannot be read or written is an error of its own side', () => {
+  for (const [kind, action] of [
+    ['read', 'read'],
+    ['write', 'write'],
+  ] as const) {
+    const target = new Overlay(LENGTH)
+    const bench = mirrorBench({ target })
+    plant(bench.source, 0, LENGTH, 0xbb)
+    const job = bench.start({
+      targetHasDetachedBacking: true,
+      sync: 'none',
+      copyMode: 'write-blocking',
+      onSourceError: 'ignore',
+      onTargetError: 'ignore',
+    })
+    bench.clock.run()
+    let left = 1
+    const disk = kind === 'read' ? bench.source : target
+    disk.fail = (request) => (request.kind === kind && left-- > 0 ? EIO : 0)
+    assert.is(bench.write(CHUNK, 512, 1), 0, 'the guest does not hear of it')
+    const error = bench.events.find(({ event }) => event === 'BLOCK_JOB_ERROR')!
+    assert.is(error.data['operation'], action)
+    bench.clock.run()
+    assert.equal([target.finally(), job.view.dirtyWords[0]], [bench.source.data, 0])
   }
 })
 
