@@ -101,7 +101,7 @@ test('where a node further down drops discards, none becomes a zero write', () =
     const format = graph.addNode({
       name: 'format',
       driver,
-      children: [{ name: 'file', role: 'data', node: file }],
+      children: [{ name: 'file', role: 'image', node: file }],
       options: { discard: 'unmap' },
     })
     const guest = new BlockBackend(graph, 'guest')
