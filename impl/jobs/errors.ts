@@ -32,8 +32,10 @@ export function jobIdInUse(id: string): BlockError {
   return new BlockError(`Job ID '${id}' already in use`)
 }
 
-export function speedInvalid(): BlockError {
-  return new BlockError("Parameter 'speed' expects a non-negative value")
+/** Bytes per second, 0 for no limit. Throws BlockError. */
+export function checkSpeed(bytesPerSecond: number): void {
+  const isSpeed = Number.isSafeInteger(bytesPerSecond) && bytesPerSecond >= 0
+  if (!isSpeed) throw new BlockError("Parameter 'speed' expects a non-negative value")
 }
 
 /** Runs `make`, which puts a job's filter into the graph; its errors read as QEMU's way of doing that says them. */

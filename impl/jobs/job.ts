@@ -22,7 +22,7 @@ import {
   type WaitReason,
 } from '../co'
 import { actionFor, type ErrorAction, type ErrorPolicy } from './error_policy'
-import { cannotComplete, pausedByUser, speedInvalid, verbRefused } from './errors'
+import { cannotComplete, checkSpeed, pausedByUser, verbRefused } from './errors'
 import type { JobGroup } from './job_group'
 import type { JobManager } from './job_manager'
 import { Progress } from './progress'
@@ -143,8 +143,9 @@ export abstract class Job {
   private isConcluding = false
   private sleeper: Coroutine | null = null
 
+  /** Throws BlockError if the speed is none. */
   constructor(manager: JobManager, options: JobOptions) {
-    if (options.speedBytesPerSecond < 0) throw speedInvalid()
+    checkSpeed(options.speedBytesPerSecond)
     this.manager = manager
     this.kernel = manager.kernel
     this.id = options.id
@@ -385,7 +386,7 @@ export abstract class Job {
   /** Bytes per second, 0 for no limit. */
   setSpeed(bytesPerSecond: number): void {
     this.checkVerb('set-speed')
-    if (!Number.isSafeInteger(bytesPerSecond) || bytesPerSecond < 0) throw speedInvalid()
+    checkSpeed(bytesPerSecond)
     this.limit.setSpeed(bytesPerSecond)
     this.kick()
   }

@@ -3,7 +3,7 @@ import { type BlockGraph, type BlockNode, Permission } from '../../block'
 import { BlockCopy } from '../../block/block_copy'
 import { CopyBeforeWriteDriver } from '../../block/drivers/copy_before_write'
 import { assert, type Co } from '../../co'
-import { makeFilter, speedInvalid } from '../errors'
+import { makeFilter } from '../errors'
 import { JobHold } from '../hold'
 import type { JobManager } from '../job_manager'
 import { type BackupHoldings, BackupJob } from './job'
@@ -25,8 +25,6 @@ export function* startBackup(graph: BlockGraph, jobs: JobManager, options: Backu
 function checkStart(jobs: JobManager, options: BackupOptions): ReturnType<typeof checkBackup> {
   const plan = checkBackup(options)
   jobs.checkId(options.jobId)
-  const { speedBytesPerSecond } = options
-  if (!Number.isSafeInteger(speedBytesPerSecond) || speedBytesPerSecond < 0) throw speedInvalid()
   return plan
 }
 

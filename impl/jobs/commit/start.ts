@@ -2,7 +2,6 @@
 import { type BlockGraph, Permission } from '../../block'
 import { assert, type Co } from '../../co'
 import { holdLayers } from '../chain_hold'
-import { speedInvalid } from '../errors'
 import { JobHold } from '../hold'
 import type { JobManager } from '../job_manager'
 import type { MirrorJob } from '../mirror'
@@ -16,7 +15,6 @@ export function* startCommit(graph: BlockGraph, jobs: JobManager, options: Commi
   const { speedBytesPerSecond, jobId: id, autoFinalize, autoDismiss } = options
   const places = checkCommit(options)
   jobs.checkId(id)
-  if (!Number.isSafeInteger(speedBytesPerSecond) || speedBytesPerSecond < 0) throw speedInvalid()
   if (places.isActive) return yield* startActiveCommit(graph, jobs, options, places)
   const job = new CommitJob(jobs, { id, speedBytesPerSecond, autoFinalize, autoDismiss }, options)
   yield* graph.drainedBegin(places.base)

@@ -1,7 +1,6 @@
 /** Starting a mirror: everything is checked, then the filter goes into the graph, then the job starts. */
 import { BlockBackend, type BlockGraph, type BlockNode, type OperationBlocker, Permission } from '../../block'
 import { assert, type Co } from '../../co'
-import { speedInvalid } from '../errors'
 import type { JobManager } from '../job_manager'
 import { CommitLayers } from './commit_layers'
 import type { MirrorPlaces } from './completion'
@@ -18,8 +17,7 @@ export function* startMirror(graph: BlockGraph, jobs: JobManager, options: Mirro
   checkOptions(options)
   const replaced = findReplaced(options)
   jobs.checkId(options.jobId)
-  const { speedBytesPerSecond, source } = options
-  if (!Number.isSafeInteger(speedBytesPerSecond) || speedBytesPerSecond < 0) throw speedInvalid()
+  const { source } = options
   yield* graph.drainedBegin(source)
   try {
     // Others may have come while the guests were being stopped.

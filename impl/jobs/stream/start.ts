@@ -2,7 +2,7 @@
 import { type BlockGraph, type BlockNode, nodesAbove, Permission } from '../../block'
 import { CopyOnReadDriver } from '../../block/drivers/copy_on_read'
 import { assert, type Co } from '../../co'
-import { makeFilter, speedInvalid } from '../errors'
+import { makeFilter } from '../errors'
 import { JobHold } from '../hold'
 import type { JobManager } from '../job_manager'
 import { type StreamHoldings, StreamJob } from './job'
@@ -13,7 +13,6 @@ export function* startStream(graph: BlockGraph, jobs: JobManager, options: Strea
   const { speedBytesPerSecond, jobId: id, autoFinalize, autoDismiss, device } = options
   checkStream(options)
   jobs.checkId(id)
-  if (!Number.isSafeInteger(speedBytesPerSecond) || speedBytesPerSecond < 0) throw speedInvalid()
   const job = new StreamJob(jobs, { id, speedBytesPerSecond, autoFinalize, autoDismiss }, options)
   yield* graph.drainedBegin(device)
   try {
