@@ -106,9 +106,9 @@ export function sampleOf(mutants: readonly OperatorMutant[], count: number): Set
   return new Set(ranked.slice(0, count).map(({ mutant }) => mutant))
 }
 
-/** Kills of earlier runs, by the text of the file and the mutant's id. What survived is tried again. */
+/** What earlier runs have come to, by the text of the file and the mutant's id. What survived is tried again, later. */
 class RunRecord {
-  private readonly kills = new Map<string, Kill>()
+  private readonly kills = new Map<string, Kill | null>()
   private readonly hashes = new Map<string, string>()
 
   constructor(texts: ReadonlyMap<string, string>, isResumed: boolean) {
@@ -117,7 +117,7 @@ class RunRecord {
     if (!isResumed || !fs.existsSync(RECORD)) return
     for (const line of fs.readFileSync(RECORD, 'utf8').split('\n')) {
       if (line === '') continue
-      const { key, kill } = JSON.parse(line) as { key: string; kill: Kill }
+      const { key, kill } = JSON.parse(line) as { key: string; kill: Kill | null }
       this.kills.set(key, kill)
     }
   }
@@ -128,7 +128,10 @@ class RunRecord {
   find(mutant: OperatorMutant): Kill | null {
     return this.kills.get(this.key(mutant)) ?? null
   }
-  add(mutant: OperatorMutant, kill: Kill, milliseconds: number): void {
+  hasSurvived(mutant: OperatorMutant): boolean {
+    return this.kills.get(this.key(mutant)) === null
+  }
+  add(mutant: OperatorMutant, kill: Kill | null, milliseconds: number): void {
     fs.appendFileSync(RECORD, `${JSON.stringify({ key: this.key(mutant), kill, milliseconds: Math.round(milliseconds) })}\n`)
   }
 }
@@ -180,9 +183,10 @@ class RoomRun {
     const unsound = trier.killers.filter(({ failure }) => failure !== null).map(({ name }) => name)
     this.note(`${room.folder}: ${counted(chosen.size, 'mutant')}, ${counted(trier.killers.length, 'test or world')}`)
     let shownMs = performance.now()
-    // Those that need a thread of their own come last.
+    // Those that are known to survive come later, those that need a thread of their own last.
     const numbers = [...mutants.keys()].filter((number) => chosen.has(mutants[number]!))
-    numbers.sort((a, b) => Number(trier.atLoad.has(a)) - Number(trier.atLoad.has(b)))
+    const rank = (number: number): number => (trier.atLoad.has(number) ? 2 : record.hasSurvived(mutants[number]!) ? 1 : 0)
+    numbers.sort((a, b) => rank(a) - rank(b))
     let next = 0
     const turn = async (): Promise<void> => {
       while (next < numbers.length && !stop.aborted) {
@@ -191,7 +195,7 @@ class RoomRun {
         const before = record.find(mutant)
         const startMs = performance.now()
         const kill = before ?? (await trier.try(number, mutant.file))
-        if (before === null && kill !== null) record.add(mutant, kill, performance.now() - startMs)
+        if (before === null) record.add(mutant, kill, performance.now() - startMs)
         this.tell({ mutant, kill, equivalent: this.equivalents.reasonOf(mutant), reach: trier.reach(number) })
         if (performance.now() - shownMs < PROGRESS_MS) continue
         shownMs = performance.now()

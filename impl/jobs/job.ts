@@ -197,7 +197,6 @@ export abstract class Job {
       if (!this.isForceCancelled) errno = yield* this.prepare()
       if (this.group !== null && errno === OK && !this.isForceCancelled) yield* this.prepareWith(this.group)
     }
-    this.isConcluding = true
     if (errno === OK && this.isForceCancelled) errno = ECANCELED
     if (errno !== OK) {
       this.group?.fail(this)
