@@ -69,7 +69,6 @@ export class BackupJob extends Job {
   }
 
   protected *run(): Co<Errno> {
-    yield* this.pausePoint()
     const { sync } = this.plan
     if (sync === 'none') return yield* this.serve()
     if (sync === 'top') {
