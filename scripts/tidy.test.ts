@@ -38,6 +38,7 @@ const cases: ReadonlyArray<readonly [name: string, file: string, source: string,
     HEAD + 'export function f(a: number) {\n  if (a)\n    return 1\n\n\n\n\n  return 2\n}\n'.repeat(4),
     /0 assertions in 4/,
   ],
+  ['a text that nothing is compared with', 'sim/a.test.ts', "assert.throws(() => f(), 'refused')\n", /throws compares no text/],
   ['a left-over mark', 'reports/a.ts', `${HEAD}// TO${'DO'} later\n`, /left-over/],
 ]
 for (const [name, file, source, expected] of cases) {

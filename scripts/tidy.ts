@@ -67,6 +67,8 @@ export function tidy(file: string, text: string): string[] {
     }
     if (ts.isCallExpression(node) && ts.isIdentifier(node.expression) && node.expression.text === 'assert') assertions++
     if (deterministic) checkBanned(node, file, lineOf, found)
+    if (isBlindThrows(node))
+      found.push(`${file}:${lineOf(node.getStart())}: throws compares no text: give a pattern or a function`)
     ts.forEachChild(node, visit)
   }
   visit(source)
@@ -78,6 +80,15 @@ export function tidy(file: string, text: string): string[] {
     if (/^test\.only\(/.test(line)) found.push(`${file}:${index + 1}: test.only hides the others`)
   }
   return found
+}
+
+/** uvu takes a text for what to say when nothing is thrown, not for what must be thrown. */
+function isBlindThrows(node: ts.Node): boolean {
+  if (!ts.isCallExpression(node) || node.expression.getText() !== 'assert.throws') return false
+  const [, expected, message] = node.arguments
+  const isText = (part: ts.Node): boolean =>
+    ts.isStringLiteralLike(part) || ts.isTemplateExpression(part) || (ts.isBinaryExpression(part) && isText(part.left))
+  return expected !== undefined && message === undefined && isText(expected)
 }
 
 function checkBanned(node: ts.Node, file: string, lineOf: (position: number) => number, found: string[]): void {

@@ -30,7 +30,10 @@ test('a target that somebody keeps to himself is refused, and the source is as i
 test('a target that a job uses already is refused', () => {
   const bench = backupBench()
   bench.targetNode.blockers.add({ reason: 'it is busy', allows: new Set() })
-  assert.throws(() => bench.start(), "Node 'tgt' is busy: it is busy")
+  assert.throws(
+    () => bench.start(),
+    (error: Error) => error.message === "Node 'tgt' is busy: it is busy",
+  )
 })
 
 test('an immutable source is only read, unless what is copied is to be discarded', () => {
@@ -87,7 +90,7 @@ test('the filter is the user’s if he has named it, and everything in its place
   }
   assert.throws(
     () => backupBench().start({ isImmutable: true, filterNodeName: 'mine' }),
-    'immutable-source and filter-node-name should not be set simultaneously',
+    (error: Error) => error.message === 'immutable-source and filter-node-name should not be set simultaneously',
   )
 })
 
@@ -96,7 +99,10 @@ test('what is refused is refused at once, while guests’ requests are under way
   for (const layer of bench.layers) layer.latencyNs = 1000
   bench.spawn('guest', bench.device.pwrite(0, new Uint8Array(512)))
   bench.clock.run(bench.clock.nowNs() + 10)
-  assert.throws(() => bench.start({ jobId: '1bad' }), "Invalid job ID '1bad'")
+  assert.throws(
+    () => bench.start({ jobId: '1bad' }),
+    (error: Error) => error.message === "Invalid job ID '1bad'",
+  )
 })
 
 test('drained sections on both sides stop the job', () => {
@@ -138,7 +144,10 @@ test('incremental is bitmap with the mode on-success, which may be said or not',
     bitmap.bits.set(0, CLUSTER)
     const options = { sync: 'incremental', bitmap: 'm', ...(bitmapMode === undefined ? {} : { bitmapMode }) } as const
     if (bitmapMode === 'always') {
-      assert.throws(() => bench.start(options), "Bitmap sync mode must be 'on-success' when using sync mode 'incremental'")
+      assert.throws(
+        () => bench.start(options),
+        (error: Error) => error.message === "Bitmap sync mode must be 'on-success' when using sync mode 'incremental'",
+      )
       continue
     }
     bench.start(options)

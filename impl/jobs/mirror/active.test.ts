@@ -1,6 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { BlockBackend, Permission } from '../../block'
+import { FilterDriver } from '../../block/drivers/filter'
 import { MemoryDriver, OverlayDriver } from '../../block/testing'
 import { EIO, OK } from '../../co'
 import type { MirrorJob } from './job'
@@ -91,11 +92,25 @@ test('a discard is cut to what the source can deallocate, and reaches the end of
 })
 
 test('where a node further down drops discards, none becomes a zero write', () => {
-  for (const discard of ['ignore', 'unmap'] as const) {
+  class Through extends FilterDriver {
+    readonly name = 'through'
+  }
+  for (const [discard, isFiltered] of [
+    ['ignore', false],
+    ['ignore', true],
+    ['unmap', true],
+  ] as const) {
     const bench = mirrorBench()
     const { graph } = bench
-    const disk = new MemoryDriver(LENGTH)
-    const file = graph.addNode({ name: 'file', driver: disk, options: { discard } })
+    const disk = graph.addNode({ name: 'disk', driver: new MemoryDriver(LENGTH), options: { discard } })
+    const file = isFiltered
+      ? graph.addNode({
+          name: 'through',
+          driver: new Through(),
+          children: [{ name: 'backing', role: 'filtered', node: disk }],
+          options: { discard: 'unmap' },
+        })
+      : disk
     class Format extends OverlayDriver {}
     const driver = new Format(LENGTH)
     const format = graph.addNode({
@@ -132,9 +147,10 @@ test('a change that a noted one has overtaken is left to the background', () => 
   assert.equal(bench.target.data, bench.source.data)
 })
 
-test('a drain of the target ends when the last copy for a guest has, whatever else is under way', () => {
+test('a drain of the target ends when the last change for a guest has failed, whatever else is under way', () => {
   const bench = mirrorBench()
   readyJob(bench)
+  bench.source.fail = ({ kind, offsetBytes }) => (kind === 'write' && offsetBytes === 0 ? EIO : OK)
   bench.source.latencyNs = 1000
   bench.target.latencyNs = 1000
   bench.spawn('copied', bench.device.pwrite(0, new Uint8Array(CHUNK).fill(5)))

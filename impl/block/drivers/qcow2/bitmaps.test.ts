@@ -143,7 +143,8 @@ test('what cannot be stored is refused in QEMU’s words', () => {
   const stack = newStack({ sizeBytes: 2 ** 20, version: 2 })
   assert.throws(
     () => add(stack, 'a'),
-    "Can't make bitmap 'a' persistent in '#block001': Cannot store dirty bitmaps in qcow2 v2 files",
+    (error: Error) =>
+      error.message === "Can't make bitmap 'a' persistent in '#block001': Cannot store dirty bitmaps in qcow2 v2 files",
   )
   const other = newStack({ sizeBytes: 2 ** 20 })
   assert.match(
