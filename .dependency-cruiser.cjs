@@ -62,7 +62,12 @@ module.exports = {
     only('^scenarios/', ['^scenarios/', '^sim/(plan|verdict)[.]ts$'], 'scenarios are plain data'),
     only(
       '^reports/',
-      ['^reports/', '^sim/(plan|verdict|plan_check)[.]ts$', '^(node:)?(fs|path|crypto)$', ...npm('picocolors', 'valibot')],
+      [
+        '^reports/',
+        '^sim/(plan|verdict|plan_check|faults/index)[.]ts$',
+        '^(node:)?(fs|path|crypto)$',
+        ...npm('picocolors', 'valibot'),
+      ],
       'reports see plans, traces and verdicts as plain data',
     ),
     {

@@ -10,6 +10,7 @@ import type { Subject } from '../properties/campaign'
 import { EXIT_CODES_HELP, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, seconds, wholeNumber } from './cli'
 import { type FuzzOptions, fuzz } from './fuzz_campaign'
 import { whileInterruptible } from './interrupt'
+import { requiredProbesOf } from './probe_floors'
 
 const root = path.resolve(__dirname, '..')
 const DEFAULT_SECONDS = 20
@@ -72,7 +73,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const options = optionsOf(command.opts<Arguments>())
-  const { subjectOf, isProfile, PROFILE_NAMES, requiredProbesOf }: typeof import('./subject') = require('./subject')
+  const { subjectOf, isProfile, PROFILE_NAMES }: typeof import('./subject') = require('./subject')
   if (!isProfile(options.profile)) {
     streams.err.write(`fuzz: there is no profile '${options.profile}'; there are: ${PROFILE_NAMES.join(', ')}\n`)
     return EXIT_USAGE

@@ -12,11 +12,9 @@ import { type Decider, DecisionRecorder } from '../sim/decider'
 import { runJob } from '../sim/job_run'
 import { runNbd } from '../sim/nbd_run'
 import type { Plan } from '../sim/plan'
-import { IMAGE_ORDER_PROBES, IMAGE_PROBES, MONITOR_PROBES, NBD_PROBES, ORDER_PROBES, PROBES } from '../sim/probes'
 import { recordedDecider } from '../sim/schedules'
 import type { WorldResult } from '../sim/verdict'
 import { runWorld, type WorldOptions } from '../sim/world'
-import type { RequiredProbe } from './fuzz_campaign'
 
 /** Damaged images: no worlds, but plans, reports and replays like any other. */
 const IMAGE_PROFILE = 'image'
@@ -41,24 +39,6 @@ export const PROFILE_NAMES: readonly string[] = [
   MONITOR_PROFILE,
 ]
 export const CHECKER_NAMES: readonly string[] = ALL_CHECKERS.map(({ name }) => name)
-
-/**
- * Every situation that has a name must be met: in campaigns of the default profile, and those that need images where all
- * worlds have some.
- */
-export function requiredProbesOf(profile: ProfileName): readonly RequiredProbe[] {
-  if (profile === 'default') return floors(Object.keys(PROBES), ORDER_PROBES)
-  if (profile === 'formats' || profile === 'chains') return floors(Object.keys(IMAGE_PROBES), IMAGE_ORDER_PROBES)
-  if (profile === MONITOR_PROFILE) return floors(Object.keys(MONITOR_PROBES), [])
-  return profile === NBD_PROFILE ? floors(Object.keys(NBD_PROBES), []) : []
-}
-
-function floors(situations: readonly string[], orders: readonly string[]): RequiredProbe[] {
-  return [
-    ...situations.map((name) => ({ name, worldsPerTenThousandMin: 1 })),
-    ...orders.map((name) => ({ name, worldsPerTenThousandMin: 0.5 })),
-  ]
-}
 
 /** Heap and buffers of this thread alone, in bytes. */
 function memoryInUse(): number {

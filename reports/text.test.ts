@@ -45,6 +45,19 @@ test('the longest failure fits into its lines and columns', () => {
   assert.match(text, /#299/)
 })
 
+test('what was planned to go wrong is named, in place of the oldest events', () => {
+  const occasion = { disk: 'source', operation: 'write', offsetBytes: 0, lengthBytes: 512, skip: 0, times: 1 } as const
+  const faults = ['x1', 'x2', 'x3', 'x4'].map((id) => ({ ...occasion, id, kind: 'lost-write' as const }))
+  const records = Array.from({ length: 20 }, (_, step) => ({ step, timeNs: step, lane: 'mirror', text: 'copies' }))
+  const { plan, trace, failure } = sampleReport
+  const text = failureText({ ...sampleReport, plan: { ...plan, faults }, trace: { ...trace, last: records } }, null)
+  assert.match(text, /fault {6}x1: lost-write at a write of the source: a write, or a write of zeroes, is answered with success/)
+  assert.not.match(text, /x4/)
+  assert.is(text.match(/copies/g)?.length, 11)
+  const about = failureText({ ...sampleReport, plan: { ...plan, faults }, failure: { ...failure, operationId: 'x4' } }, null)
+  assert.match(about, /operation {2}x4: lost-write/)
+})
+
 test('a text of several lines stays in its line', () => {
   assert.is(eventText({ step: 1, timeNs: 2, lane: 'job', text: 'a\n  b' }), '       #1      0.002 us  job          a b')
 })

@@ -2,12 +2,16 @@
  * A failure for a person who has not seen the code: what broke in words, where, what was expected, the last events in
  * fixed columns and the command that shows it again. At most TEXT_LINES_MAX lines of at most COLUMNS_MAX characters.
  */
+import { faultOf } from '../sim/faults'
+import type { FaultPlan } from '../sim/plan'
 import type { TraceRecord } from '../sim/verdict'
 import type { Report } from './format'
 
 export const TEXT_LINES_MAX = 40
 export const COLUMNS_MAX = 130
 const DETAILS_MAX = 8
+/** Each takes the line of an event. */
+const FAULTS_MAX = 3
 const EVENTS_MAX = 14
 
 /** Words that a terminal may emphasise; `plainStyle` leaves them as they are. */
@@ -33,11 +37,13 @@ export function failureText(report: Report, file: string | null, style: Style = 
   fact('actual', failure.actual)
   fact('when', `event ${failure.step} of ${trace.events}, ${timeText(failure.timeNs)} of virtual time`)
   fact('world', `seed ${label.seed}, ${worldText(plan)}`)
+  const faults = plan.faults.slice(0, FAULTS_MAX).map(faultText)
+  for (const text of faults) fact('fault', text)
   fact('code', `revision ${label.revision}, node ${label.node}`)
   pushList(lines, failure.details ?? [], DETAILS_MAX, (line) => clip(`  ${line}`))
   if (trace.last.length > 0) {
     lines.push('', style.dim(eventColumns('event', 'time', 'who', 'what')))
-    for (const record of trace.last.slice(-EVENTS_MAX)) lines.push(eventText(record))
+    for (const record of trace.last.slice(faults.length - EVENTS_MAX)) lines.push(eventText(record))
   }
   if (file !== null) lines.push('', `  ${style.bold(`npm run replay -- ${file}`)}`)
   return `${lines.join('\n')}\n`
@@ -72,8 +78,15 @@ function operationText(report: Report, id: string): string {
     const { kind, offsetBytes, lengthBytes, lane } = operation
     return `${id}: guest ${kind} of ${lengthBytes} bytes at ${offsetBytes}, lane ${lane}`
   }
-  const other = control.find((one) => one.id === id) ?? faults.find((one) => one.id === id)
-  return other === undefined ? id : `${id}: ${other.kind}`
+  const fault = faults.find((one) => one.id === id)
+  if (fault !== undefined) return faultText(fault)
+  const order = control.find((one) => one.id === id)
+  return order === undefined ? id : `${id}: ${order.kind}`
+}
+
+function faultText(fault: FaultPlan): string {
+  const { name, about } = faultOf(fault)
+  return `${fault.id}: ${name} at a ${fault.operation} of the ${fault.disk}: ${about}`
 }
 
 function worldText({ guest, control, faults, mirror, source, profile }: Report['plan']): string {

@@ -11,6 +11,7 @@ import type {
   GuestOperation,
   InitialExtent,
   MirrorPlan,
+  OtherFaultPlan,
   Plan,
   Trigger,
 } from '../sim/plan'
@@ -59,7 +60,7 @@ export function scenario(parts: ScenarioParts): Scenario {
   const lengthBytes = parts.lengthBytes ?? 8 * CHUNK
   const plan: Plan = {
     format: 'mirrorsim-plan',
-    version: 3,
+    version: 4,
     seed: parts.seed ?? parts.name,
     profile: 'scenario',
     device: { ...PLAIN_DEVICE, ...parts.device },
@@ -180,4 +181,15 @@ export function fault(
 ): ErrorFaultPlan {
   const whole = { offsetBytes: 0, lengthBytes: 8 * CHUNK }
   return { id, kind: 'error', disk, operation: at, errno: 'EIO', ...whole, skip: 0, times: 1, ...more }
+}
+
+/** Something else than an error. */
+export function trouble(
+  id: string,
+  kind: OtherFaultPlan['kind'],
+  disk: FaultPlan['disk'],
+  at: FaultPlan['operation'],
+  more: Partial<OtherFaultPlan> = {},
+): OtherFaultPlan {
+  return { id, kind, disk, operation: at, offsetBytes: 0, lengthBytes: 8 * CHUNK, skip: 0, times: 1, ...more }
 }

@@ -1,6 +1,7 @@
 /** All named plans. Each is a bug that somebody had, as the smallest world that shows it, with what must come out instead. */
 import type { Scenario } from './build'
 import { ERRORS } from './errors'
+import { FAULTS } from './faults'
 import { FORMATS } from './formats'
 import { GEOMETRY } from './geometry'
 import { JOB_CONTROL } from './job_control'
@@ -20,4 +21,5 @@ export const SCENARIOS: readonly Scenario[] = [
   ...GEOMETRY,
   ...POWER,
   ...FORMATS,
+  ...FAULTS,
 ]

@@ -14,7 +14,7 @@ import { runBriefly } from './brief_run'
 import { BriefWorld, helpJob, WORDS_MAX } from './brief_world'
 import type { Decider } from './decider'
 import { SimDisk } from './disk'
-import { faultProbe } from './faults'
+import { faultProbe, isFailing } from './faults'
 import { FlatModel } from './flat_model'
 import { readAfresh } from './fresh_open'
 import { Link, type LinkWatcher } from './link'
@@ -241,7 +241,7 @@ class NbdRun extends BriefWorld {
   /** Errors of disks, links that nobody waits for long enough, and disks of another length are reasons to fail. */
   private isFailureExcused(): boolean {
     const { faults, source, destination } = this.plan
-    if (faults.length > 0 || source.lengthBytes !== destination.lengthBytes) return true
+    if (faults.some(isFailing) || source.lengthBytes !== destination.lengthBytes) return true
     return this.nbd.reconnectDelaySeconds < PATIENT_SECONDS && this.nbd.cuts.some(({ link }) => link === 'target')
   }
 

@@ -17,15 +17,30 @@ export function withDiskFaults(choices: Choices, plan: Plan, profile: Profile): 
   return { ...plan, version: 4, faults }
 }
 
+/** For worlds of other things than mirrors of plain disks: what every file has to live with. */
+export function withShortTransfers(choices: Choices, plan: Plan): Plan {
+  if (!choices.chance(mixture.SHORT_TRANSFER_PERCENT)) return plan
+  const faults = [...plan.faults]
+  for (const disk of ['source', 'destination'] as const) {
+    const operation = choices.chance(50) ? 'read' : 'write'
+    const counts = { skip: choices.below(mixture.FAULT_SKIP_MAX + 1), times: choices.between(1, mixture.FAULT_TIMES_MAX) }
+    faults.push({ id: `x-${disk}`, kind: 'short-transfer', disk, operation, offsetBytes: 0, lengthBytes: 2 ** 40, ...counts })
+  }
+  return { ...plan, version: 4, faults }
+}
+
 function draw(choices: Choices, plan: Plan, id: string): FaultPlan {
   const wanted = choices.pick(mixture.DISK_FAULT_KIND)
-  const disk: DiskName = choices.chance(50) ? 'source' : 'destination'
-  const kind = canMeet(wanted, plan, disk) ? wanted : 'short-transfer'
+  const disks: DiskName[] = choices.chance(50) ? ['source', 'destination'] : ['destination', 'source']
+  const able = disks.find((name) => canMeet(wanted, plan, name))
+  const disk = able ?? disks[0]!
+  const kind = able === undefined ? 'short-transfer' : wanted
   const { operations }: DiskFault = DISK_FAULTS.find(({ name }) => name === kind)!
   const operation = operations[choices.below(operations.length)]!
   // Both disks are of one length, but for a few plans that are refused.
   const lengthBytes = Math.min(plan.source.lengthBytes, plan.destination.lengthBytes)
-  const isEverywhere = choices.chance(50)
+  // Few requests need a bounce buffer at all.
+  const isEverywhere = kind === 'memory-pressure' || choices.chance(50)
   const sectors = lengthBytes / 512
   const firstBytes = isEverywhere ? 0 : 512 * choices.below(sectors)
   const range = {
@@ -45,7 +60,8 @@ function draw(choices: Choices, plan: Plan, id: string): FaultPlan {
 /** Whether the disk, as it is, can meet a fault at all. */
 function canMeet(kind: FaultPlan['kind'], plan: Plan, disk: DiskName): boolean {
   if (plan[disk].format !== undefined) return false
-  if (kind === 'memory-pressure') return plan[disk].requestAlignmentBytes > plan.device.blockBytes
+  if (kind === 'memory-pressure')
+    return plan[disk].requestAlignmentBytes > Math.min(plan.device.blockBytes, plan.mirror.granularityBytes || Infinity)
   // Only a power cut shows that a flush has lied.
   return kind !== 'lying-flush' || plan.control.some((operation) => operation.kind === 'power-cut')
 }

@@ -22,6 +22,7 @@ import {
   TIME_MAX_NS,
 } from './mixture'
 import { drawPowerCut } from './power'
+import { withSchedule } from './schedule'
 import { withSlowness } from './slowness'
 
 export { PROFILES, type Profile, type ProfileName } from './mixture'
@@ -58,5 +59,5 @@ export function planOfSeed(seed: string, profileName: ProfileName): Plan {
     bounds: { eventsMax: EVENTS_MAX, timeMaxNs: TIME_MAX_NS },
   }
   const whole = withSlowness(part('slowness'), withFormats(part('formats'), plan, geometry, profile))
-  return withDiskFaults(part('disk-faults'), whole, profile)
+  return withSchedule(part('schedule'), withDiskFaults(part('disk-faults'), whole, profile), profile)
 }

@@ -4,6 +4,7 @@
  */
 import type { ControlOperation, ErrorPolicy, FaultPlan, JobPlan, Plan } from '../../sim/plan'
 import { Choices, type Table } from './choices'
+import { withShortTransfers } from './disk_faults'
 import { planOfSeed } from './index'
 
 const SPEED_BYTES = 64 * 1024 * 1024
@@ -59,7 +60,7 @@ export function jobPlanOfSeed(seed: string): Plan {
   const format = { ...source.format!, dataFile: 'none' as const, backing: { ...source.format!.backing!, isDetached: false } }
   const kind = choices.pick(KIND)
   const hasErrors = choices.chance(ERRORS_PERCENT)
-  return {
+  return withShortTransfers(new Choices(seed, 'short', 'uniform'), {
     ...plan,
     profile: 'jobs',
     source: { ...source, format, node: { discard: 'unmap', detectZeroes: 'off' } },
@@ -75,7 +76,7 @@ export function jobPlanOfSeed(seed: string): Plan {
       speedBytesPerSecond: choices.chance(25) ? SPEED_BYTES : 0,
       autoFinalize: choices.chance(70),
     },
-  }
+  })
 }
 
 /** Most plans of the profile have an image below the source; of those that have none another seed is taken. */

@@ -216,6 +216,8 @@ export const DISK_FAULT_KIND: Table<Exclude<FaultPlan['kind'], 'error'>> = [
   ['bit-rot', 12, 10],
   ['lying-flush', 10, 10],
 ]
+/** Of the worlds of jobs, NBD and monitors. */
+export const SHORT_TRANSFER_PERCENT = 20
 export const DISK_FAULT_BYTES_MAX = 64 * KiB
 
 // ------------------------------------------------------------------------------------------------------------- slowness

@@ -1,6 +1,7 @@
 /** Plans of mirrors that are driven over QMP: plain disks, a guest, and users who send commands right and wrong. */
 import type { MonitorPlan, MonitorUserPlan, Plan, QmpCommandPlan } from '../../sim/plan'
 import { Choices, type Table } from './choices'
+import { withShortTransfers } from './disk_faults'
 import { planOfSeed } from './index'
 import { plain } from './plain'
 
@@ -71,7 +72,7 @@ export function monitorPlanOfSeed(seed: string): Plan {
   const { stalls: _stalls, ...plan } = planOfSeed(seed, 'default')
   const choices = new Choices(seed, 'monitor', 'uniform')
   const source = plain(plan.source)
-  return {
+  return withShortTransfers(new Choices(seed, 'short', 'uniform'), {
     ...plan,
     profile: 'monitor',
     source: { ...source, node: { discard: 'unmap', detectZeroes: 'off' } },
@@ -79,7 +80,7 @@ export function monitorPlanOfSeed(seed: string): Plan {
     control: [],
     monitor: drawMonitor(choices, plan),
     bounds: { eventsMax: EVENTS_MAX, timeMaxNs: TIME_MAX_NS },
-  }
+  })
 }
 
 function drawMonitor(choices: Choices, plan: Plan): MonitorPlan {

@@ -1,6 +1,7 @@
 /** Plans of mirrors between NBD servers: plain disks, several guests, links that delay and break. */
 import type { CutPlan, NbdClientPlan, NbdOddityPlan, NbdPlan, Plan, StallPlan } from '../../sim/plan'
 import { Choices, type Table } from './choices'
+import { withShortTransfers } from './disk_faults'
 import { planOfSeed } from './index'
 import { drawOrders } from './jobs'
 import { plain } from './plain'
@@ -61,7 +62,7 @@ export function nbdPlanOfSeed(seed: string): Plan {
   const source = plain(plan.source)
   const lanes = [...new Set(plan.guest.map(({ lane }) => lane))]
   const { replaces: _replaces, ...mirror } = plan.mirror
-  return {
+  return withShortTransfers(new Choices(seed, 'short', 'uniform'), {
     ...plan,
     profile: 'nbd',
     source: {
@@ -76,7 +77,7 @@ export function nbdPlanOfSeed(seed: string): Plan {
     nbd: drawNbd(choices, lanes),
     stalls: choices.chance(STALLS_PERCENT) ? drawStalls(choices) : [],
     bounds: { eventsMax: EVENTS_MAX, timeMaxNs: TIME_MAX_NS },
-  }
+  })
 }
 
 function clipped({ source, destination }: Plan): Plan['destination']['initial'] {

@@ -5,10 +5,12 @@
  * A candidate is smaller than its plan in an order that has no infinite descent: fewer elements, or as many and a setting
  * more at its dull value, or a shorter length. So a search that always takes the first failing candidate ends.
  */
+import { faultOf } from '../../sim/faults'
 import type {
   ControlOperation,
   DevicePlan,
   DiskPlan,
+  FaultPlan,
   GuestOperation,
   InitialExtent,
   MirrorPlan,
@@ -201,7 +203,8 @@ function* withSimplerOperations(plan: Plan): Generator<Plan> {
     for (const simple of duller(stall, { skip: 0 })) yield { ...plan, stalls: replaced(plan.stalls!, index, simple) }
   }
   for (const [index, fault] of plan.faults.entries()) {
-    for (const simple of duller(fault, { skip: 0, times: 1 })) yield { ...plan, faults: replaced(plan.faults, index, simple) }
+    const dull: Partial<FaultPlan> = { skip: 0, times: 1, ...faultOf(fault).dull }
+    for (const simple of duller(fault, dull)) yield { ...plan, faults: replaced(plan.faults, index, simple) }
     if (fault.kind !== 'error') continue
     const { torn, ...whole } = fault
     if (torn === true) yield { ...plan, faults: replaced(plan.faults, index, whole) }

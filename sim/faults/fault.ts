@@ -35,6 +35,8 @@ export interface DiskFault<P extends FaultPlan = FaultPlan> extends Fault {
   is(plan: FaultPlan): plan is P
   /** Requests that it may be planned for. */
   readonly operations: readonly DiskOperation[]
+  /** Settings of its entry where they have nothing to do with a failure, for shrinkers. */
+  readonly dull?: Partial<P>
   /** Absent: the request goes on as usual, whatever else is done about it. */
   meet?(plan: P, request: MetRequest, disk: MetDisk): Errno | null
 }

@@ -51,6 +51,11 @@ export function isSilent(plan: FaultPlan): boolean {
   return faultOf(plan).promise === 'silent'
 }
 
+/** Whether somebody may have to tell of an error because of it. */
+export function isFailing(plan: FaultPlan): boolean {
+  return faultOf(plan).promise === 'reported'
+}
+
 const PREFIX = 'fault/'
 
 /** Under which probe a fault counts how often it has fired. */

@@ -24,6 +24,7 @@ export const misdirectedWrite: DiskFault<MisdirectedFaultPlan> = {
   promise: 'silent',
   excuses: excusesOfContent('its own place holds what was there before, and the other place this write'),
   operations: ['write'],
+  dull: { byBytes: SECTOR_BYTES },
   is: (plan): plan is MisdirectedFaultPlan => plan.kind === 'misdirected-write',
   meet,
 }
