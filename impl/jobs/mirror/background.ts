@@ -97,7 +97,6 @@ export class BackgroundCopier implements WaitReason {
     if (state.cow !== null || fromBytes >= limitBytes) return
     const cleanBytes = state.dirty.nextClean(fromBytes)
     const dirtyEndBytes = cleanBytes < 0 ? limitBytes : Math.min(cleanBytes, limitBytes)
-    if (dirtyEndBytes <= fromBytes) return
     const endBytes = state.operationsInFlight.freeUntil(fromBytes, dirtyEndBytes)
     assert(endBytes >= fromBytes && endBytes <= dirtyEndBytes, 'extend-inside')
     if (endBytes > fromBytes) state.operationsInFlight.grow(run, endBytes)
