@@ -19,10 +19,10 @@ const STEPS_FACTOR = 20
 const STEPS_MORE = 200_000
 
 /** Of the tests that come by a mutant: the nearest, and then the quickest. */
-const TESTS_MAX = 170
+const TESTS_MAX = 120
 /** Of the worlds that come by a mutant; of all, where it is on while files are loaded, which costs a thread of its own. */
-const WORLDS_MAX = 160
-const WORLDS_AT_LOAD_MAX = 60
+const WORLDS_MAX = 60
+const WORLDS_AT_LOAD_MAX = 30
 
 export interface Kill {
   /** The killer's name; '' where the files could not even be loaded. */
@@ -42,7 +42,10 @@ class Lost extends Error {
   }
 }
 
-export type PoolSetup = Omit<WorkerSetup, 'progress' | 'active' | 'isLooking'>
+export interface PoolSetup extends Omit<WorkerSetup, 'progress' | 'active' | 'isLooking'> {
+  /** So many times as many worlds a mutant as usual. */
+  worldsFactor: number
+}
 
 /** One thread; `ask` rejects with `Lost` when it hangs or breaks. */
 class Thread {
@@ -177,7 +180,10 @@ export class MutantTrier {
   async try(mutant: number, file: string): Promise<Kill | null> {
     const isAtLoad = this.atLoad.has(mutant)
     const reaching = isAtLoad ? this.order() : (this.killersOf.get(mutant) ?? [])
-    const killers = this.thinned(this.nearFirst(reaching, file), isAtLoad ? WORLDS_AT_LOAD_MAX : WORLDS_MAX)
+    const killers = this.thinned(
+      this.nearFirst(reaching, file),
+      (isAtLoad ? WORLDS_AT_LOAD_MAX : WORLDS_MAX) * this.setup.worldsFactor,
+    )
     if (killers.length === 0) return null
     const thread = isAtLoad ? null : this.idle.pop()
     const used = thread ?? new Thread(this.setup, isAtLoad ? mutant : NO_MUTANT, this.limitsMs())

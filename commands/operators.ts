@@ -46,7 +46,7 @@ const ROOMS: readonly Room[] = [
   {
     folder: 'impl/jobs/',
     tests: ['impl/jobs', 'impl/blockdev', 'impl/monitor'],
-    worlds: { default: 800, faults: 200, jobs: 300, chains: 60, power: 60 },
+    worlds: { default: 400, faults: 100, jobs: 200, chains: 40, power: 30 },
   },
   {
     folder: 'impl/block/drivers/qcow2/',
@@ -179,6 +179,7 @@ class RoomRun {
       testFiles: testFilesOf(room, [...texts.keys()]),
       worlds: Object.fromEntries(worlds),
       seed: options.seed,
+      worldsFactor: options.worlds,
     })
     const unsound = trier.killers.filter(({ failure }) => failure !== null).map(({ name }) => name)
     this.note(`${room.folder}: ${counted(chosen.size, 'mutant')}, ${counted(trier.killers.length, 'test or world')}`)
