@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert'
 import { BlockBackend, BlockError, Permission } from '../../block'
 import { FilterDriver } from '../../block/drivers/filter'
 import { EIO, ENOSPC } from '../../co'
-import { type ChainBench, chainBench, KIB } from '../testing'
+import { type ChainBench, chainBench, KIB, Layer } from '../testing'
 import { type CommitOptions, startCommit } from './index'
 
 const LENGTH = 64 * KIB
@@ -337,6 +337,110 @@ test('what cannot be committed is refused with the reason, and nothing has chang
     assert.is(chain.graph.nodes.size, 4)
   }
   assert.equal(chain.story(), [])
+})
+
+test('a base that somebody keeps to himself is refused, and nothing is left behind', () => {
+  const chain = bench()
+  const reader = new BlockBackend(chain.graph, 'reader')
+  reader.attach(chain.nodes[2]!, Permission.ConsistentRead, Permission.ConsistentRead)
+  assert.match(chain.run(attempt(chain, { top: chain.nodes[1]! })), /Permission conflict/)
+  assert.equal(layersOf(chain), ['top', 'mid0', 'base'])
+  assert.is(chain.graph.nodes.size, 3)
+  for (const node of chain.nodes) {
+    assert.is(node.blockers.size, 0)
+    assert.not(node.backing?.isFrozen === true)
+  }
+  assert.equal(
+    chain.nodes.map(({ parents }) => parents.size),
+    [1, 1, 2],
+  )
+  reader.detach()
+  const job = start(chain, { top: chain.nodes[1]! })
+  chain.clock.run()
+  assert.is(job.errorText, null)
+})
+
+test('the filter of a commit is the user’s if he has named it; no other job freezes the chain through it', () => {
+  for (const filterNodeName of [undefined, 'mine']) {
+    const chain = bench()
+    for (const layer of chain.layers) layer.latencyNs = 5000
+    start(chain, { top: chain.nodes[1]!, ...(filterNodeName === undefined ? {} : { filterNodeName }) })
+    const filter = chain.nodes[0]!.backing!.node
+    assert.equal([filter.isImplicit, filter.name === 'mine'], [filterNodeName === undefined, filterNodeName === 'mine'])
+    assert.is(filter.options.readOnly, true)
+    assert.throws(() => chain.graph.freezeChain(chain.nodes[0]!, filter), /Cannot freeze 'backing' link to/)
+    chain.clock.run()
+  }
+})
+
+test('what is refused is refused at once, while guests’ requests are under way', () => {
+  const chain = bench()
+  for (const layer of chain.layers) layer.latencyNs = 1000
+  chain.spawn('guest', chain.device.pwrite(0, new Uint8Array(512)))
+  chain.clock.run(chain.clock.nowNs() + 10)
+  for (const top of [chain.nodes[0]!, chain.nodes[1]!]) {
+    assert.throws(() => start(chain, { jobId: '1bad', top }), /Invalid job ID '1bad'/)
+  }
+})
+
+test('an id that was taken while the guests were being stopped is refused, with the graph as it was', () => {
+  const chain = bench()
+  const lower = new Layer(LENGTH, 'lower.img')
+  const below = chain.graph.addNode({ name: 'lower', driver: lower, options: { readOnly: true } })
+  const upper = chain.graph.addNode({
+    name: 'upper',
+    driver: new Layer(LENGTH, 'upper.img'),
+    children: [{ name: 'backing', role: 'cow', node: below }],
+  })
+  const second = new BlockBackend(chain.graph, 'drive1')
+  second.attach(upper, Permission.ConsistentRead | Permission.Write, Permission.All)
+  for (const top of [undefined, chain.nodes[1]!]) {
+    for (const layer of chain.layers) layer.latencyNs = 1000
+    chain.spawn('guest', chain.device.pwrite(0, new Uint8Array(512)))
+    chain.clock.run(chain.clock.nowNs() + 10)
+    let answer = ''
+    function* late() {
+      answer = yield* attempt(chain, { jobId: 'same', ...(top === undefined ? {} : { top }) })
+    }
+    chain.spawn('late', late())
+    const job = start(chain, { jobId: 'same', device: upper, speedBytesPerSecond: 1 })
+    chain.clock.run(chain.clock.nowNs() + 5000)
+    assert.is(answer, "Job ID 'same' already in use")
+    assert.equal(layersOf(chain), ['top', 'mid0', 'base'])
+    assert.equal(
+      chain.nodes.map(({ blockers }) => blockers.size),
+      [0, 0, 0],
+    )
+    job.cancel(true)
+    chain.clock.run()
+  }
+})
+
+test('a scan or a copy that fails is counted as what it is, and a job that was cancelled copies nothing', () => {
+  const chain = bench()
+  for (const layer of chain.layers) layer.latencyNs = 1000
+  chain.layers[1]!.fail = ({ kind }) => (kind === 'read' ? EIO : 0)
+  const job = start(chain, { top: chain.nodes[1]! })
+  chain.clock.run()
+  const [error] = chain.events.filter(({ event }) => event === 'BLOCK_JOB_ERROR')
+  assert.is(error!.data['operation'], 'read')
+  assert.is(job.errorText, 'Input/output error')
+})
+
+test('an image above the layers that nobody may write to is written to for its header alone', () => {
+  const chain = bench()
+  const other = new Layer(LENGTH, 'other.img')
+  const node = chain.graph.addNode({
+    name: 'other',
+    driver: other,
+    children: [{ name: 'backing', role: 'cow', node: chain.nodes[1]! }],
+    options: { readOnly: true },
+  })
+  start(chain, { top: chain.nodes[1]! })
+  chain.clock.run()
+  assert.equal(other.backing, ['base.img', 'memory'])
+  assert.is(node.options.readOnly, true)
+  assert.is(node.backing!.node, chain.nodes[2])
 })
 
 test('a writer below the active layer makes the commit an active one', () => {
