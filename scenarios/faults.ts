@@ -30,6 +30,21 @@ export const FAULTS: readonly Scenario[] = [
     expected: { allFaultsFire: true, guestOperationsDone: 2 },
   }),
   scenario({
+    name: 'no-memory-for-a-copy-and-the-job-stops',
+    bug: 'a chunk for whose copy there was no memory is left out when the job goes on',
+    mirror: { onSourceError: 'stop', bufferBytes: CHUNK },
+    guest: [write('g1', CHUNK, 512, { thinkNs: AFTER_READY_NS })],
+    faults: [trouble('x1', 'memory-pressure', 'source', 'read', { times: 2 })],
+    expected: { allFaultsFire: true, guestOperationsDone: 1 },
+  }),
+  scenario({
+    name: 'no-memory-for-a-guest-through-the-mirror',
+    bug: 'a guest’s write that the mirror had no memory for is told to be done',
+    guest: [write('g1', CHUNK, CHUNK, { thinkNs: AFTER_READY_NS }), read('g2', CHUNK, CHUNK)],
+    faults: [trouble('x1', 'memory-pressure', 'source', 'write')],
+    expected: { allFaultsFire: true, guestOperationsDone: 2 },
+  }),
+  scenario({
     name: 'write-lost-by-the-destination',
     bug: 'bytes beside those of a lost write are excused with it',
     guest: [write('g1', CHUNK, CHUNK, { thinkNs: AFTER_READY_NS }), read('g2', 0, 4 * CHUNK)],

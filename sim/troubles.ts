@@ -48,18 +48,17 @@ export class Troubles {
   }
 
   /**
-   * The block layer asks here for its bounce buffers. A refused one is told to the watcher as a request that the disk has
+   * The block layer and the mirror ask here before they take memory. What is refused is told to the watcher as a request that the disk has
    * failed, which is what those above it see.
    */
   refuseMemory(graph: BlockGraph, watcher: DiskWatcher): void {
     const { memory } = this
     if (memory === null) return
-    const give = graph.bounceBuffer
-    graph.bounceBuffer = (node, offsetBytes, lengthBytes, isWrite) => {
+    graph.mayAllocate = (node, offsetBytes, lengthBytes, isWrite) => {
       const disk = this.ownerOf(node)
       const operation = isWrite ? 'write' : 'read'
       const fault = disk === null ? null : memory[disk].meet(operation, offsetBytes, lengthBytes)
-      if (disk === null || fault === null) return give(node, offsetBytes, lengthBytes, isWrite)
+      if (disk === null || fault === null) return true
       const request: WatchedRequest = {
         disk,
         serial: --this.refusals,
@@ -77,7 +76,7 @@ export class Troubles {
       watcher.hit(isGuest ? 'memory/refused-to-guest' : 'memory/refused-to-mirror')
       watcher.diskSubmitted(request)
       watcher.diskCompleted(request, ENOMEM)
-      return null
+      return false
     }
   }
 

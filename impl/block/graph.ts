@@ -49,12 +49,9 @@ export class BlockGraph {
   /** Coroutines that wait for a drained section to begin. */
   readonly drainQueue: WaitQueue
   /** Memory for transfers. A host may give some that its system copies to and from faster. */
-  allocateBuffer: (bytes: number) => Uint8Array = (bytes) => new Uint8Array(bytes)
-  /**
-   * Memory for a request of `node` that is not made of its whole blocks, and goes through as whole ones; null: there is none,
-   * and the request ends with ENOMEM.
-   */
-  bounceBuffer: (node: BlockNode, offsetBytes: number, lengthBytes: number, isWrite: boolean) => Uint8Array | null = plainBounce
+  allocateBuffer: (bytes: number) => Uint8Array = plainBuffer
+  /** Asked before a request of a node takes memory for its data; false: it ends with ENOMEM. */
+  mayAllocate: (node: BlockNode, offsetBytes: number, lengthBytes: number, isWrite: boolean) => boolean = always
   /** What a node had only in memory could not be written when it was closed, persistent bitmaps above all. */
   onCloseError: (node: BlockNode, errno: Errno) => void = () => {}
   /** How an image is called by those that name it as their backing file. Whoever opens nodes by options knows better. */
@@ -67,6 +64,16 @@ export class BlockGraph {
   constructor(kernel: Kernel) {
     this.kernel = kernel
     this.drainQueue = new WaitQueue(kernel)
+  }
+
+  /** Memory for a request that is not made of whole blocks of `node`, and goes through as such; null: there is none. */
+  bounceBuffer(node: BlockNode, offsetBytes: number, lengthBytes: number, isWrite: boolean): Uint8Array | null {
+    return this.mayAllocate(node, offsetBytes, lengthBytes, isWrite) ? allocateOrNull(plainBuffer, lengthBytes) : null
+  }
+
+  /** Memory for what somebody moves to or from `node` at that place; null: there is none. It may serve other places later. */
+  transferBuffer(node: BlockNode, offsetBytes: number, lengthBytes: number, isWrite: boolean): Uint8Array | null {
+    return this.mayAllocate(node, offsetBytes, lengthBytes, isWrite) ? allocateOrNull(this.allocateBuffer, lengthBytes) : null
   }
 
   /** Makes a node, attaches its children and checks permissions. Throws BlockError (duplicate or malformed name, …). */
@@ -474,13 +481,21 @@ function plainFilename(node: BlockNode): string {
 
 function* keep(): Co<void> {}
 
+function always(): boolean {
+  return true
+}
+
 /** The engine says by an exception that there is no memory. */
-function plainBounce(_node: BlockNode, _offsetBytes: number, lengthBytes: number): Uint8Array | null {
-  assert(lengthBytes > 0, 'bounce-not-empty')
+function allocateOrNull(allocate: (bytes: number) => Uint8Array, lengthBytes: number): Uint8Array | null {
+  assert(lengthBytes > 0, 'buffer-not-empty')
   try {
-    return new Uint8Array(lengthBytes)
+    return allocate(lengthBytes)
   } catch (error) {
     if (error instanceof RangeError) return null
     throw error
   }
+}
+
+function plainBuffer(bytes: number): Uint8Array {
+  return new Uint8Array(bytes)
 }

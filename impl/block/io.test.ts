@@ -330,9 +330,9 @@ test('a request that needs a bounce buffer, and gets none, ends with ENOMEM and 
   const stack = memoryStack(64 * KIB, { requestAlignmentBytes: 4096 })
   const { graph, backend, run } = stack
   const asked: string[] = []
-  graph.bounceBuffer = (_node, offsetBytes, lengthBytes, isWrite) => {
+  graph.mayAllocate = (_node, offsetBytes, lengthBytes, isWrite) => {
     asked.push(`${isWrite ? 'write' : 'read'} ${offsetBytes}+${lengthBytes}`)
-    return null
+    return false
   }
   assert.is(run(backend.pread(512, bytes(512, 0))), ENOMEM)
   assert.is(run(backend.pwrite(512, bytes(4096, 7))), ENOMEM)

@@ -60,8 +60,8 @@ function draw(choices: Choices, plan: Plan, id: string): FaultPlan {
 /** Whether the disk, as it is, can meet a fault at all. */
 function canMeet(kind: FaultPlan['kind'], plan: Plan, disk: DiskName): boolean {
   if (plan[disk].format !== undefined) return false
-  if (kind === 'memory-pressure')
-    return plan[disk].requestAlignmentBytes > Math.min(plan.device.blockBytes, plan.mirror.granularityBytes || Infinity)
+  // At the source the mirror asks for some in every world.
+  if (kind === 'memory-pressure') return disk === 'source' || plan.destination.requestAlignmentBytes > plan.device.blockBytes
   // Only a power cut shows that a flush has lied.
   return kind !== 'lying-flush' || plan.control.some((operation) => operation.kind === 'power-cut')
 }

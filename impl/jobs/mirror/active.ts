@@ -7,7 +7,7 @@
  * What never may: a chunk that is taken for clean although this request has covered only a part of it.
  */
 import { type BlockNode, RequestFlag } from '../../block'
-import { assert, type Co, ENOTSUP, type Errno, OK } from '../../co'
+import { assert, type Co, ENOMEM, ENOTSUP, type Errno, OK } from '../../co'
 import type { MirrorOperationView } from './inspect'
 import { MirrorOperation } from './operations'
 import type { MirrorState } from './state'
@@ -15,7 +15,8 @@ import { writeClusters, writeTarget, zeroTarget } from './target_writes'
 
 export function* activeWrite(state: MirrorState, offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
   // The guest may change its memory meanwhile: both sides must get the same bytes.
-  const storage = state.activeBuffers.take(buffer.length)
+  const storage = state.activeBuffers.take(offsetBytes, buffer.length)
+  if (storage === null) return ENOMEM
   const data = storage.length === buffer.length ? storage : storage.subarray(0, buffer.length)
   data.set(buffer)
   const operation = begin(state, 'active-write', offsetBytes, data.length)

@@ -6,7 +6,7 @@
  * What never may: a chunk whose dirty bit is cleared and that is neither in flight nor equal on both sides; more than
  * OPERATIONS_MAX operations or more bytes than the buffer has.
  */
-import { assert, type Co, type Coroutine, ECANCELED, type Errno, numberedLabel, OK, type WaitReason } from '../../co'
+import { assert, type Co, type Coroutine, ECANCELED, ENOMEM, type Errno, numberedLabel, OK, type WaitReason } from '../../co'
 import { MirrorOperation } from './operations'
 import { RunSplitter } from './split'
 import { type MirrorState, OPERATIONS_MAX } from './state'
@@ -221,11 +221,11 @@ export class BackgroundCopier implements WaitReason {
       assert(stopBytes > at && stopBytes - at <= bufferBytes, 'part-fits-buffer')
       if (state.control.isForceCancelled) errno = ECANCELED
       else if (!state.copiesRanges || (yield* copyToTarget(state, at, stopBytes - at)) !== OK) {
-        buffer ??= this.takeBuffer(bufferBytes)
-        const data = buffer.subarray(0, stopBytes - at)
-        errno = yield* state.sourceChild.pread(at, data)
+        buffer ??= this.takeBuffer(at, bufferBytes)
+        const data = buffer === null ? null : buffer.subarray(0, stopBytes - at)
+        errno = data === null ? ENOMEM : yield* state.sourceChild.pread(at, data)
         isRead = errno !== OK
-        if (errno === OK) errno = yield* writeTarget(state, at, data)
+        if (data !== null && errno === OK) errno = yield* writeTarget(state, at, data)
       }
       part += 2
       at = parts[part] ?? endBytes
@@ -236,10 +236,12 @@ export class BackgroundCopier implements WaitReason {
     this.finish(operation, isRead, errno)
   }
 
-  private takeBuffer(bytes: number): Uint8Array {
+  private takeBuffer(offsetBytes: number, bytes: number): Uint8Array | null {
     const buffer = this.spare.pop()
     assert(bytes > 0, 'buffer-not-empty')
-    return buffer !== undefined && buffer.length >= bytes ? buffer : this.state.source.graph.allocateBuffer(bytes)
+    if (buffer !== undefined && buffer.length >= bytes) return buffer
+    const { source } = this.state
+    return source.graph.transferBuffer(source, offsetBytes, bytes, false)
   }
 
   private finish(operation: MirrorOperation, isRead: boolean, errno: Errno): void {

@@ -11,21 +11,24 @@ const LEAST_BYTES = 4096
 /** Longer ones are given back to the system: guests choose the lengths. */
 const KEPT_MAX_BYTES = 256 * 1024
 
+/** null: there is no memory. */
+type Allocate = (offsetBytes: number, bytes: number) => Uint8Array | null
+
 export class BufferStock {
-  private readonly allocate: (bytes: number) => Uint8Array
+  private readonly allocate: Allocate
   private readonly spare: Uint8Array[] = []
 
-  constructor(allocate: (bytes: number) => Uint8Array) {
+  constructor(allocate: Allocate) {
     this.allocate = allocate
   }
 
-  /** At least `bytes` bytes. */
-  take(bytes: number): Uint8Array {
+  /** At least `bytes` bytes for what lies at `offsetBytes`; null: there is no memory. */
+  take(offsetBytes: number, bytes: number): Uint8Array | null {
     assert(bytes > 0, 'buffer-not-empty')
     const buffer = this.spare.pop()
     if (buffer !== undefined && buffer.length >= bytes) return buffer
-    const fresh = this.allocate(bytes > KEPT_MAX_BYTES ? bytes : roundUp(bytes))
-    assert(fresh.length >= bytes, 'buffer-large-enough')
+    const fresh = this.allocate(offsetBytes, bytes > KEPT_MAX_BYTES ? bytes : roundUp(bytes))
+    assert(fresh === null || fresh.length >= bytes, 'buffer-large-enough')
     return fresh
   }
 

@@ -109,7 +109,7 @@ export class MirrorState implements MirrorView {
     this.target = target
     this.sourceChild = sourceChild
     this.targetBackend = targetBackend
-    this.activeBuffers = new BufferStock((bytes) => source.graph.allocateBuffer(bytes))
+    this.activeBuffers = new BufferStock((offsetBytes, bytes) => source.graph.transferBuffer(source, offsetBytes, bytes, true))
     this.copyMode = options.copyMode
     this.lengthBytes = source.lengthBytes
     this.granularityBytes = chooseGranularity(options)
