@@ -111,13 +111,37 @@ test('at most sixteen operations are under way, and no more data than the buffer
   ] as const) {
     const bench = mirrorBench()
     for (let sector = 0; sector < LENGTH / 512; sector += 2) plant(bench.source, sector * 512, 512, 1)
-    copying(bench, { granularityBytes: 512, bufferBytes })
+    const job = copying(bench, { granularityBytes: 512, bufferBytes })
     bench.target.latencyNs = 1e9
     bench.clock.run(500_000_000)
     assert.is(bench.target.requests('write').length, expected)
+    job.pause()
+    bench.clock.run()
+    assert.is(bench.target.requests('write').length, expected, 'nothing new while it pauses')
+    job.resume()
     bench.clock.run()
     assert.equal(bench.target.data, bench.source.data)
   }
+})
+
+test('at most sixteen zero writes of one run are under way', () => {
+  const bench = mirrorBench()
+  const job = bench.start({ granularityBytes: 512 })
+  bench.clock.run()
+  // Every other chunk is not known to read zero any more.
+  for (let at = 0; at < LENGTH; at += 1024) bench.write(at, 512, 1)
+  bench.clock.run()
+  bench.target.latencyNs = 1e9
+  bench.spawn('g', bench.device.pwriteZeroes(0, LENGTH, 1))
+  bench.clock.run(bench.clock.nowNs() + 500_000_000)
+  assert.is(bench.target.requests('zero').length, 16)
+  job.pause()
+  bench.clock.run()
+  assert.is(bench.target.requests('zero').length, 16)
+  job.resume()
+  bench.clock.run()
+  assert.is(bench.target.requests('zero').length, 64)
+  assert.equal(bench.target.data, bench.source.data)
 })
 
 test('zeroes wait for a place in the buffer like everything else', () => {

@@ -174,7 +174,7 @@ export class BackgroundCopier implements WaitReason {
 
   private *startCopy(run: MirrorOperation, lengthBytes: number, parts: readonly number[]): Co<void> {
     const { state } = this
-    const bufferBytes = longestData(run.offsetBytes, lengthBytes, parts)
+    const bufferBytes = longestData(lengthBytes, parts)
     assert(bufferBytes <= state.copyMaxBytes, 'copy-bounded', () => String(bufferBytes))
     while ((!this.hasSlot || state.freeBufferBytes < bufferBytes) && !state.mustHold) yield* this.sleep(this)
     if (state.mustHold) return
@@ -258,18 +258,17 @@ export class BackgroundCopier implements WaitReason {
       if (!state.control.isForceCancelled) state.control.handleError(isRead, errno)
     }
     state.operationsInFlight.release(operation)
+    // Whoever waits for a drained section hears of the job when it stands still: it settles before.
     state.control.kick()
-    if (state.backgroundCount === 0) state.source.graph.drainProgress()
   }
 }
 
 /** Length of the longest stretch of data in a piece; 0 if all of it reads zero. */
-function longestData(offsetBytes: number, lengthBytes: number, parts: readonly number[]): number {
+function longestData(lengthBytes: number, parts: readonly number[]): number {
   if (parts.length === 0) return lengthBytes
-  const endBytes = offsetBytes + lengthBytes
   let longestBytes = 0
-  for (let part = 0; part < parts.length; part += 2) {
-    longestBytes = Math.max(longestBytes, (parts[part + 1] ?? endBytes) - parts[part]!)
+  for (let part = 0; part + 1 < parts.length; part += 2) {
+    longestBytes = Math.max(longestBytes, parts[part + 1]! - parts[part]!)
   }
   assert(longestBytes <= lengthBytes, 'data-inside-piece')
   return longestBytes
