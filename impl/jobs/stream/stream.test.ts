@@ -239,4 +239,77 @@ test('what cannot be streamed is refused with the reason, and nothing has change
   assert.equal(chain.story(), [])
 })
 
+test('a guest who may change the length is in the way, and nothing is left behind', () => {
+  const chain = bench()
+  chain.device.setPermissions(Permission.ConsistentRead | Permission.Write | Permission.Resize, Permission.All)
+  assert.throws(() => start(chain), /Permission conflict/)
+  assert.equal(layersOf(chain), ['top', 'mid0', 'base'])
+  assert.is(chain.graph.nodes.size, 3)
+  for (const node of chain.nodes) {
+    assert.equal([node.blockers.size, node.parents.size], [0, 1], node.name)
+    assert.not(node.backing?.isFrozen === true)
+  }
+  chain.device.setPermissions(Permission.ConsistentRead | Permission.Write, Permission.All)
+  const job = start(chain)
+  chain.clock.run()
+  assert.is(job.errorText, null)
+})
+
+test('the filter of a stream is the user’s if he has named it, and the links of the chain are frozen', () => {
+  for (const filterNodeName of [undefined, 'mine']) {
+    const chain = bench()
+    for (const layer of chain.layers) layer.latencyNs = 5000
+    start(chain, filterNodeName === undefined ? {} : { filterNodeName })
+    const filter = chain.device.root!.node
+    assert.equal([filter.isImplicit, filter.name === 'mine'], [filterNodeName === undefined, filterNodeName === 'mine'])
+    assert.equal(
+      chain.nodes.map((node) => node.backing?.isFrozen),
+      [true, true, undefined],
+    )
+    for (const node of chain.nodes) assert.is(node.blockers.size, 1)
+    chain.clock.run()
+  }
+})
+
+test('what is refused is refused at once, while guests’ requests are under way', () => {
+  const chain = bench()
+  for (const layer of chain.layers) layer.latencyNs = 1000
+  chain.spawn('guest', chain.device.pwrite(0, new Uint8Array(512)))
+  chain.clock.run(chain.clock.nowNs() + 10)
+  assert.throws(() => start(chain, { jobId: '1bad' }), /Invalid job ID '1bad'/)
+})
+
+test('layers that are not needed any more are released', () => {
+  const chain = bench()
+  const names: string[] = []
+  chain.graph.release = function* (node) {
+    names.push(node.name)
+  }
+  start(chain)
+  chain.clock.run()
+  assert.equal(names, ['mid0'])
+})
+
+test('the speed limit counts what is copied, and an error that is ignored is left behind', () => {
+  const chain = bench([8 * 1024 * KIB, 8 * 1024 * KIB, 8 * 1024 * KIB])
+  start(chain, { speedBytesPerSecond: 4 * KIB })
+  chain.clock.run()
+  // 4 to 16 KiB come from below, the last piece of which nobody waits for.
+  const seconds = chain.clock.nowNs() / 1e9
+  assert.ok(seconds > 0 && seconds <= 3, String(seconds))
+  const copied = chain.layers[0]!.requests('write').reduce((sum, { lengthBytes }) => sum + lengthBytes, 0)
+  assert.is(copied, 10 * KIB)
+})
+
+test('a length that everybody can ask for is known from the start, and what is done is told', () => {
+  const chain = bench()
+  for (const layer of chain.layers) layer.latencyNs = 1000
+  const job = start(chain)
+  chain.clock.run(chain.clock.nowNs() + 1)
+  assert.equal([job.query().len, job.query().offset], [LENGTH, 0])
+  chain.clock.run(chain.clock.nowNs() + 4000)
+  const { offset } = job.query()
+  assert.ok(offset > 0 && offset < LENGTH, String(offset))
+})
+
 test.run()
