@@ -19,9 +19,9 @@ const STEPS_FACTOR = 20
 const STEPS_MORE = 200_000
 
 /** Of the tests that come by a mutant: the nearest, and then the quickest. */
-const TESTS_MAX = 120
+const TESTS_MAX = 70
 /** Of the worlds that come by a mutant; of all, where it is on while files are loaded, which costs a thread of its own. */
-const WORLDS_MAX = 60
+const WORLDS_MAX = 40
 const WORLDS_AT_LOAD_MAX = 30
 
 export interface Kill {

@@ -129,6 +129,88 @@ test('what surrounds a change and cannot be read or written is an error of its o
   }
 })
 
+/** Clusters smaller than chunks: the target would fill the rest of one with zeroes. */
+class Small extends MemoryDriver {
+  override info() {
+    return { clusterBytes: 1024, subclusterBytes: 1024 }
+  }
+}
+
+test('with clusters smaller than chunks, what surrounds a guest’s change in its clusters is written with it', () => {
+  const lengthBytes = LENGTH + 512
+  const cases: Array<[at: number, length: number, writes: Array<[number, number]>]> = [
+    [1024, 2048, [[1024, 2048]]],
+    [512, 256, [[0, 1024]]],
+    [
+      512,
+      2048,
+      [
+        [0, 1024],
+        [1024, 1024],
+        [2048, 1024],
+      ],
+    ],
+    [
+      1024,
+      1536,
+      [
+        [1024, 1024],
+        [2048, 1024],
+      ],
+    ],
+    [LENGTH, 512, [[LENGTH, 512]]],
+    [LENGTH, 256, [[LENGTH, 512]]],
+    [
+      LENGTH - 512,
+      1024,
+      [
+        [LENGTH - 1024, 1024],
+        [LENGTH, 512],
+      ],
+    ],
+  ]
+  for (const [at, length, writes] of cases) {
+    const target = new Small(lengthBytes)
+    const bench = mirrorBench({ target, lengthBytes })
+    bench.source.data.fill(0xbb)
+    target.data.fill(0xbb)
+    const job = bench.start({ targetHasDetachedBacking: true, sync: 'none', copyMode: 'write-blocking' })
+    bench.clock.run()
+    bench.write(at, length, 1)
+    const what = `${at}+${length}`
+    assert.equal(
+      target.requests('write').map(({ offsetBytes, lengthBytes: bytes }) => [offsetBytes, bytes]),
+      writes,
+      what,
+    )
+    assert.equal([target.data, job.view.dirtyWords[0]], [bench.source.data, 0], what)
+  }
+})
+
+test('surroundings that cannot be read are an error of the source, those that cannot be written one of the target', () => {
+  for (const kind of ['read', 'write'] as const) {
+    const target = new Small(LENGTH)
+    const bench = mirrorBench({ target })
+    plant(bench.source, 0, LENGTH, 0xbb)
+    bench.start({
+      targetHasDetachedBacking: true,
+      sync: 'none',
+      copyMode: 'write-blocking',
+      onSourceError: 'ignore',
+      onTargetError: 'ignore',
+    })
+    bench.clock.run()
+    let left = 1
+    const disk = kind === 'read' ? bench.source : target
+    disk.fail = (request) => (request.kind === kind && left-- > 0 ? EIO : 0)
+    bench.write(512, 256, 1)
+    const error = bench.events.find(({ event }) => event === 'BLOCK_JOB_ERROR')!
+    assert.is(error.data['operation'], kind)
+    bench.clock.run()
+    assert.equal(target.data.subarray(0, CHUNK), bench.source.data.subarray(0, CHUNK))
+  }
+})
+
 test('a run of dirty chunks does not reach into a cluster that has not been written', () => {
   const target = new Overlay(LENGTH)
   const bench = mirrorBench({ target })
