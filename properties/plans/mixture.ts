@@ -143,6 +143,7 @@ export const PROFILES = {
   crashes: {
     ...DEFAULT,
     about: 'images in files, and the power goes off',
+    diskFaultPercent: 8,
     schedules: SCHEDULES,
     faultyPercent: 4,
     powerCutPercent: 100,
@@ -151,6 +152,7 @@ export const PROFILES = {
   chains: {
     ...DEFAULT,
     about: 'images above images, mostly mirrored without what lies below',
+    diskFaultPercent: 8,
     schedules: SCHEDULES,
     formatPercent: 100,
     backingPercent: 95,
