@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert'
 import { BlockBackend, BlockError, Permission } from '../../block'
 import { FilterDriver } from '../../block/drivers/filter'
 import { EIO, ENOSPC } from '../../co'
+import type { MirrorJob } from '../mirror'
 import { type ChainBench, chainBench, KIB, Layer } from '../testing'
 import { type CommitOptions, startCommit } from './index'
 
@@ -129,6 +130,13 @@ test('the active layer is committed by a job that becomes READY, and the guest m
     assert.is(node.blockers.size, 0)
     if (node.backing !== null) assert.not(node.backing.isFrozen)
   }
+})
+
+test('an active commit has no copy mode to change', () => {
+  const chain = bench()
+  const job = start(chain) as MirrorJob
+  chain.clock.run()
+  assert.throws(() => job.changeCopyMode('write-blocking'), /^Job type does not support change$/)
 })
 
 test('an active commit grows its base', () => {

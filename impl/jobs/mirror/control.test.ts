@@ -462,6 +462,50 @@ test('a job paused twice over runs only when both have ended', () => {
   assert.is(job.status, 'ready')
 })
 
+test('guests’ changes are copied at once again when a drained section of the target has ended', () => {
+  const bench = mirrorBench()
+  const job = readyJob(bench, { copyMode: 'write-blocking' })
+  bench.run(bench.graph.drainedBegin(bench.targetNode))
+  bench.graph.drainedEnd(bench.targetNode)
+  bench.clock.run()
+  job.pause()
+  bench.clock.run()
+  bench.write(3 * CHUNK, CHUNK, 3)
+  assert.is(bench.target.data[3 * CHUNK], 3)
+})
+
+test('what is ignored is tried again after a while', () => {
+  const bench = mirrorBench()
+  plant(bench.source, 0, CHUNK, 1)
+  bench.target.fail = failing('write', EIO, 1)
+  bench.start({ onTargetError: 'ignore' })
+  bench.clock.run()
+  assert.is(bench.clock.nowNs(), 1_000_000)
+  assert.equal(bench.target.data, bench.source.data)
+})
+
+test('a forced cancel tells the target that nobody waits any more, another one does not', () => {
+  for (const isForced of [true, false]) {
+    const bench = mirrorBench()
+    const job = readyJob(bench)
+    let calls = 0
+    bench.target.cancelInFlight = () => calls++
+    job.cancel(isForced)
+    bench.clock.run()
+    assert.is(calls, isForced ? 1 : 0)
+  }
+})
+
+test('the mode of a job that is over does not change', () => {
+  const bench = mirrorBench()
+  const job = readyJob(bench, { autoDismiss: false })
+  bench.complete(job)
+  assert.throws(
+    () => job.changeCopyMode('write-blocking'),
+    /^Job 'job0' in state 'concluded' cannot accept command verb 'change'$/,
+  )
+})
+
 test('the source cannot be resized meanwhile', () => {
   const bench = mirrorBench()
   readyJob(bench)

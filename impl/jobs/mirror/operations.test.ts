@@ -46,6 +46,20 @@ test('claims are granted in order of arrival where they overlap', () => {
   assert.equal(log, ['a', 'b', 'd', 'c', 'e'])
 })
 
+test('claims beside each other do not meet', () => {
+  const { ask, release, log, operations, claimed } = bench()
+  ask('a', 0, 2)
+  ask('b', 1, 4)
+  ask('c', 4, 6)
+  assert.equal(log, ['a', 'c'], 'c begins where b ends')
+  operations.overtake(4 * CHUNK, 2 * CHUNK)
+  assert.equal([claimed.get('b')!.isOvertaken, claimed.get('c')!.isOvertaken], [false, true])
+  operations.overtake(0, CHUNK)
+  assert.equal([claimed.get('a')!.isOvertaken, claimed.get('b')!.isOvertaken], [true, false])
+  release('c')
+  assert.is(operations.freeUntil(4 * CHUNK, 8 * CHUNK), 8 * CHUNK)
+})
+
 test('an operation that waits holds nothing', () => {
   const { operations, ask } = bench()
   ask('a', 0, 2)

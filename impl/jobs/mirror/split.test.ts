@@ -130,6 +130,7 @@ test('a piece of very many parts ends at the next unit', () => {
     assert.is(first!.end, Math.ceil(64 / unitSectors) * unitSectors)
     assert.is(second!.start, first!.end)
   }
+  assert.is(split({ sectors: `dd${'zd'.repeat(200)}`, unitSectors: 4 })[0]!.end, 68, 'sixty-four are not too many')
 })
 
 const anySource = fc.record({

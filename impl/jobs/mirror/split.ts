@@ -23,7 +23,7 @@ export class RunSplitter {
   /** The last piece found: where it ends, and whether all of it reads zero. */
   pieceEndBytes = 0
   pieceIsZero = false
-  /** Ends of alternating parts of the piece, a zero part first (it may be empty); empty: all of the piece is data. */
+  /** Of a piece that does not read zero: ends of alternating parts, a zero part first (it may be empty); empty: all is data. */
   parts: number[] = []
 
   constructor(state: MirrorState, endBytes: number) {
@@ -70,7 +70,6 @@ export class RunSplitter {
     if (coveredBytes <= at) return false
     this.pieceEndBytes = coveredBytes
     this.pieceIsZero = true
-    this.parts.length = 0
     return true
   }
 
