@@ -45,8 +45,8 @@ interface Room {
 const ROOMS: readonly Room[] = [
   {
     folder: 'impl/jobs/',
-    tests: ['impl/jobs', 'impl/blockdev', 'impl/monitor'],
-    worlds: { default: 400, faults: 100, jobs: 200, chains: 40, power: 30 },
+    tests: ['impl/jobs'],
+    worlds: { default: 200, faults: 50, jobs: 100, chains: 20, power: 20 },
   },
   {
     folder: 'impl/block/drivers/qcow2/',

@@ -193,4 +193,23 @@ test('a change of bytes leaves the rest of a dirty chunk to the background', () 
   }
 })
 
+test('whether a change is left to the background is asked of the chunk that it ends in, not of its neighbours', () => {
+  for (const [dirtyChunk, offset, length] of [
+    [9, 8 * CHUNK, CHUNK - 1],
+    [7, 7 * CHUNK + 1, CHUNK],
+  ] as const) {
+    const bench = mirrorBench()
+    const job = readyJob(bench)
+    job.pause()
+    bench.clock.run()
+    bench.source.fail = ({ kind }) => (kind === 'write' ? EIO : OK)
+    bench.write(dirtyChunk * CHUNK, CHUNK, 1)
+    bench.source.fail = () => OK
+    assert.is(job.view.dirtyWords[0], 2 ** dirtyChunk)
+    bench.write(offset, length, 5)
+    const clean = 8 * CHUNK
+    assert.equal(bench.target.data.subarray(clean, clean + CHUNK), bench.source.data.subarray(clean, clean + CHUNK))
+  }
+})
+
 test.run()
