@@ -37,6 +37,20 @@ test('a new disk reads zero, and what was placed reads as that', () => {
   assert.equal(read(model, 0, 0, 0, 0), { sectorIndex: 1, expected: 'data of w7', actual: 'zeroes' })
 })
 
+test('of bytes that were hit nothing is expected, and of those beside them what is expected of all', () => {
+  const model = disk()
+  write(model, 1, 0, 1)
+  model.hits = { isHit: (offsetBytes) => offsetBytes === 100 }
+  const readWith = (offsetBytes: number): boolean => {
+    const data = bytes(0, 1)
+    data[offsetBytes]! ^= 1
+    return model.endRead(model.beginRead(0, SECTOR_BYTES), data) === null
+  }
+  assert.ok(readWith(100))
+  assert.not(readWith(99))
+  assert.not(readWith(101))
+})
+
 test('a write is read from its end on, and stale data is called by its writer', () => {
   const model = disk()
   write(model, 1, 0, 2)

@@ -9,13 +9,18 @@
  *
  * The past is folded into one writer for each sector as soon as it has only one outcome, so most reads are simple.
  */
-import { holdsStamp, readSector, SECTOR_BYTES, ZERO_WRITER } from './stamp'
+import { holdsStamp, readSector, SECTOR_BYTES, stampSectors, ZERO_WRITER } from './stamp'
 
 /** In place of a writer: the sector may read anything. */
 export const UNKNOWN_WRITER = 0xffffffff
 
 const OPEN = 0x7fffffff
 const SECTOR_WORDS = SECTOR_BYTES / 4
+
+/** Bytes of the disk that may read anything, for reasons that the guest does not know. */
+export interface HitBytes {
+  isHit(offsetBytes: number): boolean
+}
 
 /** A write, zero or discard of a guest. Times are the disk's own count of request ends. */
 export class Change {
@@ -74,8 +79,8 @@ export class ReferenceDisk {
   private near: readonly Change[] = []
   private hiding: readonly Change[] = []
   private now = 1
-  /** Sectors that may read anything, for reasons that the guest does not know. */
-  isExcused: (sector: number) => boolean = neverExcused
+  /** null: there are none. */
+  hits: HitBytes | null = null
 
   /** A disk of zeroes. `nameOf` puts the writer of a stamp into words. */
   constructor(lengthBytes: number, nameOf: (writer: number) => string) {
@@ -184,17 +189,18 @@ export class ReferenceDisk {
     this.near = this.changes.filter((change) => change.touches(firstSector, end))
     this.hiding = this.near.filter((change) => change.isCertain && change.ended < began)
     for (let sector = firstSector; sector < end; sector++) {
-      if (this.isLegal(words, (sector - firstSector) * SECTOR_WORDS, sector) || this.isExcused(sector)) continue
+      const at = (sector - firstSector) * SECTOR_WORDS
+      if (this.isLegal(words, at, sector, null) || (this.hits !== null && this.isLegal(words, at, sector, this.hits))) continue
       return this.explain(data, (sector - firstSector) * SECTOR_BYTES, sector)
     }
     return null
   }
 
-  private isLegal(words: Int32Array, at: number, sector: number): boolean {
-    const isSettled = isOutcome(this.settledWriter[sector]!, words, at, sector)
+  private isLegal(words: Int32Array, at: number, sector: number, hits: HitBytes | null): boolean {
+    const isSettled = isOutcome(this.settledWriter[sector]!, words, at, sector, hits)
     if (isSettled && (this.hiding.length === 0 || !this.isHidden(sector, this.settledEnded[sector]!))) return true
     for (const change of this.near) {
-      if (this.isCandidate(change, sector) && isOutcome(change.writer, words, at, sector)) return true
+      if (this.isCandidate(change, sector) && isOutcome(change.writer, words, at, sector, hits)) return true
     }
     return false
   }
@@ -262,10 +268,6 @@ export class ReferenceDisk {
   }
 }
 
-export function neverExcused(): boolean {
-  return false
-}
-
 /** Whose data a sector holds that was read; null where that says nothing. */
 function shownWriter(data: Uint8Array, index: number, sector: number): number | null {
   const reading = readSector(data, index * SECTOR_BYTES)
@@ -280,9 +282,17 @@ export function wordsOf(data: Uint8Array): Int32Array {
   return new Int32Array(buffer, byteOffset, data.length >> 2)
 }
 
-/** Whether 128 words from `at` on are what `writer` would have left in that sector. */
-export function isOutcome(writer: number, words: Int32Array, at: number, sector: number): boolean {
-  return writer === UNKNOWN_WRITER || holdsStamp(words, at, writer, sector)
+/** Whether 128 words from `at` on are what `writer` would have left in that sector, but for the bytes that were hit. */
+export function isOutcome(writer: number, words: Int32Array, at: number, sector: number, hits: HitBytes | null): boolean {
+  if (writer === UNKNOWN_WRITER || holdsStamp(words, at, writer, sector)) return true
+  return hits !== null && holdsStampBeside(words, at, writer, sector, hits)
+}
+
+function holdsStampBeside(words: Int32Array, at: number, writer: number, sector: number, hits: HitBytes): boolean {
+  const found = new Uint8Array(words.buffer, words.byteOffset + at * 4, SECTOR_BYTES)
+  const wanted = new Uint8Array(SECTOR_BYTES)
+  stampSectors(wanted, 0, writer, sector, 1)
+  return wanted.every((byte, index) => byte === found[index] || hits.isHit(sector * SECTOR_BYTES + index))
 }
 
 /** In words for findings. */

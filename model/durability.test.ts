@@ -101,4 +101,15 @@ test('a disk that takes the place of another begins with what it holds', () => {
   assert.not.ok(isLegal(model, NEW, NEW))
 })
 
+test('of bytes that were hit nothing is expected after a power cut, and of their neighbours all', () => {
+  const model = new DurableDisk(SECTOR_BYTES, (writer) => `w${writer}`)
+  const found = new Uint8Array(SECTOR_BYTES)
+  found[7] = 1
+  assert.ok(model.check(found) !== null)
+  model.hits = { isHit: (offsetBytes) => offsetBytes === 7 }
+  assert.is(model.check(found), null)
+  found[8] = 1
+  assert.ok(model.check(found) !== null)
+})
+
 test.run()

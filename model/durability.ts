@@ -5,7 +5,7 @@
  * A value is legal for a sector unless a safe change surely overwrote it: one that began after the value's own change had
  * ended. So what was never written is never legal, and what was flushed can only have given way to something newer.
  */
-import { Change, describeSector, describeWriter, isOutcome, type Mismatch, neverExcused, UNKNOWN_WRITER, wordsOf } from './disk'
+import { Change, describeSector, describeWriter, type HitBytes, isOutcome, type Mismatch, UNKNOWN_WRITER, wordsOf } from './disk'
 import { readSector, SECTOR_BYTES, ZERO_WRITER } from './stamp'
 
 const OPEN = 0x7fffffff
@@ -24,8 +24,8 @@ export class DurableDisk {
   private safeUntil: Moment = 0
   private now: Moment = 1
   private readonly nameOf: (writer: number) => string
-  /** As that of a reference disk. */
-  isExcused: (sector: number) => boolean = neverExcused
+  /** null: there are none. */
+  hits: HitBytes | null = null
 
   /** A disk of zeroes. `nameOf` puts the writer of a stamp into words. */
   constructor(lengthBytes: number, nameOf: (writer: number) => string) {
@@ -80,7 +80,8 @@ export class DurableDisk {
       // A value that ended before this is gone. Ends of safe changes lie before their successors' beginnings.
       let goneUntil = -1
       for (const change of safe) if (change.touches(sector, sector + 1)) goneUntil = Math.max(goneUntil, change.began)
-      if (this.isLegal(words, sector, goneUntil) || this.isExcused(sector)) continue
+      if (this.isLegal(words, sector, goneUntil, null)) continue
+      if (this.hits !== null && this.isLegal(words, sector, goneUntil, this.hits)) continue
       return this.explain(bytes, sector, goneUntil)
     }
     return null
@@ -90,12 +91,12 @@ export class DurableDisk {
     return change.isCertain && change.ended < OPEN && (change.ended < this.safeUntil || this.writtenThrough.has(change))
   }
 
-  private isLegal(words: Int32Array, sector: number, goneUntil: Moment): boolean {
+  private isLegal(words: Int32Array, sector: number, goneUntil: Moment, hits: HitBytes | null): boolean {
     const at = sector * SECTOR_WORDS
-    if (goneUntil < 0 && isOutcome(this.base[sector]!, words, at, sector)) return true
+    if (goneUntil < 0 && isOutcome(this.base[sector]!, words, at, sector, hits)) return true
     for (const change of this.changes) {
       if (change.ended < goneUntil || !change.touches(sector, sector + 1)) continue
-      if (isOutcome(change.writer, words, at, sector)) return true
+      if (isOutcome(change.writer, words, at, sector, hits)) return true
     }
     return false
   }

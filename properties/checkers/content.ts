@@ -10,7 +10,7 @@ import type { Checker, CheckerHook, DiskRequestView, JobEventView, WorldView } f
 import type { DiskName, GuestOperation } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
 import { MirrorScope } from './scope'
-import { discardEffects, excusedSectors, firstDifference, STATUS_OK, writerNames, writersOfDiscards } from './shared'
+import { discardEffects, firstDifference, STATUS_OK, writerNames, writersOfDiscards } from './shared'
 
 export function makeContentChecker(world: WorldView): Checker {
   return new ContentChecker(world)
@@ -40,7 +40,7 @@ class ContentChecker implements Checker {
       this.model.place(content === 'zero' ? ZERO_WRITER : writerOf(id), offsetBytes, lengthBytes)
     }
     this.scope = new MirrorScope(world)
-    this.model.isExcused = excusedSectors(world)
+    this.model.hits = world.corruption
   }
 
   guestSubmitted(operation: GuestOperation): Finding | null {

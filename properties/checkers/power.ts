@@ -10,7 +10,7 @@ import { SECTOR_BYTES, writerOf, ZERO_WRITER } from '../../model/stamp'
 import type { Checker, JobEventView, SurvivingImages, WorldView } from '../../sim/observer'
 import type { GuestOperation } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
-import { discardEffects, excusedSectors, firstDifference, STATUS_OK, writerNames, writersOfDiscards } from './shared'
+import { discardEffects, firstDifference, STATUS_OK, writerNames, writersOfDiscards } from './shared'
 
 export function makePowerChecker(world: WorldView): Checker {
   const hasWork = world.plan.control.some(({ kind }) => kind === 'power-cut')
@@ -38,7 +38,7 @@ class PowerChecker implements Checker {
     this.world = world
     this.effects = discardEffects(world.plan)
     this.model = new DurableDisk(source.lengthBytes, writerNames(world.plan))
-    this.model.isExcused = excusedSectors(world)
+    this.model.hits = world.corruption
     for (const { id, offsetBytes, lengthBytes, content } of source.initial) {
       this.model.place(content === 'zero' ? ZERO_WRITER : writerOf(id), offsetBytes, lengthBytes)
     }

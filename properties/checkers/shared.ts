@@ -1,7 +1,6 @@
 /** What checkers have in common: bit maps, ranges of chunks, whose request it is. No code of what is checked. */
 import { UNKNOWN_WRITER } from '../../model/disk'
-import { SECTOR_BYTES, writerOf, ZERO_WRITER } from '../../model/stamp'
-import type { WorldView } from '../../sim/observer'
+import { writerOf, ZERO_WRITER } from '../../model/stamp'
 import type { DiskName, DiskOperation, DiskPlan, Plan } from '../../sim/plan'
 
 export const STATUS_OK = 0
@@ -73,11 +72,6 @@ export function guestIds(plan: Plan): ReadonlySet<string> {
     idsOfPlans.set(plan, ids)
   }
   return ids
-}
-
-/** Which sectors silent faults have hit: of these a model expects nothing. */
-export function excusedSectors(world: WorldView): (sector: number) => boolean {
-  return (sector) => world.corruption?.touches(sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES) === true
 }
 
 /** Names the writer of a stamp. Slow; for findings only. */
