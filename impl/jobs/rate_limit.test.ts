@@ -32,4 +32,11 @@ test('fractions are rounded against the sender', () => {
   assert.is(limit.delayNs(0), 1000)
 })
 
+test('nobody has to wait who has been told of no limit', () => {
+  const limit = new RateLimit()
+  assert.equal([limit.speed, limit.delayNs(0)], [0, 0])
+  limit.account(0, 4096)
+  assert.is(limit.delayNs(0), 0)
+})
+
 test.run()
