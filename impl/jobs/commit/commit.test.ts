@@ -207,6 +207,17 @@ test('what fails is reported, tried again, or stops the job until it is resumed'
   }
 })
 
+test('what is ignored is tried again after a while', () => {
+  const chain = bench()
+  let left = 1
+  chain.layers[2]!.fail = ({ kind }) => (kind === 'zero' && left-- > 0 ? EIO : 0)
+  start(chain, { top: chain.nodes[1]!, onError: 'ignore' })
+  chain.clock.run()
+  const [error] = chain.events.filter(({ event }) => event === 'BLOCK_JOB_ERROR')
+  assert.is(error!.data['operation'], 'write')
+  assert.is(chain.clock.nowNs(), 1_000_000)
+})
+
 test('errors of the layers are read errors', () => {
   const chain = bench()
   chain.layers[1]!.fail = ({ kind }) => (kind === 'status' ? EIO : 0)

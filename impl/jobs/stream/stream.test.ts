@@ -279,6 +279,19 @@ test('what is refused is refused at once, while guests’ requests are under way
   assert.throws(() => start(chain, { jobId: '1bad' }), /Invalid job ID '1bad'/)
 })
 
+test('an image or a layer that does not say what it holds is an error of reading, tried again after a while or left out', () => {
+  for (const layer of [0, 1]) {
+    const chain = bench()
+    let left = 1
+    chain.layers[layer]!.fail = ({ kind }) => (kind === 'status' && left-- > 0 ? EIO : 0)
+    start(chain, { onError: 'ignore' })
+    chain.clock.run()
+    const [error] = chain.events.filter(({ event }) => event === 'BLOCK_JOB_ERROR')
+    assert.equal(error!.data, { device: 'j', operation: 'read', action: 'ignore' })
+    assert.is(chain.jobs.jobs.size, 0)
+  }
+})
+
 test('layers that are not needed any more are released', () => {
   const chain = bench()
   const names: string[] = []
