@@ -5,6 +5,7 @@ import { MemoryDriver } from '../../block/testing'
 import { EIO } from '../../co'
 import type { MirrorOptions } from './options'
 import { chooseBuffer, chooseGranularity } from './options'
+import type { MirrorState } from './state'
 import { CHUNK, LENGTH, mirrorBench, OverlayDriver, plant } from './testing'
 
 const KIB = 1024
@@ -42,6 +43,25 @@ test('the buffer has whole chunks, and room for what is copied at once', () => {
   assert.is(buffer(5 * KIB, 4 * KIB, 4 * KIB), 8 * KIB)
   assert.is(buffer(8 * KIB, 4 * KIB, 4 * KIB), 8 * KIB)
   assert.is(buffer(1, 4 * KIB, 64 * KIB), 64 * KIB)
+})
+
+test('a copy at once is a sixteenth of the buffer, within bounds, in whole units', () => {
+  const MIB = 1024 * KIB
+  const copyMax = (bufferBytes: number, clusterBytes = 0): [number, number, number] => {
+    const target = new Clustered(LENGTH)
+    target.clusterBytes = clusterBytes
+    const bench = mirrorBench({ target })
+    const job = bench.start({ bufferBytes, ...(clusterBytes === 0 ? {} : { targetHasDetachedBacking: true }) })
+    const { copyMaxBytes, unitBytes, filledBytes } = job.view as MirrorState
+    return [copyMaxBytes, unitBytes, filledBytes]
+  }
+  assert.equal(
+    [CHUNK, MIB, 16 * MIB, 64 * MIB, 64 * MIB + CHUNK, 2048 * MIB].map((bytes) => copyMax(bytes)[0]),
+    [CHUNK, MIB, MIB, 4 * MIB, 4 * MIB, 64 * MIB],
+  )
+  assert.equal(copyMax(100 * KIB, 64 * KIB), [64 * KIB, 64 * KIB, 1], 'clusters are copied whole')
+  assert.equal(copyMax(100 * KIB, CHUNK), [100 * KIB, CHUNK, CHUNK], 'a chunk is a cluster')
+  assert.equal(copyMax(100 * KIB, 512), [100 * KIB, CHUNK, 512])
 })
 
 test('granularities from 512 bytes to 64 MiB are taken, and powers of two alone', () => {

@@ -126,7 +126,7 @@ export class MirrorState implements MirrorView {
     const shareBytes = Math.max(COPY_MIN_BYTES, Math.floor(this.bufferBytes / OPERATIONS_MAX))
     const copyBytes = Math.min(this.bufferBytes, shareBytes, COPY_MAX_BYTES)
     this.copyMaxBytes = Math.max(this.unitBytes, copyBytes - (copyBytes % this.unitBytes))
-    this.holeUnitBytes = Math.max(limits.requestAlignmentBytes, limits.pwriteZeroesAlignmentBytes, info.subclusterBytes, 1)
+    this.holeUnitBytes = Math.max(limits.requestAlignmentBytes, limits.pwriteZeroesAlignmentBytes, info.subclusterBytes)
     // Deallocating in a target with a detached backing image would let that image show through later.
     const mayUnmap = options.targetHasDetachedBacking === true ? 0 : RequestFlag.MayUnmap
     this.zeroFlags = options.unmap ? mayUnmap : 0
