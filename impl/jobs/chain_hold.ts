@@ -9,13 +9,12 @@ import type { JobHold } from './hold'
  * unchanged.
  */
 export function holdLayers(hold: JobHold, top: BlockNode, base: BlockNode): BlockChild {
-  const layers = nodesAbove(top, base)
   const isFilterOfBase = (node: BlockNode): boolean => node.skipFilters() === base.skipFilters()
-  for (const node of layers) {
+  const edges = nodesAbove(top, base).map((node) => {
     const consistent = isFilterOfBase(node) ? Permission.ConsistentRead : Permission.None
-    hold.take('intermediate node', node, Permission.None, Permission.WriteUnchanged | Permission.Write | consistent)
-  }
-  const edge = [...top.parents].find(({ parent }) => parent === hold)
-  assert(edge !== undefined, 'layers-held')
+    return hold.take('intermediate node', node, Permission.None, Permission.WriteUnchanged | Permission.Write | consistent)
+  })
+  const [edge] = edges
+  assert(edge !== undefined && edge.node === top, 'layers-held')
   return edge
 }

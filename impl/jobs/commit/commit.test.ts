@@ -2,7 +2,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { BlockBackend, BlockError, Permission } from '../../block'
 import { FilterDriver } from '../../block/drivers/filter'
-import { EIO, ENOSPC } from '../../co'
+import { EIO, ENOSPC, EROFS } from '../../co'
 import type { MirrorJob } from '../mirror'
 import { type ChainBench, chainBench, KIB, Layer } from '../testing'
 import { type CommitOptions, startCommit } from './index'
@@ -387,6 +387,12 @@ test('the filter of a commit is the user’s if he has named it; no other job fr
     const filter = chain.nodes[0]!.backing!.node
     assert.equal([filter.isImplicit, filter.name === 'mine'], [filterNodeName === undefined, filterNodeName === 'mine'])
     assert.is(filter.options.readOnly, true)
+    const { driver } = filter
+    const answers = [driver.pwrite(0, new Uint8Array(512), 0), driver.pwriteZeroes(0, 512, 0), driver.pdiscard(0, 512)]
+    assert.equal(
+      answers.map((answer) => answer.next().value),
+      [EROFS, EROFS, EROFS],
+    )
     assert.throws(() => chain.graph.freezeChain(chain.nodes[0]!, filter), /Cannot freeze 'backing' link to/)
     chain.clock.run()
   }
