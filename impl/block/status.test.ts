@@ -150,6 +150,31 @@ test('an empty image is known to be zero, a filled one not', () => {
   assert.equal(probe(), { errno: OK, isZero: false })
 })
 
+test('an image that says so is zero without a look, and one of very many extents is not asked to its end', () => {
+  class Known extends MemoryDriver {
+    override readsAllZero(): boolean {
+      return true
+    }
+  }
+  class Fragmented extends MemoryDriver {
+    override *blockStatus(mode: StatusMode, offsetBytes: number, lengthBytes: number) {
+      return yield* super.blockStatus(mode, offsetBytes, Math.min(lengthBytes, 512))
+    }
+  }
+  const probe = (disk: MemoryDriver) => {
+    const { graph, run } = testBench()
+    const backend = new BlockBackend(graph, 'b')
+    backend.attach(graph.addNode({ name: 'disk', driver: disk }), Permission.ConsistentRead, Permission.All)
+    return run(probeAllZero(backend.root!)).isZero
+  }
+  const known = new Known(4096)
+  known.allocated.fill(1)
+  assert.equal([probe(known), known.log.length], [true, 0])
+  const [most, more] = [new Fragmented(64 * 512), new Fragmented(65 * 512)]
+  assert.equal([probe(most), probe(more)], [true, false])
+  assert.is(more.requests('status').length, 64)
+})
+
 test('a short allocated head is read, a long one or one with data is taken for what it is', () => {
   const stack = memoryStack(1 << 20)
   const probe = () => stack.run(probeAllZero(stack.backend.root!))

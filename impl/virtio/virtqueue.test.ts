@@ -1,5 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { GuestMemory } from './guest_memory'
 import {
   BASE,
   type Descriptor,
@@ -15,6 +16,7 @@ import {
   type RawBench,
   rawBench,
 } from './testing'
+import { Virtqueue } from './virtqueue'
 
 const RING = 16
 const SEGMENTS_MAX = 6
@@ -392,6 +394,31 @@ test('a queue that the driver takes away is left alone', () => {
   bench.disk.latencyNs = 0
   bench.queue(0, 8)
   assert.is(bench.request([header(4), 1]).status, 0)
+})
+
+test('a queue is as after power-on until it is set up, takes rings at the very start of memory, and is reset as a whole', () => {
+  const queue = new Virtqueue(new GuestMemory(new Uint8Array(65536), BASE), 0, 16, 4)
+  const fields = (): number[] => [queue.size, queue.descriptorAddress, queue.driverAddress, queue.deviceAddress, queue.inFlight]
+  assert.equal([...fields(), queue.epoch, queue.isReady, queue.fault], [16, 0, 0, 0, 0, 0, false, ''])
+  const sizes = [0, 3, 32, 1, 8].map((size) => {
+    queue.setSize(size)
+    return queue.size
+  })
+  assert.equal(sizes, [16, 16, 16, 1, 8])
+  for (const first of ['descriptorAddress', 'driverAddress', 'deviceAddress'] as const) {
+    queue.descriptorAddress = BASE + 4096
+    queue.driverAddress = BASE + 8192
+    queue.deviceAddress = BASE + 12288
+    queue[first] = BASE
+    assert.is(queue.enable(false, false), null, first)
+    queue.setSize(4)
+    assert.is(queue.size, 8, 'a change comes too late')
+    queue.disable()
+    queue[first] = BASE - 4096
+    assert.is(queue.enable(false, false), 'a ring lies outside memory', first)
+  }
+  assert.is(queue.reset(), 0)
+  assert.equal([...fields(), queue.epoch], [16, 0, 0, 0, 0, 4])
 })
 
 test.run()
