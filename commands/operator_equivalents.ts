@@ -16,14 +16,15 @@ export interface Equivalent {
   /** What is there, and what is there instead; '' where something is left out. */
   from: string
   to: string
+  /** Which one of those that are alike in all of this; absent: the first. */
+  nth?: number
   reason: string
 }
 
 const FIELDS = ['file', 'within', 'source', 'operator', 'from', 'to', 'reason'] as const
 
-/** One line of text tells mutants apart, but for those that are alike in all of it. */
-function keyOf({ file, within, source, operator, from, to }: Omit<Equivalent, 'reason'>): string {
-  return [file, within, source, operator, from, to].join('\0')
+function keyOf({ file, within, source, operator, from, to, nth = 1 }: Omit<Equivalent, 'reason'>): string {
+  return [file, within, source, operator, from, to, nth].join('\0')
 }
 
 export const EQUIVALENTS_FILE = 'scenarios/operator_equivalents.json'

@@ -20,6 +20,8 @@ export interface OperatorMutant {
   /** What is there, and what is there instead; '' where something is left out. */
   from: string
   to: string
+  /** Which one, from 1, of those of the file that are alike in all of these but their places. */
+  nth: number
 }
 
 /** A change with its place in the text, and its number within the file. */
@@ -49,21 +51,16 @@ function placesOf(source: ts.SourceFile): Place[] {
 export function mutantsOf(file: string, text: string): OperatorMutant[] {
   const source = parse(file, text)
   const lines = text.split('\n')
+  const seen = new Map<string, number>()
   return placesOf(source).map(({ change: { node, operator, replacement } }) => {
     const { line, character } = source.getLineAndCharacterOfPosition(node.getStart())
     const to = replacement ?? ''
     const hash = createHash('sha256').update(to).digest('hex').slice(0, 8)
-    return {
-      id: `${file}:${line + 1}:${character + 1}:${operator}:${hash}`,
-      file,
-      line: line + 1,
-      column: character + 1,
-      operator,
-      within: nameAround(node),
-      source: lines[line]!.trim(),
-      from: node.getText(),
-      to,
-    }
+    const alike = { within: nameAround(node), source: lines[line]!.trim(), operator, from: node.getText(), to }
+    const nth = (seen.get(JSON.stringify(alike)) ?? 0) + 1
+    seen.set(JSON.stringify(alike), nth)
+    const id = `${file}:${line + 1}:${character + 1}:${operator}:${hash}`
+    return { id, file, line: line + 1, column: character + 1, ...alike, nth }
   })
 }
 

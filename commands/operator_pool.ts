@@ -19,7 +19,7 @@ const STEPS_FACTOR = 20
 const STEPS_MORE = 200_000
 
 /** Of the tests that come by a mutant: the nearest, and then the quickest. */
-const TESTS_MAX = 80
+const TESTS_MAX = 140
 /** Of the worlds that come by a mutant; of all, where it is on while files are loaded, which costs a thread of its own. */
 const WORLDS_MAX = 40
 const WORLDS_AT_LOAD_MAX = 30
