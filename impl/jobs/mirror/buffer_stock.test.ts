@@ -50,6 +50,19 @@ test('where there is no memory, the place is told and nothing is given', () => {
   assert.equal(asked, ['512+8192'])
 })
 
+test('lengths are powers of two from 4 KiB to 256 KiB, which is kept, and sixteen are', () => {
+  const { stock: buffers, made } = stock()
+  const taken = [4096, 4097, 8192, 262_144, 262_145].map((bytes) => buffers.take(0, bytes)!)
+  assert.equal(made, [4096, 8192, 8192, 262_144, 262_145])
+  buffers.giveBack(taken[3]!)
+  assert.is(buffers.take(0, 512), taken[3])
+  const many = Array.from({ length: 18 }, () => buffers.take(0, 512)!)
+  for (const buffer of many) buffers.giveBack(buffer)
+  made.length = 0
+  for (let count = 0; count < 18; count++) buffers.take(0, 512)
+  assert.is(made.length, 2)
+})
+
 test('giving a buffer back twice is a defect', () => {
   const { stock: buffers } = stock()
   const buffer = buffers.take(0, 512)!
