@@ -258,8 +258,8 @@ export class BackgroundCopier implements WaitReason {
       if (!state.control.isForceCancelled) state.control.handleError(isRead, errno)
     }
     state.operationsInFlight.release(operation)
-    // Whoever waits for a drained section hears of the job when it stands still: it settles before.
     state.control.kick()
+    if (state.backgroundCount === 0) state.source.graph.drainProgress()
   }
 }
 
