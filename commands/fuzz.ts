@@ -3,10 +3,12 @@
  * used; the same --seed and --runs give the same campaign hash on any machine, whatever --workers.
  */
 import { randomBytes } from 'node:crypto'
+import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import type { Subject } from '../properties/campaign'
+import type { ProfileName } from '../properties/plans'
 import { EXIT_CODES_HELP, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, seconds, wholeNumber } from './cli'
 import { type FuzzOptions, fuzz } from './fuzz_campaign'
 import { whileInterruptible } from './interrupt'
@@ -30,6 +32,10 @@ interface Arguments {
   replayShare: number
   stopAfter: number
   probes?: boolean
+  against?: 'qemu'
+  qemuBin?: string
+  qemuWrapper?: string
+  images?: string
 }
 
 function parser(): Command {
@@ -47,6 +53,10 @@ function parser(): Command {
     .option('--replay-share <percent>', 'share of the worlds that run twice, to compare', wholeNumber(0, 100), 5)
     .option('--stop-after <count>', 'stop after so many failing worlds; 0: never', wholeNumber(0, INDEX_MAX), 0)
     .option('--probes', 'print how many worlds met each situation')
+    .addOption(new Option('--against <whom>', 'run the plans on real programs in place of ours').choices(['qemu']))
+    .option('--qemu-bin <folder>', "with --against: where QEMU's programs are (default: on the path)")
+    .option('--qemu-wrapper <command>', 'with --against: words that stand before each program')
+    .option('--images <folder>', 'with --against: where images lie (default: in memory)')
     .addHelpText('after', EXIT_CODES_HELP)
     .allowExcessArguments(false)
 }
@@ -68,6 +78,25 @@ function optionsOf(args: Arguments): FuzzOptions {
   }
 }
 
+/** Daemons of others wait more than they work: two of them keep a core busy. */
+const REAL_WORKERS = 2
+
+function fuzzAgainst(args: Arguments, options: FuzzOptions, streams: Streams): Promise<number> {
+  const { fuzzReal }: typeof import('./against/campaign') = require('./against/campaign')
+  const { seed, firstIndex, worldsMax, secondsMax, outFolder, json } = options
+  const { qemuBin, qemuWrapper, images } = args
+  const folder = qemuBin === undefined ? null : path.resolve(qemuBin)
+  const real = {
+    programs: { folder, wrapper: qemuWrapper?.split(' ').filter((word) => word !== '') ?? [] },
+    ...{ seed, firstIndex, lifecyclesMax: worldsMax, secondsMax, outFolder, json },
+    workers: Math.max(args.workers ?? REAL_WORKERS, 1),
+    profile: options.profile as ProfileName,
+    folder: images === undefined ? (fs.existsSync('/dev/shm') ? '/dev/shm' : os.tmpdir()) : path.resolve(images),
+    command: `npm run fuzz -- --against qemu --seed ${seed} --profile ${options.profile}`,
+  }
+  return whileInterruptible((stop) => fuzzReal(real, streams, stop))
+}
+
 export async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = parser()
   const exitCode = parseOrExitCode(command, args, streams)
@@ -78,6 +107,8 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     streams.err.write(`fuzz: there is no profile '${options.profile}'; there are: ${PROFILE_NAMES.join(', ')}\n`)
     return EXIT_USAGE
   }
+  const real = command.opts<Arguments>()
+  if (real.against !== undefined) return fuzzAgainst(real, options, streams)
   const { profile } = options
   const subject = (): Subject => subjectOf(profile)
   const requiredProbes = requiredProbesOf(profile)

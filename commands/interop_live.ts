@@ -5,8 +5,8 @@
  */
 import { spawn } from 'node:child_process'
 import * as fs from 'node:fs'
-import * as net from 'node:net'
 import type { NbdCheck, NbdInterop } from './interop_nbd'
+import { QmpClient } from './qmp_client'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -15,7 +15,6 @@ const WRITERS = 3
 /** Each writer has a part of the disk of its own, so that one knows what it must hold. */
 const PART_BYTES = 4 * MIB
 const BATCHES = 4
-const ANSWER_MS_MAX = 30_000
 const KILL_ROUNDS = 8
 const KILL_AFTER_MS_MAX = 900
 const SPEED_BYTES = 24 * MIB
@@ -30,84 +29,6 @@ interface LiveCase {
   end: 'complete' | 'cancel' | 'force'
   /** The destination is an export of qemu-nbd. */
   isRemote?: boolean
-}
-
-/** One connection to a monitor. */
-class Monitor {
-  readonly events: Array<{ event: string; data: Record<string, unknown> }> = []
-  private rest = ''
-  private readonly answers: Array<(message: Record<string, unknown>) => void> = []
-  private readonly listeners = new Set<() => void>()
-
-  private constructor(private readonly socket: net.Socket) {
-    socket.on('data', (bytes) => this.take(String(bytes)))
-    socket.on('error', () => {})
-  }
-
-  static async open(path: string): Promise<Monitor> {
-    const socket = net.connect(path)
-    await new Promise<void>((resolve, reject) => {
-      socket.once('connect', resolve)
-      socket.once('error', reject)
-    })
-    const monitor = new Monitor(socket)
-    await monitor.run('qmp_capabilities')
-    return monitor
-  }
-
-  private take(text: string): void {
-    this.rest += text
-    const lines = this.rest.split('\n')
-    this.rest = lines.pop()!
-    for (const line of lines) {
-      const message = JSON.parse(line) as Record<string, unknown>
-      if ('QMP' in message) continue
-      if ('event' in message) {
-        this.events.push(message as never)
-        for (const listener of this.listeners) listener()
-      } else this.answers.shift()?.(message)
-    }
-  }
-
-  /** Throws an Error with what the daemon says if it refuses. */
-  async run(execute: string, args: object = {}): Promise<unknown> {
-    const answer = new Promise<Record<string, unknown>>((resolve) => this.answers.push(resolve))
-    this.socket.write(`${JSON.stringify({ execute, arguments: args })}\n`)
-    const message = await within(answer, `an answer to ${execute}`)
-    if ('error' in message) throw new Error(`${execute}: ${JSON.stringify(message['error'])}`)
-    return message['return']
-  }
-
-  /** Waits for an event of this name, which may have come already. */
-  async hear(...names: string[]): Promise<Record<string, unknown>> {
-    const find = (): Record<string, unknown> | undefined => this.events.find(({ event }) => names.includes(event))?.data
-    const heard = new Promise<Record<string, unknown>>((resolve) => {
-      const listener = (): void => {
-        const data = find()
-        if (data === undefined) return
-        this.listeners.delete(listener)
-        resolve(data)
-      }
-      this.listeners.add(listener)
-      listener()
-    })
-    return await within(heard, names.join(' or '))
-  }
-  close(): void {
-    this.socket.destroy()
-  }
-}
-
-async function within<T>(promise: Promise<T>, what: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} does not come`)), ANSWER_MS_MAX)
-  })
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 const uri = (socket: string): string => `nbd+unix:///disk?socket=${socket}`
@@ -193,14 +114,14 @@ function node(name: string, format: string, file: string): string {
 }
 
 /** The daemon with the source under an export, and its monitor. */
-async function startDaemon(bench: NbdInterop, format: string, source: string): Promise<{ monitor: Monitor; nbd: string }> {
+async function startDaemon(bench: NbdInterop, format: string, source: string): Promise<{ monitor: QmpClient; nbd: string }> {
   const nbd = await bench.serveDaemon((qmp, socket) => [
     ...['--blockdev', node('source', format, source)],
     ...['--chardev', `socket,path=${qmp},server=on,wait=off,id=monitor`, '--monitor', 'chardev=monitor'],
     ...['--nbd-server', `addr.type=unix,addr.path=${socket}`],
     ...['--export', 'type=nbd,id=export,node-name=source,name=disk,writable=on'],
   ])
-  return { monitor: await Monitor.open(`${nbd}.qmp`), nbd }
+  return { monitor: await QmpClient.open(`${nbd}.qmp`), nbd }
 }
 
 async function runLive(bench: NbdInterop, live: LiveCase): Promise<void> {

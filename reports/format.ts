@@ -30,6 +30,14 @@ export interface Report {
     command: string
   }
   plan: Plan
+  /** Present: no world, but a lifecycle on real programs of somebody else; `options` are those of the driver. */
+  against?: {
+    program: string
+    options: Record<string, string | number>
+    /** Repetitions of the plan as it is here, and how many of them failed: real time is not the same twice. */
+    attempts: number
+    failed: number
+  }
   /** Decisions that differ from what the plan's seed gives, by key; absent: none. */
   decisions?: Record<string, number>
   trace: {
@@ -188,6 +196,14 @@ function checkFields(value: unknown): Reading {
     label: v.strictObject({ seed: v.string(), profile: v.string(), revision: v.string(), node: v.string(), command: v.string() }),
     plan: v.custom<Plan>((plan) => typeof plan === 'object' && plan !== null, 'not a plan'),
     decisions: v.exactOptional(v.record(v.string(), count)),
+    against: v.exactOptional(
+      v.strictObject({
+        program: v.string(),
+        options: v.record(v.string(), v.union([v.string(), count])),
+        attempts: count,
+        failed: count,
+      }),
+    ),
     trace: v.strictObject({ events: count, timeNs: count, hash, checkpoints: v.array(hash), last: v.array(record) }),
   })
   const parsed = v.safeParse(schema, value, { abortEarly: true })

@@ -1,0 +1,320 @@
+/**
+ * One lifecycle on a real daemon: images from a plan, nodes, an export with a guest on it, a mirror with its operator, and
+ * when all is quiet the images opened afresh and judged.
+ *
+ * What may fail: everything that the daemon does; that is a finding of the result. What never may: a lifecycle without an
+ * end, since everything that is waited for has a bound; a finding that is the fault of what ran before.
+ */
+import * as fs from 'node:fs'
+import * as path from 'node:path'
+import { HostLoop } from '../../impl/host'
+import { ReferenceDisk } from '../../model/disk'
+import { writerOf, ZERO_WRITER } from '../../model/stamp'
+import { writerNames } from '../../properties/checkers/shared'
+import type { Plan } from '../../sim/plan'
+import type { Finding } from '../../sim/verdict'
+import { QmpRefusal } from '../qmp_client'
+import type { Daemon } from './daemon'
+import { RealGuest } from './guest'
+import { type DiskFiles, filesOf, makeFiles } from './images'
+import { checkImage, type Ended, judgeImages } from './judge'
+import { Moments } from './moments'
+import { backingNodes, type DiskNodes, nodesOf, type QmpCommand, type Step } from './nodes'
+import { JOB, RealOperator } from './operator'
+import type { RealOptions } from './options'
+import { canTake, type Programs } from './programs'
+
+/** What takes longer hangs. */
+const LIFECYCLE_MS_MAX = 20_000
+const CRASH_MS = 500
+
+export interface LifecycleResult {
+  findings: Finding[]
+  /** Facts for the tally, by name. */
+  facts: Record<string, number>
+  /** What was said to the daemon, for a script. */
+  steps: Step[]
+  /** How the job ended, in a word. */
+  end: string
+  milliseconds: number
+  /** The daemon is of no further use. */
+  isSpoilt: boolean
+}
+
+export async function runLifecycle(
+  daemon: Daemon,
+  programs: Programs,
+  folder: string,
+  plan: Plan,
+  options: RealOptions,
+): Promise<LifecycleResult> {
+  const lifecycle = new Lifecycle(daemon, programs, folder, plan, options)
+  const startMs = performance.now()
+  const result = await lifecycle.run()
+  result.milliseconds = performance.now() - startMs
+  return result
+}
+
+class Lifecycle {
+  private readonly findings: Finding[] = []
+  private readonly facts: Record<string, number> = {}
+  private readonly steps: Step[] = []
+  private readonly moments = new Moments()
+  private readonly added: DiskNodes[] = []
+  private source!: DiskFiles
+  private destination!: DiskFiles
+  private guest!: RealGuest
+  private operator!: RealOperator
+  private model!: ReferenceDisk
+  private attached = false
+  private isHung = false
+
+  constructor(
+    private readonly daemon: Daemon,
+    private readonly programs: Programs,
+    private readonly folder: string,
+    private readonly plan: Plan,
+    private readonly options: RealOptions,
+  ) {}
+
+  async run(): Promise<LifecycleResult> {
+    const { daemon, moments } = this
+    daemon.lifecycles++
+    daemon.monitor.events.length = 0
+    this.makeImages()
+    const timer = setTimeout(() => {
+      this.isHung = true
+      moments.giveUp()
+    }, LIFECYCLE_MS_MAX)
+    daemon.onEnd = () => moments.giveUp()
+    let failure: string | null = null
+    let isPivoted = false
+    try {
+      await this.live()
+      isPivoted = (await this.exportedNode()) !== 'source'
+      await this.tearDown()
+    } catch (error) {
+      failure = (error as Error).message
+      moments.giveUp()
+    }
+    clearTimeout(timer)
+    await this.judgeDaemon(failure)
+    const isDead = this.findings.some(({ class: c }) => c === 'crash' || c === 'liveness')
+    if (!isDead && failure === null) this.judge(isPivoted)
+    const end = this.endName(isPivoted)
+    this.count(`end/${end}`)
+    return {
+      findings: this.findings,
+      facts: this.facts,
+      steps: this.steps,
+      end,
+      milliseconds: 0,
+      isSpoilt: this.findings.length > 0,
+    }
+  }
+
+  private count(name: string, by = 1): void {
+    this.facts[name] = (this.facts[name] ?? 0) + by
+  }
+
+  private makeImages(): void {
+    const { plan, folder, options } = this
+    fs.rmSync(folder, { recursive: true, force: true })
+    fs.mkdirSync(folder)
+    this.source = makeFiles('source', path.join(folder, 'source'), plan.source)
+    const target = path.join(folder, 'destination')
+    if (options.command === 'drive-mirror-absolute-paths') {
+      fs.mkdirSync(target)
+      this.destination = filesOf(target, plan.destination)
+    } else this.destination = makeFiles('destination', target, plan.destination)
+    this.model = new ReferenceDisk(plan.source.lengthBytes, writerNames(plan))
+    const { format, initial } = plan.source
+    for (const extent of [...(format?.backing?.initial ?? []), ...initial]) {
+      const { id, offsetBytes, content } = extent
+      const lengthBytes = Math.min(extent.lengthBytes, plan.source.lengthBytes - offsetBytes)
+      const isData = content === 'data' || content === 'compressed'
+      if (lengthBytes > 0) this.model.place(isData ? writerOf(id) : ZERO_WRITER, offsetBytes, lengthBytes)
+    }
+  }
+
+  /** Nodes, export, guest and operator, until all is quiet. */
+  private async live(): Promise<void> {
+    const { plan, options, daemon, moments } = this
+    const hasMember = (member: string): boolean => daemon.capabilities.members.has(member)
+    await this.add(nodesOf('source', this.source, { plan, options, hasMember }))
+    if (options.command === 'blockdev-mirror')
+      await this.add(nodesOf('destination', this.destination, { plan, options, hasMember }))
+    await this.send('block-export-add', { type: 'nbd', id: 'disk', 'node-name': 'source', name: 'disk', writable: true })
+    const loop = new HostLoop()
+    this.guest = new RealGuest(loop, daemon.nbdSocket, plan, options, this.model, moments, this.steps)
+    const canChange = canTake(daemon.capabilities, 'block-job-change', 'id')
+    const link = this.canLink() ? () => this.linkBacking() : null
+    this.operator = new RealOperator(plan, daemon.monitor, this.guest, moments, this.mirrorCommand(), link, canChange, this.steps)
+    const guestEnds = loop.run(this.guest.run())
+    guestEnds.catch(() => moments.giveUp())
+    await this.operator.run()
+    if (!this.isHung) await moments.wait('lanes-done')
+    moments.reach('quiesced')
+    await Promise.race([guestEnds, new Promise((resolve) => setTimeout(resolve, CRASH_MS))])
+    this.findings.push(...this.guest.findings)
+
+    this.count('guest/requests', this.guest.outcomes.length)
+    this.count(`guest/in-flight-${this.guest.inFlightMost > 1 ? 'many' : 'one'}`)
+  }
+
+  private async send(execute: string, args: Record<string, unknown>): Promise<unknown> {
+    this.steps.push({ qmp: { execute, arguments: args } })
+    return this.daemon.monitor.run(execute, args)
+  }
+
+  private async add(nodes: DiskNodes): Promise<void> {
+    const known = { nodes: [] as string[], objects: [] as string[] }
+    this.added.push({ add: [], ...known })
+    for (const { execute, arguments: args } of nodes.add) {
+      await this.send(execute, args)
+      if (execute === 'object-add') known.objects.push(String(args['id']))
+      else known.nodes.push(String(args['node-name']))
+    }
+  }
+
+  private mirrorCommand(): QmpCommand {
+    const { mirror, destination, control } = this.plan
+    const { command } = this.options
+    const isDrive = command !== 'blockdev-mirror'
+    const common: Record<string, unknown> = {
+      'job-id': JOB,
+      device: 'source',
+      sync: mirror.sync,
+      'copy-mode': mirror.copyMode,
+      'on-source-error': mirror.onSourceError,
+      'on-target-error': mirror.onTargetError,
+      'auto-finalize': mirror.autoFinalize,
+      'auto-dismiss': !control.some(({ kind }) => kind === 'dismiss'),
+    }
+    if (mirror.granularityBytes > 0) common['granularity'] = mirror.granularityBytes
+    if (mirror.bufferBytes > 0) common['buf-size'] = mirror.bufferBytes
+    if (mirror.speedBytesPerSecond > 0) common['speed'] = mirror.speedBytesPerSecond
+    if (mirror.replaces !== undefined) common['replaces'] = mirror.replaces
+    if (!isDrive) {
+      const isZero = canTake(this.daemon.capabilities, 'blockdev-mirror', 'target-is-zero') && mirror.targetIsZero
+      const args = { ...common, target: 'destination', ...(isZero ? { 'target-is-zero': true } : {}) }
+      return { execute: 'blockdev-mirror', arguments: args }
+    }
+    const mode = command === 'drive-mirror-existing' ? 'existing' : 'absolute-paths'
+    const format = destination.format === undefined ? 'raw' : 'qcow2'
+    const target = { target: this.destination.image, 'node-name': 'destination', mode, format, unmap: mirror.unmap }
+    return { execute: 'drive-mirror', arguments: { ...common, ...target } }
+  }
+
+  private canLink(): boolean {
+    const isDetached = this.plan.destination.format?.backing?.isDetached === true
+    return isDetached && this.options.command === 'blockdev-mirror'
+  }
+
+  private async linkBacking(): Promise<void> {
+    if (this.attached) return
+    this.attached = true
+    const nodes = backingNodes('destination', this.destination, this.plan.destination)
+    await this.add(nodes)
+    await this.send('blockdev-snapshot', { node: nodes.nodes[0], overlay: 'destination' })
+  }
+
+  /** The node that guests are on now. */
+  private async exportedNode(): Promise<string> {
+    const [one] = (await this.send('query-block-exports', {})) as Array<{ 'node-name': string }>
+    return one!['node-name']
+  }
+
+  private async tearDown(): Promise<void> {
+    const { monitor } = this.daemon
+    monitor.events.length = 0
+    await this.send('block-export-del', { id: 'disk', mode: 'hard' })
+    await monitor.hear('BLOCK_EXPORT_DELETED')
+    const isOurs = new Set(this.added.flatMap(({ nodes }) => nodes))
+    await this.removeNodes(this.added.flatMap(({ nodes }) => nodes).reverse())
+    for (const { objects } of this.added) for (const id of objects) await this.send('object-del', { id })
+    const left = (await monitor.run('query-named-block-nodes', { flat: true })) as Array<{ 'node-name': string }>
+    if (left.length === 0) return
+    const names = left.map((node) => node['node-name'].replace(/^#block\d+$/, '#block')).join(', ')
+    const text = `when all is over there are still the nodes ${names}, of which ${isOurs.size} had been added`
+    this.findings.push({ class: 'protocol', key: 'nodes/left-over', text })
+  }
+
+  /** From the top down; a mirror may have turned the order round. */
+  private async removeNodes(names: readonly string[]): Promise<void> {
+    let left = names
+    for (let round = 0; left.length > 0 && round < names.length; round++) {
+      const busy: string[] = []
+      for (const name of left) {
+        await this.send('blockdev-del', { 'node-name': name }).catch((error: unknown) => {
+          if (!(error instanceof QmpRefusal)) throw error
+          if (!error.description.startsWith('Failed to find node')) busy.push(name)
+        })
+      }
+      left = busy
+    }
+  }
+
+  /** Crashes, hangs, and complaints. */
+  private async judgeDaemon(failure: string | null): Promise<void> {
+    const { daemon } = this
+    if (failure !== null || this.isHung) await daemon.settle(CRASH_MS)
+    const complaints = this.unexpected(daemon.takeComplaints())
+    if (daemon.fate !== null) {
+      const { code, signal } = daemon.fate
+      const text = `qemu-storage-daemon ends by ${signal ?? `exit code ${code}`}: ${complaints || 'it says nothing'}`
+      this.findings.push({ class: 'crash', key: `crash/${crashName(complaints, signal)}`, text })
+    } else if (this.isHung || failure !== null) {
+      const { status, asked } = this.operator ?? { status: null, asked: null }
+      const details = [`job: ${status}, asked to end by: ${asked}`, `what failed: ${failure ?? 'nothing'}`]
+      const key = this.isHung
+        ? `liveness/${status ?? 'no-job'}`
+        : `harness/${(failure ?? '').replace(/[^a-z ]+/gi, ' ').slice(0, 60)}`
+      const text = this.isHung
+        ? `the lifecycle does not come to its end in ${LIFECYCLE_MS_MAX} ms`
+        : `an order of ours fails: ${failure}`
+      this.findings.push({ class: this.isHung ? 'liveness' : 'harness', key, text, details })
+    } else if (complaints !== '') {
+      this.findings.push({ class: 'protocol', key: 'stderr/complaint', text: `qemu-storage-daemon says: ${complaints}` })
+    }
+  }
+
+  /** What is told of disk errors that were planned is no complaint. */
+  private unexpected(complaints: string): string {
+    if (this.plan.faults.length === 0) return complaints
+    const lines = complaints.split('\n')
+    return lines.filter((line) => !/Disconnect client, due to|Failed flush for/.test(line)).join('\n')
+  }
+
+  private judge(isPivoted: boolean): void {
+    const { plan, operator, options, source, destination, model, guest } = this
+    const { end, asked, endedBefore, begunBefore, startRefusal, wasReady } = operator
+    const ended: Ended = { end, asked, endedBefore, begunBefore, isPivoted, startRefusal, wasReady }
+    const subject = { plan, options, source, destination, model, guest, ended, isAttached: this.attached }
+    this.findings.push(...judgeImages(subject, this.programs, (name) => this.count(name)))
+    for (const [name, disk, files] of [
+      ['source', plan.source, source],
+      ['destination', plan.destination, destination],
+    ] as const) {
+      if (disk.format === undefined || !fs.existsSync(files.image)) continue
+      const finding = checkImage(this.programs, name, files)
+      if (finding !== null) this.findings.push(finding)
+    }
+    for (const { kind, refusal } of operator.outcomes) this.count(`order/${kind}-${refusal === null ? 'done' : 'refused'}`)
+  }
+
+  private endName(isPivoted: boolean): string {
+    const { end, startRefusal } = this.operator ?? { end: null, startRefusal: null }
+    if (end === null) return startRefusal === null ? 'none' : 'not-started'
+    if (end.error !== null) return 'failed'
+    return end.event === 'BLOCK_JOB_CANCELLED' ? 'cancelled' : isPivoted ? 'completed' : 'cancelled-after-ready'
+  }
+}
+
+/** What is stable of an assertion's or the heap's last words. */
+function crashName(complaints: string, signal: string | null): string {
+  const assertion = /([\w/.-]+\.[ch]):\d+: (\w+): Assertion `([^']*)'/.exec(complaints)
+  if (assertion !== null) return `${assertion[2]}: ${assertion[3]}`
+  const heap = /(double free[^\n]*|free\(\): [^\n]*|malloc[^\n]*|corrupted[^\n]*)/.exec(complaints)
+  return heap?.[1] ?? signal ?? 'exit'
+}
