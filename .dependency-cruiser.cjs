@@ -64,8 +64,8 @@ module.exports = {
       '^reports/',
       [
         '^reports/',
-        '^sim/(plan|verdict|plan_check|faults/index)[.]ts$',
-        '^(node:)?(fs|path|crypto)$',
+        '^sim/(plan|verdict|plan_check|film_frames|faults/index)[.]ts$',
+        '^(node:)?(fs|path|crypto|buffer)$',
         ...npm('picocolors', 'valibot'),
       ],
       'reports see plans, traces and verdicts as plain data',

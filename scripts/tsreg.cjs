@@ -1,19 +1,18 @@
 // Loads TypeScript through ts-node's own compiler, with the result kept under .tscache/ by content:
 // a warm start compiles nothing and does not even load the compiler. Type checking is `npm run typecheck`.
 //
-// A mutant (see scenarios/mutants) is a source edit applied here, before compilation, so that the
-// product's code carries no switches: MIRRORSIM_MUTANT holds {file, find, replace} as JSON. Operator mutants, thousands of
-// them, are switches in the text itself, which a thread that wants them puts in (commands/operator_switch.ts).
+// A mutant is a source edit applied here, before compilation: scripts/mutant.cjs. Operator mutants, thousands of them, are
+// switches in the text itself, which a thread that wants them puts in (commands/operator_switch.ts).
 'use strict'
 const crypto = require('node:crypto')
 const fs = require('node:fs')
 const path = require('node:path')
+const { mutate } = require('./mutant.cjs')
 
 const root = path.resolve(__dirname, '..')
 const cacheDir = path.join(root, '.tscache')
 const config = fs.readFileSync(path.join(root, 'tsconfig.json'), 'utf8')
 const versions = `3/${process.version}/${require('typescript/package.json').version}/${require('ts-node/package.json').version}`
-const mutant = process.env.MIRRORSIM_MUTANT ? JSON.parse(process.env.MIRRORSIM_MUTANT) : undefined
 
 // What an index file passes on is an accessor in TypeScript's output, so that cycles work; there are none here. An object
 // of a dozen accessors is a hash table to V8, and every use of `assert` a look-up in it: a third of a world's time.
@@ -47,12 +46,9 @@ function compile(source, file) {
 
 const REWRITE = Symbol.for('mirrorsim.rewrite')
 
-function mutate(source, file) {
-  if (globalThis[REWRITE] !== undefined) return globalThis[REWRITE](file, source)
-  if (mutant === undefined || path.resolve(root, mutant.file) !== file) return source
-  const parts = source.split(mutant.find)
-  if (parts.length !== 2) throw new Error(`mutant: the snippet matches ${parts.length - 1} times in ${mutant.file}, not once`)
-  return parts.join(mutant.replace)
+/** What is compiled instead of the source: with the switches of operator mutants, or with one mutant planted. */
+function rewrite(source, file) {
+  return globalThis[REWRITE] === undefined ? mutate(source, file) : globalThis[REWRITE](file, source)
 }
 
 // A result that cannot be kept, as in a checkout that is only read, costs time and nothing else.
@@ -66,7 +62,7 @@ function keep(cached, output, salt) {
 }
 
 require.extensions['.ts'] = (module, file) => {
-  const source = mutate(fs.readFileSync(file, 'utf8'), file)
+  const source = rewrite(fs.readFileSync(file, 'utf8'), file)
   const relative = path.relative(root, file)
   const key = crypto.createHash('sha256').update(`${versions}\0${config}\0${relative}\0${source}`).digest('hex')
   const cached = path.join(cacheDir, `${key}.js`)

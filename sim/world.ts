@@ -42,7 +42,7 @@ export interface WorldOptions {
   /** `last`: the result holds the last lines of a world that failed; `all`: all lines. */
   trace?: 'last' | 'all'
   /** Called after each event, when nothing runs; for people who step through a world. */
-  onStep?: (world: WorldView) => void
+  onStep?: (world: WorldView & { readonly kernel: Kernel }) => void
 }
 
 /** Runs the world of a plan that `checkPlan` has nothing against. */

@@ -1,0 +1,102 @@
+/** The disk over time: one column an event, one row a chunk, coloured by what the mirror knows of it and whether it is right. */
+import type { Frame } from '../../../sim/film_frames'
+import { ChunkState, chunkState } from '../story'
+import { colour, element, pixelOf, surfaceOf } from './elements'
+import type { Viewing } from './state'
+
+const STATES: ReadonlyArray<readonly [state: ChunkState, name: string, text: string]> = [
+  [ChunkState.Equal, 'equal', 'done, the same on both'],
+  [ChunkState.Dirty, 'dirty', 'dirty'],
+  [ChunkState.InFlight, 'flight', 'in flight'],
+  [ChunkState.Wrong, 'wrong', 'taken for done, but different'],
+  [ChunkState.Outside, 'outside', 'no mirror yet'],
+]
+const HEIGHT_PIXELS = 90
+/** Of long worlds not every event gets a column. */
+const COLUMNS_MAX = 4000
+
+export class Spacetime {
+  readonly root: HTMLElement
+  private readonly viewing: Viewing
+  private readonly canvas: HTMLCanvasElement
+  private cache: { filmIndex: number; image: HTMLCanvasElement } | null = null
+
+  constructor(viewing: Viewing) {
+    this.viewing = viewing
+    this.canvas = element('canvas', { role: 'img', tabindex: '-1' })
+    this.canvas.addEventListener('pointerdown', (event) => this.point(event))
+    this.canvas.addEventListener('pointermove', (event) => {
+      if (event.buttons === 1) this.point(event)
+    })
+    const legend = STATES.map(([, name, text]) =>
+      element('span', {}, element('i', { style: `background: var(--${name})` }), text),
+    )
+    this.root = element(
+      'section',
+      {},
+      element('h2', {}, 'The disk over time: events to the right, chunks downwards'),
+      this.canvas,
+      element('div', { class: 'legend' }, ...legend),
+    )
+  }
+
+  private point(event: PointerEvent): void {
+    const { viewing } = this
+    const box = this.canvas.getBoundingClientRect()
+    viewing.chunkIndex = Math.min(
+      viewing.chunkCount - 1,
+      Math.floor(((event.clientY - box.top) / box.height) * viewing.chunkCount),
+    )
+    viewing.goTo(Math.floor(((event.clientX - box.left) / box.width) * viewing.film.frames.length))
+  }
+
+  forget(): void {
+    this.cache = null
+  }
+
+  draw(): void {
+    const { viewing, canvas } = this
+    const { context, width, height } = surfaceOf(canvas, HEIGHT_PIXELS)
+    if (this.cache?.filmIndex !== viewing.filmIndex) this.cache = { filmIndex: viewing.filmIndex, image: this.paint() }
+    const { image } = this.cache
+    context.imageSmoothingEnabled = false
+    context.drawImage(image, 0, 0, width, height)
+    const { frameIndex, chunkIndex, chunkCount, film } = viewing
+    context.fillStyle = colour('cursor')
+    context.fillRect((frameIndex / film.frames.length) * width, 0, 1.5, height)
+    context.strokeStyle = colour('cursor')
+    const rowPixels = height / chunkCount
+    context.strokeRect(0.5, Math.round(chunkIndex * rowPixels) + 0.5, width - 1, Math.max(2, rowPixels) - 1)
+    let wrong = 0
+    for (let index = 0; index < chunkCount; index++)
+      if (chunkState(film, viewing.frame, index, viewing.chunkBytes) === ChunkState.Wrong) wrong++
+    canvas.setAttribute('aria-label', `Disk over time; ${chunkCount} chunks, ${wrong} of them wrong after this event.`)
+  }
+
+  /** One pixel a frame and chunk. */
+  private paint(): HTMLCanvasElement {
+    const { film, chunkCount, chunkBytes } = this.viewing
+    const { frames } = film
+    const image = element('canvas')
+    image.width = Math.min(frames.length, COLUMNS_MAX)
+    image.height = chunkCount
+    const context = image.getContext('2d')!
+    const data = context.createImageData(image.width, image.height)
+    const pixels = new Uint32Array(data.data.buffer)
+    const colours = new Uint32Array(STATES.length)
+    for (const [state, name] of STATES) colours[state] = pixelOf(colour(name))
+    let before: Frame | null = null
+    for (let column = 0; column < image.width; column++) {
+      const frame = frames[Math.floor(((column + 1) * frames.length) / image.width) - 1]!
+      // Most events change nothing of this.
+      const isSame = before?.mirror === frame.mirror && before.source === frame.source && before.destination === frame.destination
+      for (let chunk = 0; chunk < chunkCount; chunk++) {
+        const at = chunk * image.width + column
+        pixels[at] = isSame ? pixels[at - 1]! : colours[chunkState(film, frame, chunk, chunkBytes)]!
+      }
+      before = frame
+    }
+    context.putImageData(data, 0, 0)
+    return image
+  }
+}

@@ -1,0 +1,71 @@
+/** What is looked at: a film, a frame of it, a chunk. Whoever draws is told when that changes. */
+import type { Film, Frame } from '../../../sim/film_frames'
+import { chunkBytesOf, chunkCountOf, failingChunk, firstDifference, firstWrongFrame, frameIndexAt } from '../story'
+
+export class Viewing {
+  readonly films: readonly Film[]
+  /** Which of the films: 0 the failing one, 1 its neighbour. */
+  filmIndex = 0
+  frameIndex = 0
+  chunkIndex = 0
+  /** Frames of the failing world: where its failure was found, where it began, where the neighbour goes another way; -1: nowhere. */
+  readonly failureFrame: number
+  readonly wrongFrame: number
+  readonly divergenceFrame: number
+  private readonly listeners: Array<() => void> = []
+
+  constructor(films: readonly Film[]) {
+    this.films = films
+    const [film, neighbour] = films as [Film, Film | undefined]
+    const { failure } = film.result
+    this.failureFrame = failure === null ? -1 : frameIndexAt(film, failure.step)
+    this.wrongFrame = firstWrongFrame(film)
+    const difference = neighbour === undefined ? null : firstDifference(film, neighbour)
+    this.divergenceFrame = difference === null ? -1 : frameIndexAt(film, difference.step)
+    this.chunkIndex = Math.min(failingChunk(film) ?? 0, chunkCountOf(film) - 1)
+    this.frameIndex = Math.max(0, this.failureFrame)
+  }
+
+  get film(): Film {
+    return this.films[this.filmIndex]!
+  }
+  get frame(): Frame {
+    return this.film.frames[this.frameIndex]!
+  }
+  get chunkBytes(): number {
+    return chunkBytesOf(this.film)
+  }
+  get chunkCount(): number {
+    return chunkCountOf(this.film)
+  }
+
+  onChange(listener: () => void): void {
+    this.listeners.push(listener)
+  }
+  changed(): void {
+    for (const listener of this.listeners) listener()
+  }
+
+  goTo(frameIndex: number): void {
+    this.frameIndex = Math.max(0, Math.min(this.film.frames.length - 1, frameIndex))
+    this.changed()
+  }
+  goToStep(step: number): void {
+    this.goTo(frameIndexAt(this.film, step))
+  }
+  select(chunkIndex: number): void {
+    this.chunkIndex = Math.max(0, Math.min(this.chunkCount - 1, chunkIndex))
+    this.changed()
+  }
+  /** The other world, at the same time of its own. */
+  switchFilm(): void {
+    if (this.films.length < 2) return
+    const { timeNs } = this.frame
+    this.filmIndex = 1 - this.filmIndex
+    const { frames } = this.film
+    let at = frames.findIndex((frame) => frame.timeNs > timeNs)
+    at = at < 0 ? frames.length - 1 : Math.max(0, at - 1)
+    this.chunkIndex = Math.min(this.chunkIndex, this.chunkCount - 1)
+    this.goTo(at)
+  }
+}

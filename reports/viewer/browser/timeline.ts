@@ -1,0 +1,102 @@
+/** Five lanes over all events: who had what to do from when to when. */
+import type { FilmLane, Span } from '../../../sim/film_frames'
+import { colour, element, surfaceOf } from './elements'
+import type { Viewing } from './state'
+
+const LANES: readonly FilmLane[] = ['guest', 'device', 'mirror', 'source', 'destination']
+const NAME_PIXELS = 84
+const ROW_PIXELS = 4
+const ROWS_MAX = 5
+const LANE_PIXELS = ROW_PIXELS * ROWS_MAX + 4
+
+function colourOf(span: Span): string {
+  if (span.isBad) return colour('bad')
+  if (/zero/.test(span.kind)) return colour('zero')
+  if (/discard/.test(span.kind)) return colour('cow')
+  if (span.kind === 'read') return colour('read')
+  return colour(span.lane === 'guest' || span.lane === 'device' ? 'guest' : 'flight')
+}
+
+/** Rows of a lane, so that what runs at the same time lies side by side; what finds no row goes into the last. */
+function rowsOf(spans: readonly Span[]): number[] {
+  const ends: number[] = []
+  return spans.map(({ fromStep, toStep }) => {
+    let row = ends.findIndex((end) => end < fromStep)
+    if (row < 0) row = Math.min(ends.length, ROWS_MAX - 1)
+    ends[row] = toStep
+    return row
+  })
+}
+
+export class Timeline {
+  readonly root: HTMLElement
+  private readonly viewing: Viewing
+  private readonly canvas: HTMLCanvasElement
+  /** The lanes, drawn once for each film and size: moving the cursor must not draw thousands of bars. */
+  private cache: { key: string; image: HTMLCanvasElement } | null = null
+
+  constructor(viewing: Viewing) {
+    this.viewing = viewing
+    this.canvas = element('canvas', { role: 'img', tabindex: '-1' })
+    this.canvas.addEventListener('pointerdown', (event) => this.point(event))
+    this.canvas.addEventListener('pointermove', (event) => {
+      if (event.buttons === 1) this.point(event)
+    })
+    this.root = element('section', {}, element('h2', {}, 'Timeline: what was under way, by event'), this.canvas)
+  }
+
+  private get lastStep(): number {
+    return Math.max(1, this.viewing.film.frames.at(-1)!.step)
+  }
+
+  private point(event: PointerEvent): void {
+    const box = this.canvas.getBoundingClientRect()
+    const share = (event.clientX - box.left - NAME_PIXELS) / (box.width - NAME_PIXELS)
+    this.viewing.goToStep(Math.round(Math.max(0, Math.min(1, share)) * this.lastStep))
+  }
+
+  forget(): void {
+    this.cache = null
+  }
+
+  draw(): void {
+    const { viewing, canvas } = this
+    const { context, width, height } = surfaceOf(canvas, LANE_PIXELS * LANES.length)
+    const key = `${viewing.filmIndex}/${width}`
+    if (this.cache?.key !== key) this.cache = { key, image: this.drawLanes(width, height) }
+    context.drawImage(this.cache.image, 0, 0, width, height)
+    const x = NAME_PIXELS + (viewing.frame.step / this.lastStep) * (width - NAME_PIXELS - 2)
+    context.fillStyle = colour('cursor')
+    context.fillRect(Math.round(x), 0, 2, height)
+    const at = viewing.frame.step
+    const active = viewing.film.spans.filter(({ fromStep, toStep }) => fromStep <= at && at <= toStep).length
+    canvas.setAttribute('aria-label', `Timeline; at event ${at}, ${active} requests are under way.`)
+  }
+
+  private drawLanes(width: number, height: number): HTMLCanvasElement {
+    const image = element('canvas')
+    const ratio = window.devicePixelRatio || 1
+    image.width = Math.round(width * ratio)
+    image.height = Math.round(height * ratio)
+    const context = image.getContext('2d')!
+    context.scale(ratio, ratio)
+    const scale = (width - NAME_PIXELS - 2) / this.lastStep
+    LANES.forEach((lane, laneIndex) => {
+      const top = laneIndex * LANE_PIXELS
+      context.fillStyle = colour('panel')
+      if (laneIndex % 2 === 0) context.fillRect(0, top, width, LANE_PIXELS)
+      context.fillStyle = colour('text')
+      context.font = '13px system-ui, sans-serif'
+      context.fillText(lane, 6, top + LANE_PIXELS / 2 + 4)
+      const spans = this.viewing.film.spans.filter((span) => span.lane === lane)
+      const rows = rowsOf(spans)
+      spans.forEach((span, index) => {
+        const x = NAME_PIXELS + span.fromStep * scale
+        const end = NAME_PIXELS + Math.min(span.toStep, this.lastStep) * scale
+        context.fillStyle = colourOf(span)
+        context.fillRect(x, top + 2 + rows[index]! * ROW_PIXELS, Math.max(1.5, end - x), ROW_PIXELS - 1)
+      })
+    })
+    return image
+  }
+}

@@ -1,0 +1,171 @@
+/**
+ * What a film says in words: where things went wrong, and what happened there before. Plain data in, plain data out; the
+ * page and the terminal debugger tell the same story.
+ */
+import { CORRUPT_SECTOR, type Film, type Frame, isMarked, MISDIRECTED_SECTOR, type Span } from '../../sim/film_frames'
+
+const SECTOR_BYTES = 512
+/** Units of the map where no mirror says what its chunks are. */
+const CHUNK_BYTES_DEFAULT = 4096
+const STORY_LINES_MAX = 40
+
+/** How far a chunk is. */
+export const ChunkState = {
+  /** Both disks hold the same, and nobody works there. */
+  Equal: 0,
+  /** The mirror knows that there is something to do. */
+  Dirty: 1,
+  InFlight: 2,
+  /** The mirror takes it for done, and the disks differ. */
+  Wrong: 3,
+  /** There is no mirror, or it is not to copy this. */
+  Outside: 4,
+} as const
+export type ChunkState = (typeof ChunkState)[keyof typeof ChunkState]
+
+/** The unit of the maps: the mirror's granularity. */
+export function chunkBytesOf(film: Film): number {
+  const mirror = film.frames.find((frame) => frame.mirror !== null)?.mirror
+  return mirror?.granularityBytes ?? (film.plan.mirror.granularityBytes || CHUNK_BYTES_DEFAULT)
+}
+
+export function chunkCountOf(film: Film): number {
+  return Math.max(1, Math.ceil(film.plan.source.lengthBytes / chunkBytesOf(film)))
+}
+
+/** Whether both disks hold the same in a chunk. */
+export function isEqualChunk(frame: Frame, chunkIndex: number, chunkBytes: number): boolean {
+  const first = (chunkIndex * chunkBytes) / SECTOR_BYTES
+  const end = first + chunkBytes / SECTOR_BYTES
+  const { source, destination } = frame
+  for (let sector = Math.floor(first); sector < end && sector < source.sectors.length; sector++) {
+    if (source.sectors[sector] !== destination.sectors[sector]) return false
+  }
+  return true
+}
+
+export function chunkState(film: Film, frame: Frame, chunkIndex: number, chunkBytes: number): ChunkState {
+  const { mirror } = frame
+  if (mirror === null || mirror.phase === 'starting' || mirror.phase === 'zeroing') return ChunkState.Outside
+  if (isMarked(mirror.inFlight, chunkIndex)) return ChunkState.InFlight
+  if (isMarked(mirror.dirty, chunkIndex)) return ChunkState.Dirty
+  if (isEqualChunk(frame, chunkIndex, chunkBytes)) return ChunkState.Equal
+  if (mirror.phase === 'scanning' || film.plan.mirror.sync !== 'full') return ChunkState.Outside
+  return ChunkState.Wrong
+}
+
+/** The index of the frame after event `step`, or of the last one before it. */
+export function frameIndexAt(film: Film, step: number): number {
+  let low = 0
+  let high = film.frames.length - 1
+  while (low < high) {
+    const middle = (low + high + 1) >> 1
+    if (film.frames[middle]!.step <= step) low = middle
+    else high = middle - 1
+  }
+  return low
+}
+
+/** The chunk that the failure is about; null where it is about none. */
+export function failingChunk(film: Film): number | null {
+  const { failure } = film.result
+  if (failure === null) return null
+  if (failure.offsetBytes !== undefined) return Math.floor(failure.offsetBytes / chunkBytesOf(film))
+  return failure.chunkIndex ?? null
+}
+
+/**
+ * Where it began: the first frame from which on the failing chunk was wrong until the end, or, where the failure is about no
+ * chunk, the first one with a wrong chunk. -1: no frame shows anything wrong.
+ */
+export function firstWrongFrame(film: Film): number {
+  const { frames, result } = film
+  if (result.failure === null) return -1
+  const chunkBytes = chunkBytesOf(film)
+  const chunk = failingChunk(film)
+  const chunkCount = chunkCountOf(film)
+  const isWrong = (frame: Frame): boolean => {
+    if (chunk !== null) return chunkState(film, frame, chunk, chunkBytes) === ChunkState.Wrong
+    for (let index = 0; index < chunkCount; index++)
+      if (chunkState(film, frame, index, chunkBytes) === ChunkState.Wrong) return true
+    return false
+  }
+  let at = frameIndexAt(film, result.failure.step)
+  if (frames.length === 0 || !isWrong(frames[at]!)) return -1
+  while (at > 0 && isWrong(frames[at - 1]!)) at--
+  return at
+}
+
+/** The first line in which two worlds differ: indices into their lines; null where one is the beginning of the other. */
+export function firstDifference(one: Film, other: Film): { lineIndex: number; step: number; otherStep: number } | null {
+  const count = Math.min(one.lines.length, other.lines.length)
+  for (let lineIndex = 0; lineIndex < count; lineIndex++) {
+    const line = one.lines[lineIndex]!
+    const otherLine = other.lines[lineIndex]!
+    if (line.timeNs !== otherLine.timeNs || line.lane !== otherLine.lane || line.text !== otherLine.text)
+      return { lineIndex, step: line.step, otherStep: otherLine.step }
+  }
+  if (one.lines.length === other.lines.length) return null
+  const longer = one.lines.length > count ? one : other
+  const step = longer.lines[count]!.step
+  return { lineIndex: count, step, otherStep: step }
+}
+
+export interface StoryLine {
+  step: number
+  text: string
+}
+
+function verbOf(span: Span): string {
+  const range = span.lengthBytes === 0 ? '' : ` ${span.offsetBytes}+${span.lengthBytes}`
+  if (span.lane === 'guest') return `the guest’s ${span.kind} ${span.id}${range}`
+  if (span.lane === 'device') return `a ${span.kind}${range} in the mirror’s filter`
+  if (span.lane === 'mirror') return `the mirror’s ${span.kind}${range}`
+  return `a ${span.kind}${range} for ${span.id} at the ${span.lane}`
+}
+
+function touches(span: Span, offsetBytes: number, lengthBytes: number): boolean {
+  return span.offsetBytes < offsetBytes + lengthBytes && offsetBytes < span.offsetBytes + span.lengthBytes
+}
+
+/** What happened to a chunk until a frame: requests that touched it, and changes of its bits; the last ones where there are many. */
+export function storyOf(film: Film, chunkIndex: number, untilFrame: number): StoryLine[] {
+  const chunkBytes = chunkBytesOf(film)
+  const { frames } = film
+  const last = frames[untilFrame]
+  if (last === undefined) return []
+  const lines: StoryLine[] = []
+  for (const span of film.spans) {
+    if (span.fromStep > last.step || !touches(span, chunkIndex * chunkBytes, chunkBytes)) continue
+    lines.push({ step: span.fromStep, text: `${verbOf(span)} begins` })
+    if (span.toStep <= last.step) lines.push({ step: span.toStep, text: `${verbOf(span)} ${span.isBad ? 'fails' : 'ends'}` })
+  }
+  for (let index = 1; index <= untilFrame; index++) bitChanges(frames[index - 1]!, frames[index]!, chunkIndex, chunkBytes, lines)
+  lines.sort((one, other) => one.step - other.step)
+  return lines.slice(-STORY_LINES_MAX)
+}
+
+function bitChanges(before: Frame, after: Frame, chunkIndex: number, chunkBytes: number, lines: StoryLine[]): void {
+  const say = (text: string): void => {
+    lines.push({ step: after.step, text })
+  }
+  if (before.mirror !== after.mirror && after.mirror !== null) {
+    for (const bit of ['dirty', 'inFlight', 'zero', 'cow'] as const) {
+      const was = before.mirror !== null && isMarked(before.mirror[bit], chunkIndex)
+      const is = isMarked(after.mirror[bit], chunkIndex)
+      const name = bit === 'inFlight' ? 'in flight' : bit
+      if (was !== is) say(is ? `chunk ${chunkIndex} is ${name} now` : `chunk ${chunkIndex} is not ${name} any more`)
+    }
+  }
+  const was = isEqualChunk(before, chunkIndex, chunkBytes)
+  const is = isEqualChunk(after, chunkIndex, chunkBytes)
+  if (was !== is) say(is ? 'source and destination hold the same now' : 'source and destination differ now')
+}
+
+/** What a sector holds, in words. */
+export function sectorText(film: Film, value: number): string {
+  if (value === 0) return 'zeroes'
+  if (value === CORRUPT_SECTOR) return 'bytes that nobody wrote'
+  if (value === MISDIRECTED_SECTOR) return 'data that belongs elsewhere'
+  return `data of ${film.writers.get(value) ?? 'an unknown writer'}`
+}

@@ -1,0 +1,224 @@
+/**
+ * A world, frame by frame: what the state was after each event, for people who look at it and move through it. One frame
+ * shares with the one before it whatever has not changed, so that thousands of frames fit into memory.
+ *
+ * What never may happen: a world that runs differently because it is filmed.
+ */
+import { describeWait, type Kernel } from '../impl/co'
+import { readSector, SECTOR_BYTES, writerOf } from '../model/stamp'
+import type { Decider } from './decider'
+import {
+  CORRUPT_SECTOR,
+  type DiskFrame,
+  type Film,
+  type FilmLane,
+  type Frame,
+  MISDIRECTED_SECTOR,
+  type MirrorFrame,
+  type Span,
+} from './film_frames'
+import type { Checker, CheckerFactory, DiskRequestView, DiskView, MirrorView, WorldView } from './observer'
+import type { DiskName, GuestOperation, Plan } from './plan'
+import type { WorldResult } from './verdict'
+import { runWorld } from './world'
+
+/** Frames kept; what comes after is not filmed. */
+export const FRAMES_MAX = 20_000
+
+export interface FilmOptions {
+  decider?: Decider
+  checkers?: readonly CheckerFactory[]
+}
+
+/** Runs the world of a plan and keeps every moment of it. */
+export function filmWorld(plan: Plan, options: FilmOptions = {}): Film {
+  const camera = new Camera(plan)
+  const checkers = [camera.factory, ...(options.checkers ?? [])]
+  const decider = options.decider === undefined ? {} : { decider: options.decider }
+  const result = runWorld(plan, { ...decider, checkers, trace: 'all', onStep: (world) => camera.step(world) })
+  return camera.film(result)
+}
+
+function writersOf({ guest, source, destination }: Plan): Map<number, string> {
+  const ids = guest.map(({ id }) => id)
+  for (const disk of [source, destination]) {
+    for (const { id } of [...disk.initial, ...(disk.format?.backing?.initial ?? [])]) ids.push(id)
+  }
+  return new Map(ids.map((id) => [writerOf(id), id]))
+}
+
+/** Takes the pictures; nothing of it reaches into the world. */
+class Camera implements Checker {
+  readonly name = 'camera'
+  readonly factory: CheckerFactory = (world) => {
+    this.world = world
+    return this
+  }
+  private readonly plan: Plan
+  private readonly frames: Frame[] = []
+  private readonly spans: Span[] = []
+  private readonly open = new Map<object | string, Span>()
+  private world: WorldView | null = null
+
+  constructor(plan: Plan) {
+    this.plan = plan
+  }
+
+  film(result: WorldResult): Film {
+    const { frames, spans, world } = this
+    const unit = (disk: DiskName): number => world?.[disk].allocationUnitBytes ?? SECTOR_BYTES
+    const allocationUnitBytes = { source: unit('source'), destination: unit('destination') }
+    return {
+      plan: this.plan,
+      result,
+      frames,
+      spans,
+      lines: result.trace,
+      allocationUnitBytes,
+      writers: writersOf(this.plan),
+    }
+  }
+
+  // ---------------------------------------------------------------------------------------------------------------- spans
+
+  private begin(key: object | string, lane: FilmLane, id: string, kind: string, offsetBytes: number, lengthBytes: number): void {
+    const fromStep = this.world!.step
+    const span = { lane, id, kind, offsetBytes, lengthBytes, fromStep, toStep: Infinity, isBad: false }
+    this.open.set(key, span)
+    this.spans.push(span)
+  }
+
+  private finish(key: object | string, isBad: boolean): void {
+    const span = this.open.get(key)
+    if (span === undefined) return
+    span.toStep = this.world!.step
+    span.isBad = isBad
+    this.open.delete(key)
+  }
+
+  guestSubmitted({ id, kind, offsetBytes, lengthBytes }: GuestOperation): null {
+    this.begin(`guest/${id}`, 'guest', id, kind, offsetBytes, lengthBytes)
+    return null
+  }
+  guestCompleted({ id }: GuestOperation, status: number): null {
+    this.finish(`guest/${id}`, status !== 0)
+    return null
+  }
+  guestAborted({ id }: GuestOperation): null {
+    this.finish(`guest/${id}`, true)
+    return null
+  }
+  diskSubmitted(disk: DiskName, { serial, origin, operation, offsetBytes, lengthBytes }: DiskRequestView): null {
+    // What the mirror asks about is not what it does.
+    if (operation !== 'status') this.begin(`${disk}/${serial}`, disk, origin, operation, offsetBytes, lengthBytes)
+    return null
+  }
+  diskCompleted(disk: DiskName, { serial }: DiskRequestView, errno: number): null {
+    this.finish(`${disk}/${serial}`, errno !== 0)
+    return null
+  }
+
+  /** What the mirror works on is told by nobody: it is there after one event and not after another. */
+  private followMirror(mirror: MirrorView | null): void {
+    const present = new Set<object | string>()
+    const follow = (lane: FilmLane, one: { kind: string; offsetBytes: number; lengthBytes: number }, isBad: boolean): void => {
+      present.add(one)
+      const known = this.open.get(one)
+      if (known === undefined) this.begin(one, lane, one.kind, one.kind, one.offsetBytes, one.lengthBytes)
+      const span = this.open.get(one)!
+      span.isBad = isBad
+    }
+    for (const request of mirror?.filterRequests ?? []) follow('device', request, false)
+    for (const operation of mirror?.operations ?? []) follow('mirror', operation, !operation.isInFlight)
+    for (const [key, span] of this.open) {
+      if (typeof key !== 'string' && !present.has(key)) this.finish(key, span.isBad)
+    }
+  }
+
+  // --------------------------------------------------------------------------------------------------------------- frames
+
+  step(world: WorldView & { readonly kernel: Kernel }): void {
+    this.followMirror(world.mirror)
+    if (this.frames.length >= FRAMES_MAX) return
+    const last = this.frames.at(-1)
+    const waits = [...world.kernel.live].map(describeWait)
+    this.frames.push({
+      step: world.step,
+      timeNs: world.timeNs,
+      jobStatus: world.jobStatus,
+      jobOffsetBytes: world.jobOffsetBytes,
+      jobLengthBytes: world.jobLengthBytes,
+      guestDisk: world.guestDisk,
+      source: frameOfDisk(world.source, last?.source),
+      destination: frameOfDisk(world.destination, last?.destination),
+      mirror: world.mirror === null ? null : frameOfMirror(world.mirror, last?.mirror ?? null),
+      waits: shared(waits, last?.waits),
+    })
+  }
+}
+
+/** The old one where both hold the same. */
+function shared<T extends ArrayLike<unknown>>(fresh: T, old: T | null | undefined): T {
+  if (old === null || old === undefined || old.length !== fresh.length) return fresh
+  for (let index = 0; index < fresh.length; index++) if (fresh[index] !== old[index]) return fresh
+  return old
+}
+
+function frameOfDisk({ bytes, allocated, lengthBytes }: DiskView, old: DiskFrame | undefined): DiskFrame {
+  const sectors = sectorsOf(bytes, lengthBytes, old?.sectors)
+  const units = shared(allocated, old?.allocated)
+  if (old !== undefined && sectors === old.sectors && units === old.allocated) return old
+  return { sectors, allocated: units === allocated ? allocated.slice() : units }
+}
+
+/** Reads a sector whole only where its ends say that it is another one than before. */
+function sectorsOf(bytes: Uint8Array, lengthBytes: number, old: Uint32Array | undefined): Uint32Array {
+  const count = lengthBytes / SECTOR_BYTES
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  let fresh: Uint32Array | null = old === undefined ? new Uint32Array(count) : null
+  for (let sector = 0; sector < count; sector++) {
+    const value = sectorAt(bytes, view, sector)
+    if (fresh === null) {
+      if (value === old![sector]) continue
+      fresh = old!.slice()
+    }
+    fresh[sector] = value
+  }
+  return fresh ?? old!
+}
+
+function sectorAt(bytes: Uint8Array, view: DataView, sector: number): number {
+  const at = sector * SECTOR_BYTES
+  // Headers are repeated to the end of a sector: all zero at both ends and in the middle is a sector of zeroes, or torn.
+  const ends = view.getUint32(at) | view.getUint32(at + 4) | view.getUint32(at + 252) | view.getUint32(at + 508)
+  if (ends === 0) return 0
+  const reading = readSector(bytes, at)
+  if (reading.kind === 'zero') return 0
+  if (reading.kind === 'corrupt') return CORRUPT_SECTOR
+  return reading.sectorIndex === sector ? reading.writer : MISDIRECTED_SECTOR
+}
+
+function frameOfMirror(mirror: MirrorView, old: MirrorFrame | null): MirrorFrame {
+  const { dirtyWords, zeroWords, inFlightWords, cowWords, statistics } = mirror
+  const kept = (words: Uint32Array | null, before: Uint32Array | null | undefined): Uint32Array | null => {
+    if (words === null) return null
+    const same = shared(words, before)
+    return same === words ? words.slice() : same
+  }
+  return {
+    phase: mirror.phase,
+    copyMode: mirror.copyMode,
+    activelySynced: mirror.activelySynced,
+    wasReady: mirror.wasReady,
+    granularityBytes: mirror.granularityBytes,
+    chunkCount: mirror.chunkCount,
+    dirty: kept(dirtyWords, old?.dirty)!,
+    zero: kept(zeroWords, old?.zero),
+    inFlight: kept(inFlightWords, old?.inFlight),
+    cow: kept(cowWords, old?.cow),
+    copiedBytes: statistics.copiedBytes,
+    skippedZeroBytes: statistics.skippedZeroBytes,
+    zeroedBytes: statistics.zeroedBytes,
+    discardedBytes: statistics.discardedBytes,
+  }
+}
