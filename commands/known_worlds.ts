@@ -14,6 +14,8 @@ import type { Expectation, Failure, WorldResult } from '../sim/verdict'
 const CORPUS = path.join(__dirname, '../scenarios/corpus')
 
 interface KnownWorld {
+  /** Of a scenario, or of the corpus: the file. */
+  readonly name: string
   readonly plan: Plan
   readonly decisions?: Readonly<Record<string, number>> | undefined
   readonly expected?: Expectation
@@ -32,12 +34,24 @@ function corpus(): KnownWorld[] {
     const reading = readReport(path.join(CORPUS, name))
     if (!reading.ok) throw new Error(`a report of the corpus cannot be read: ${reading.reason}`)
     const { plan, decisions } = reading.report
-    return { plan, decisions }
+    return { name: `corpus/${name}`, plan, decisions }
   })
 }
 
 export function knownCount(): number {
   return knownWorlds().length
+}
+
+/** A world's name that stays when others become known: `scenario`, `corpus/file`, or `#number` among those of a seed. */
+export function labelOfWorld(index: number): string {
+  return knownWorlds()[index]?.name ?? `#${index - knownCount()}`
+}
+
+/** null: there is no such world any more. */
+export function worldOfLabel(label: string): number | null {
+  if (label.startsWith('#')) return Number(label.slice(1)) + knownCount()
+  const index = knownWorlds().findIndex(({ name }) => name === label)
+  return index === -1 ? null : index
 }
 
 /** The same subject, whose first worlds are the known ones; the others follow, with the numbers that are left. */

@@ -59,6 +59,17 @@ function killIn(subject: Subject, seed: string, index: number): Kill | null {
   return failure === null ? null : { ...identity(failure), worlds: index + 1, seed: worldSeed }
 }
 
+/** After how many worlds each root of seeds has a failure; `worldsMax + 1` where there is none. A hang ends the list. */
+export function huntEach(subject: Subject, seeds: readonly string[], worldsMax: number): number[] {
+  const worlds: number[] = []
+  for (const seed of seeds) {
+    const kill = hunt(subject, { seed, worldsMax })
+    worlds.push(kill?.worlds ?? worldsMax + 1)
+    if (kill !== null && isHang(kill)) break
+  }
+  return worlds
+}
+
 function identity(failure: { class: FailureClass; key: string }): Pick<Kill, 'class' | 'key'> {
   return { class: failure.class, key: failure.key }
 }
@@ -72,18 +83,19 @@ const OTHERS_MAX = 40
 
 /**
  * Hunts with ever fewer checkers until the expected class is found, or nothing; the kills in order, the last one decides.
- * Where no checker stands in the way of the expected one, the next world is asked.
+ * Where no checker stands in the way of the expected one, the next world is asked. Begins with world `startIndex`.
  */
 export function peel(
   subjectWithout: SubjectWithout,
   checkerNames: readonly string[],
   expect: FailureClass,
   quarry: Quarry,
+  startIndex = 0,
 ): Kill[] {
   const kills: Kill[] = []
   const off: string[] = []
   let others = 0
-  for (let firstIndex = 0; ; ) {
+  for (let firstIndex = startIndex; ; ) {
     const kill = hunt(subjectWithout(off), quarry, firstIndex)
     if (kill === null) return kills
     kills.push(kill)

@@ -6,8 +6,8 @@ import { CELL_COUNT } from '../properties/exhaustive/tiers'
 import { shrinkFailure } from '../properties/shrink'
 import type { FailureClass } from '../sim/verdict'
 import { finishesWithin } from './guard'
-import { knownCount, withKnownWorlds } from './known_worlds'
-import { type Attribution, attribute, isHang, type Kill, peel } from './mutant_hunt'
+import { knownCount, labelOfWorld, withKnownWorlds, worldOfLabel } from './known_worlds'
+import { type Attribution, attribute, huntEach, isHang, type Kill, peel } from './mutant_hunt'
 import { CHECKER_NAMES, decisionsOf, type ProfileName, runWithDecider, subjectOf } from './subject'
 
 /** A cell of the exhaustive search is at most a few thousand worlds. */
@@ -20,12 +20,27 @@ export interface HuntTask {
   worldsMax: number
   expect: FailureClass
   attribute: boolean
+  /** The name of a world that is asked before all others. */
+  first?: string | undefined
 }
 
 /** Worlds in which mutants were found, to be run without any. */
 export interface BaselineTask {
   kind: 'baseline'
   worlds: ReadonlyArray<{ profile: string; seed: string }>
+}
+
+/** Random worlds alone, from several roots of seeds. */
+export interface SumTask {
+  kind: 'sum'
+  profile: string
+  seeds: readonly string[]
+  worldsMax: number
+}
+
+/** Of the seeds in order; fewer if a world did not come back, after which the thread is of no use. */
+export interface SumAnswer {
+  worlds: number[]
 }
 
 /** The exhaustive search, up to the first failure. */
@@ -64,11 +79,13 @@ export interface ShrunkWorld {
   isMinimal: boolean
 }
 
-export type MutantTask = HuntTask | BaselineTask | SearchTask | ShrinkTask
+export type MutantTask = HuntTask | BaselineTask | SearchTask | ShrinkTask | SumTask
 
 export interface HuntAnswer {
   kills: Kill[]
   attribution: Attribution | null
+  /** The name of the last kill's world; null without one. */
+  world: string | null
 }
 
 /** What the code fails with by itself, or null. */
@@ -79,14 +96,21 @@ export interface BaselineAnswer {
 function huntFor(task: HuntTask): HuntAnswer {
   const subjectWithout = (off: readonly string[]): ReturnType<typeof subjectOf> =>
     withKnownWorlds(subjectOf(task.profile as ProfileName, off))
-  const quarry = { seed: task.seed, worldsMax: task.worldsMax + knownCount() }
-  const kills = peel(subjectWithout, CHECKER_NAMES, task.expect, quarry)
-  const [first] = kills
-  if (first === undefined || !task.attribute) return { kills, attribution: null }
+  const { seed, expect, first } = task
+  const quarry = { seed, worldsMax: task.worldsMax + knownCount() }
+  const firstIndex = first === undefined ? null : worldOfLabel(first)
+  let kills: Kill[] = []
+  if (firstIndex !== null) kills = peel(subjectWithout, CHECKER_NAMES, expect, { seed, worldsMax: firstIndex + 1 }, firstIndex)
+  // After a hang nothing of this thread may be used; it has ended a search in any case.
+  if (!kills.some((kill) => kill.class === expect || isHang(kill))) kills = peel(subjectWithout, CHECKER_NAMES, expect, quarry)
+  const last = kills.at(-1)
+  if (last === undefined) return { kills, attribution: null, world: null }
+  const world = labelOfWorld(last.worlds - 1)
+  if (!task.attribute) return { kills, attribution: null, world }
   const attribution = kills.some(isHang)
     ? { worlds: 1, found: { world: 1 } }
-    : attribute(subjectWithout, CHECKER_NAMES, quarry, first.worlds - 1)
-  return { kills, attribution }
+    : attribute(subjectWithout, CHECKER_NAMES, quarry, kills[0]!.worlds - 1)
+  return { kills, attribution, world }
 }
 
 function baselineOf({ worlds }: BaselineTask): BaselineAnswer {
@@ -145,8 +169,9 @@ function shrinkWorlds({ profile, seed, worldsMax, failuresMax }: ShrinkTask): Sh
   return shrunk
 }
 
-function answer(task: MutantTask): HuntAnswer | BaselineAnswer | SearchAnswer | ShrunkWorld[] {
+function answer(task: MutantTask): HuntAnswer | BaselineAnswer | SearchAnswer | SumAnswer | ShrunkWorld[] {
   if (task.kind === 'shrink') return shrinkWorlds(task)
+  if (task.kind === 'sum') return { worlds: huntEach(subjectOf(task.profile as ProfileName), task.seeds, task.worldsMax) }
   if (task.kind === 'search') return search()
   return task.kind === 'hunt' ? huntFor(task) : baselineOf(task)
 }

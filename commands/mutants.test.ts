@@ -95,7 +95,7 @@ const kill = (failureClass: Kill['class'], key: string, worlds: number): Kill =>
 const outcome = (mutant: Partial<Mutant>, part: Partial<MutantOutcome>): MutantOutcome => ({
   mutant: { ...sample, ...mutant },
   verdict: 'killed',
-  answer: { kills: [], attribution: null },
+  answer: { kills: [], attribution: null, world: null },
   seconds: 1,
   ...part,
 })
@@ -104,7 +104,7 @@ test('a line says what happened to a mutant', () => {
   const survivor = outcomeLine(outcome({}, { verdict: 'survived' }))
   assert.match(survivor, /^survived +zero-bits-never-cleared +nothing in 100 worlds: a write leaves the zero bit set$/)
   const kills = [kill('invariant', 'strict/bit', 3), kill('content', 'slow/stale', 7)]
-  const killed = outcomeLine(outcome({}, { answer: { kills, attribution: null } }))
+  const killed = outcomeLine(outcome({}, { answer: { kills, attribution: null, world: 'w' } }))
   assert.match(killed, /^killed +zero-bits-never-cleared +7 worlds +1\.0 s {2}slow\/stale {2}\(before: strict\/bit after 3\)$/)
 })
 
@@ -112,7 +112,7 @@ test('a mutant is killed by the class that it should be killed by, and an equiva
   const verdict = (equivalent: string | undefined, ...classes: Kill['class'][]): string =>
     verdictOf(
       { ...sample, ...(equivalent === undefined ? {} : { equivalent }) },
-      { kills: classes.map((one) => kill(one, 'x/y', 1)), attribution: null },
+      { kills: classes.map((one) => kill(one, 'x/y', 1)), attribution: null, world: null },
     )
   assert.is(verdict(undefined), 'survived')
   assert.is(verdict(undefined, 'sparseness'), 'other-class')
@@ -123,7 +123,7 @@ test('a mutant is killed by the class that it should be killed by, and an equiva
 
 test('attribution shows what a checker finds, what only it finds, and who is not needed', () => {
   const found = (id: string, worlds: number, counts: Record<string, number>): MutantOutcome =>
-    outcome({ id }, { answer: { kills: [], attribution: { worlds, found: counts } } })
+    outcome({ id }, { answer: { kills: [], attribution: { worlds, found: counts }, world: 'w' } })
   const outcomes = [found('m1', 3, { strict: 3, slow: 1 }), found('m2', 2, { slow: 2 })]
   assert.equal(
     attributionLines(outcomes, names).map((line) => line.replace(/ +/g, ' ').trim()),

@@ -8,7 +8,9 @@ import * as path from 'node:path'
 import { Command } from 'commander'
 import { grouped } from '../reports/text'
 import { EXIT_COVERAGE, EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
-import { type Mutant, readMutants } from './mutant_catalogue'
+import { isOfMirror, type Mutant, readMutants } from './mutant_catalogue'
+import { type KillRecord, readKills, writeKills } from './mutant_kills'
+import { sumAll } from './mutant_sum'
 import type { BaselineAnswer, HuntAnswer, MutantTask, SearchAnswer, ShrunkWorld } from './mutant_worker'
 import { shrinkSummary, shrunkLine } from './mutants_shrunk'
 import { inOrder, runPlanted } from './planted_thread'
@@ -33,6 +35,13 @@ interface Options {
   exhaustive?: boolean
   /** Failing worlds of each mutant. */
   shrink?: number
+  fast?: boolean
+  record?: boolean
+  sum?: boolean
+  trials: number
+  worlds: number
+  /** Whether seconds are told; without them two runs are the same to the byte. */
+  times: boolean
   json?: boolean
 }
 
@@ -47,11 +56,12 @@ export function verdictOf({ expect, equivalent }: Mutant, { kills }: HuntAnswer)
   return kills.some((kill) => kill.class === expect) ? 'killed' : 'other-class'
 }
 
-async function tryMutant(mutant: Mutant, options: Options): Promise<MutantOutcome> {
+async function tryMutant(mutant: Mutant, options: Options, kills: KillRecord): Promise<MutantOutcome> {
   const startMs = performance.now()
   const { worldsMax, expect, profile = 'default' } = mutant
   const { seed, checkers = false } = options
-  const answer = await runTask<HuntAnswer>({ kind: 'hunt', profile, seed, worldsMax, expect, attribute: checkers }, mutant)
+  const task = { kind: 'hunt' as const, profile, seed, worldsMax, expect, attribute: checkers, first: kills[mutant.id] }
+  const answer = await runTask<HuntAnswer>(task, mutant)
   return { mutant, answer, verdict: verdictOf(mutant, answer), seconds: (performance.now() - startMs) / 1000 }
 }
 
@@ -63,8 +73,8 @@ async function baseline(outcomes: readonly MutantOutcome[]): Promise<string | nu
   return (await runTask<BaselineAnswer>({ kind: 'baseline', worlds }, null)).unsound
 }
 
-export function outcomeLine({ mutant, verdict, answer, seconds }: MutantOutcome): string {
-  const columns = `${verdict.padEnd(15)}${mutant.id.padEnd(46)}`
+export function outcomeLine({ mutant, verdict, answer, seconds }: MutantOutcome, hasTimes = true): string {
+  const columns = `${verdict.padEnd(15)}${mutant.id.padEnd(52)}`
   if (answer.kills.length === 0) {
     return `${columns}nothing in ${grouped(mutant.worldsMax)} worlds: ${mutant.equivalent ?? mutant.bug}`
   }
@@ -72,7 +82,7 @@ export function outcomeLine({ mutant, verdict, answer, seconds }: MutantOutcome)
   const before = answer.kills
     .slice(0, Math.min(BEFORE_SHOWN_MAX, answer.kills.length - 1))
     .map(({ key, worlds }) => `${key} after ${worlds}`)
-  const time = `${grouped(last.worlds).padStart(6)} worlds ${seconds.toFixed(1).padStart(6)} s`
+  const time = `${grouped(last.worlds).padStart(6)} worlds${hasTimes ? `${seconds.toFixed(1).padStart(7)} s` : ''}`
   return `${columns}${time}  ${last.key}${before.length > 0 ? `  (before: ${before.join(', ')})` : ''}`
 }
 
@@ -89,9 +99,9 @@ export function attributionLines(outcomes: readonly MutantOutcome[], checkerName
   const cell = (text: string): string => text.slice(0, COLUMN_WIDTH - 1).padStart(COLUMN_WIDTH)
   const rows = outcomes.map(({ mutant, answer: { attribution } }) => {
     const cells = names.map((name) => cell(String(attribution?.found[name] ?? '.')))
-    return `${mutant.id.padEnd(46)}${cell(String(attribution?.worlds ?? 0))}${cells.join('')}`
+    return `${mutant.id.padEnd(52)}${cell(String(attribution?.worlds ?? 0))}${cells.join('')}`
   })
-  const head = `${''.padEnd(46)}${cell('of')}${names.map(cell).join('')}`
+  const head = `${''.padEnd(52)}${cell('of')}${names.map(cell).join('')}`
   const needs = findsAlone(outcomes)
   const summary = names.map((name) => {
     const count = outcomes.filter(({ answer }) => answer.attribution?.found[name] !== undefined).length
@@ -124,22 +134,31 @@ interface Result {
 }
 
 async function runAll(mutants: readonly Mutant[], isComplete: boolean, options: Options, streams: Streams): Promise<number> {
+  const kills = options.fast === true ? readKills() : {}
   const outcomes = await inOrder(
     mutants,
     options.workers,
-    (mutant) => tryMutant(mutant, options),
-    (outcome) => options.json === true || streams.out.write(`${outcomeLine(outcome)}\n`),
+    (mutant) => tryMutant(mutant, options, kills),
+    (outcome) => options.json === true || streams.out.write(`${outcomeLine(outcome, options.times)}\n`),
   )
+  if (options.record === true) recordKills(outcomes, isComplete)
   const unsound = await baseline(outcomes)
   const { CHECKER_NAMES }: typeof import('./subject') = require('./subject')
   const idle = options.checkers === true && isComplete ? idleCheckers(outcomes, CHECKER_NAMES) : null
   if (options.json !== true && options.checkers === true) {
     streams.out.write(`\n${attributionLines(outcomes, CHECKER_NAMES).join('\n')}\n\n`)
   }
-  return conclude({ outcomes, unsound, idle }, options.json === true, streams)
+  return conclude({ outcomes, unsound, idle }, options, streams)
 }
 
-function conclude({ outcomes, unsound, idle }: Result, isJson: boolean, { out }: Streams): number {
+/** Keeps the worlds of the kills; of mutants that were not asked, what was known of them. */
+function recordKills(outcomes: readonly MutantOutcome[], isComplete: boolean): void {
+  const killed = outcomes.filter(({ verdict }) => verdict === 'killed')
+  const worlds = Object.fromEntries(killed.map(({ mutant, answer }) => [mutant.id, answer.world!]))
+  writeKills(isComplete ? worlds : { ...readKills(), ...worlds })
+}
+
+function conclude({ outcomes, unsound, idle }: Result, { json: isJson = false, times }: Options, { out }: Streams): number {
   const count = (verdict: MutantOutcome['verdict']): number => outcomes.filter((outcome) => outcome.verdict === verdict).length
   const killed = count('killed')
   const equivalent = count('equivalent')
@@ -147,7 +166,9 @@ function conclude({ outcomes, unsound, idle }: Result, isJson: boolean, { out }:
   const hasHole = killed < total || (idle !== null && idle.length > 0)
   const exitCode = unsound !== null ? EXIT_UNSOUND : hasHole ? EXIT_COVERAGE : EXIT_OK
   if (isJson) {
-    const list = outcomes.map(({ mutant, verdict, answer, seconds }) => ({ id: mutant.id, verdict, ...answer, seconds }))
+    const list = outcomes.map(({ mutant, verdict, answer, seconds }) => {
+      return { id: mutant.id, verdict, ...answer, ...(times ? { seconds } : {}) }
+    })
     out.write(`${JSON.stringify({ killed, total, equivalent, unsound, idleCheckers: idle, exitCode, mutants: list })}\n`)
     return exitCode
   }
@@ -155,11 +176,6 @@ function conclude({ outcomes, unsound, idle }: Result, isJson: boolean, { out }:
   if (unsound !== null) out.write(`but the code fails without any of them: ${unsound}\n`)
   for (const name of idle ?? []) out.write(`no mutant needs the checker ${name}\n`)
   return exitCode
-}
-
-/** Bugs of the mirror, and of nothing below it, can be asked of the exhaustive search. */
-function isOfMirror({ file, equivalent }: Mutant): boolean {
-  return file.startsWith('impl/jobs/') && equivalent === undefined
 }
 
 /** Which of the mirror's mutants the exhaustive search finds by itself. */
@@ -211,9 +227,18 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     .option('--workers <count>', 'threads', wholeNumber(1, 256), os.availableParallelism())
     .option('--checkers', 'also say which checkers find what when they are alone; with all mutants, each must be needed')
     .option('--exhaustive', 'ask the exhaustive search instead of random worlds, of the mutants of the mirror alone')
+    .option('--fast', 'begin with the world in which each was found last')
+    .option('--record', 'keep the worlds of the kills for --fast')
+    .option('--sum', 'print the sum of the median worlds in which random plans find the mutants of the mirror')
+    .option('--trials <count>', 'with --sum: roots of seeds', wholeNumber(1, 99), 5)
+    .option('--worlds <count>', 'with --sum: worlds of a trial', wholeNumber(1, 1_000_000), 2_000)
     .option('--shrink <count>', 'shrink so many failing worlds of each mutant, and say how small they get', wholeNumber(1, 1000))
+    .option('--no-times', 'leave seconds out: two runs print the same')
     .option('--json', 'print the result as one JSON object')
-    .addHelpText('after', '\nExit codes: 0 all killed, 2 usage, 3 some survive, 16 the code fails without any bug planted\n')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 all killed, 2 usage, 3 some survive or a checker is not needed, 16 the code fails without any bug planted\n',
+    )
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const all = readMutants(path.join(root, 'scenarios/mutants'))
@@ -225,6 +250,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
   const chosen = command.args.length === 0 ? all : all.filter(({ id }) => command.args.includes(id))
   const options = command.opts<Options>()
   if (options.shrink !== undefined) return shrinkAll(chosen, options, streams)
+  if (options.sum === true) return sumAll(chosen, options, streams)
   if (options.exhaustive === true) return searchAll(chosen.filter(isOfMirror), options, streams)
   return runAll(chosen, chosen.length === all.length, options, streams)
 }

@@ -7,7 +7,7 @@ import * as path from 'node:path'
 import { Command } from 'commander'
 import { grouped } from '../reports/text'
 import { EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
-import { type Mutant, readMutants } from './mutant_catalogue'
+import { isOfMirror, type Mutant, readMutants } from './mutant_catalogue'
 import { inOrder, runPlanted } from './planted_thread'
 import {
   BOUNDED,
@@ -38,10 +38,11 @@ interface Outcome {
 
 const NAMES = [...Object.keys(SCHEDULE_ROWS), BOUNDED]
 
-function isOfMirror({ file, equivalent, profile = 'default' }: Mutant): boolean {
+function isPlainOfMirror(mutant: Mutant): boolean {
+  const { profile = 'default' } = mutant
   // Worlds with images are three times as slow, and hide little that plain disks would not show.
   const isPlain = ['default', 'faults', 'power', 'small', 'quiet'].includes(profile)
-  return file.startsWith('impl/jobs/mirror/') && equivalent === undefined && isPlain
+  return isOfMirror(mutant) && isPlain
 }
 
 export function rowText(name: string, cells: readonly string[]): string {
@@ -92,7 +93,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const { trials, worlds: worldsMax, workers, json } = command.opts<Options>()
-  const all = readMutants(path.join(__dirname, '../scenarios/mutants')).filter(isOfMirror)
+  const all = readMutants(path.join(__dirname, '../scenarios/mutants')).filter(isPlainOfMirror)
   const unknown = command.args.find((id) => !all.some((mutant) => mutant.id === id))
   if (unknown !== undefined) {
     streams.err.write(`schedules: the mirror has no mutant '${unknown}'\n`)
