@@ -325,7 +325,8 @@ export class Qcow2Driver extends BlockDriver {
 
   /**
    * Writes another backing file into the header; the child is not touched. EINVAL for names that are too long and for raw
-   * data files, ENOSPC where the header has no room.
+   * data files, ENOSPC where the header has no room. After an error the old name counts, although the file may have the new
+   * one: whatever is later left out of a table because nothing lies below must be right for both.
    */
   override *changeBackingFile(name: string | null, format: string | null): Co<Errno> {
     const { image } = this
@@ -334,10 +335,17 @@ export class Qcow2Driver extends BlockDriver {
     const wanted = { ...header, backingName: name, backingFormat: format }
     if (!headerFits(wanted)) return ENOSPC
     yield* image.lock.lock()
+    const { backingName, backingFormat } = header
     header.backingName = name
     header.backingFormat = format
     let errno = yield* image.writeHeader()
     if (errno === OK) errno = yield* image.flushFiles()
+    if (errno === OK) image.failedBackingName = null
+    else {
+      header.backingName = backingName
+      header.backingFormat = backingFormat
+      image.failedBackingName = name
+    }
     image.lock.unlock()
     return errno
   }

@@ -90,6 +90,8 @@ export class Qcow2Image implements RefcountHost {
   storedBitmaps: readonly StoredBitmap[] = []
   /** Whether the image's bitmaps can follow another length of the disk. */
   canResizeBitmaps: () => boolean = () => false
+  /** A name that could not be written into the header, and may stand there all the same. */
+  failedBackingName: string | null = null
   /** The file knows more about data than the image does: clusters were mapped before anything was written to them. */
   hasPreallocatedMetadata = false
   lock!: Mutex
@@ -195,6 +197,10 @@ export class Qcow2Image implements RefcountHost {
   }
   get backing(): BlockChild | null {
     return this.openNode?.backing ?? null
+  }
+  /** Whoever opens the file later may find an image below it, whatever lies below it now. */
+  get mayNameBacking(): boolean {
+    return this.header.backingName !== null || this.failedBackingName !== null
   }
   get hasDataFile(): boolean {
     return (this.header.incompatible & INCOMPATIBLE_DATA_FILE) !== 0n

@@ -21,7 +21,7 @@ export function* zeroImage(image: Qcow2Image, guestBytes: number, lengthBytes: n
   if (image.isBroken) return EIO
   // Without the zero flag, a cluster that is not there says it, unless something lies below, or will: an image that the header
   // names and that is not attached yet.
-  if (image.header.version < 3 && (image.backing !== null || image.header.backingName !== null)) return ENOTSUP
+  if (image.header.version < 3 && (image.backing !== null || image.mayNameBacking)) return ENOTSUP
   const { clusterBytes, subclusterBytes } = image.geometry
   const endBytes = guestBytes + lengthBytes
   const isLast = endBytes >= image.header.sizeBytes
