@@ -1,10 +1,11 @@
 /** The thread of one mutant: its environment holds the edit, so every module that it loads is the mutated one. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { runOrCatch, seedOfWorld } from '../properties/campaign'
+import { runOrCatch, type Subject, seedOfWorld } from '../properties/campaign'
 import { Search } from '../properties/exhaustive/search'
 import { CELL_COUNT } from '../properties/exhaustive/tiers'
 import { shrinkFailure } from '../properties/shrink'
-import type { FailureClass } from '../sim/verdict'
+import type { Plan } from '../sim/plan'
+import type { FailureClass, WorldResult } from '../sim/verdict'
 import { finishesWithin } from './guard'
 import { knownCount, labelOfWorld, withKnownWorlds, worldOfLabel } from './known_worlds'
 import { type Attribution, attribute, huntEach, isHang, type Kill, peel } from './mutant_hunt'
@@ -138,35 +139,40 @@ function search(): SearchAnswer {
   return { kill: null, cells: CELL_COUNT, executions }
 }
 
-/** Worlds that hang are left out: nothing of this thread may be used after one. */
+/** A world that hangs is left out, and ends the list: nothing of this thread may be used after one. */
 function shrinkWorlds({ profile, seed, worldsMax, failuresMax }: ShrinkTask): ShrunkWorld[] {
   const subject = subjectOf(profile as ProfileName)
   const shrunk: ShrunkWorld[] = []
   for (let index = 0; index < worldsMax && shrunk.length < failuresMax; index++) {
-    const worldSeed = seedOfWorld(seed, index)
-    const plan = subject.planOf(worldSeed)
-    const result = runOrCatch(subject, plan, 'last')
-    if (result.failure === null) continue
-    const startMs = performance.now()
-    const best = shrinkFailure(plan, result, {
-      run: (smaller, decisions) => runOrCatch({ run: (p, trace) => subject.run(p, trace, decisions) }, smaller, 'last'),
-      decisionsOf,
+    const plan = subject.planOf(seedOfWorld(seed, index))
+    const isBack = finishesWithin(HANG_SECONDS * 1000, () => {
+      const result = runOrCatch(subject, plan, 'last')
+      if (result.failure !== null) shrunk.push(shrinkWorld(subject, plan, result))
     })
-    const { guest, control, faults } = best.plan
-    shrunk.push({
-      seed: worldSeed,
-      key: result.failure.key,
-      guestBefore: plan.guest.length,
-      guest: guest.length,
-      control: control.length,
-      faults: faults.length,
-      decisions: best.plan.seed === '' ? Object.keys(best.decisions ?? {}).length : null,
-      runs: best.runs,
-      milliseconds: Math.round(performance.now() - startMs),
-      isMinimal: best.isMinimal,
-    })
+    if (!isBack) break
   }
   return shrunk
+}
+
+function shrinkWorld(subject: Subject, plan: Plan, result: WorldResult): ShrunkWorld {
+  const startMs = performance.now()
+  const best = shrinkFailure(plan, result, {
+    run: (smaller, decisions) => runOrCatch({ run: (p, trace) => subject.run(p, trace, decisions) }, smaller, 'last'),
+    decisionsOf,
+  })
+  const { guest, control, faults } = best.plan
+  return {
+    seed: plan.seed,
+    key: result.failure!.key,
+    guestBefore: plan.guest.length,
+    guest: guest.length,
+    control: control.length,
+    faults: faults.length,
+    decisions: best.plan.seed === '' ? Object.keys(best.decisions ?? {}).length : null,
+    runs: best.runs,
+    milliseconds: Math.round(performance.now() - startMs),
+    isMinimal: best.isMinimal,
+  }
 }
 
 function answer(task: MutantTask): HuntAnswer | BaselineAnswer | SearchAnswer | SumAnswer | ShrunkWorld[] {

@@ -3,8 +3,11 @@ import * as path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { Mutant } from './mutant_catalogue'
 
-/** Runs a task in the worker `file` of this folder, with a bug planted or none, and gives its first message. */
-export function runPlanted<Answer>(file: string, task: object, mutant: Mutant | null): Promise<Answer> {
+/** An edit of one source file. */
+export type Edit = Pick<Mutant, 'file' | 'find' | 'replace'>
+
+/** Runs a task in the worker `file` of this folder, with one or more bugs planted or none, and gives its first message. */
+export function runPlanted<Answer>(file: string, task: object, mutant: Edit | readonly Edit[] | null): Promise<Answer> {
   const { MIRRORSIM_MUTANT: _, ...env } = process.env
   const planted = mutant === null ? {} : { MIRRORSIM_MUTANT: JSON.stringify(mutant) }
   return new Promise((resolve, reject) => {

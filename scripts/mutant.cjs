@@ -1,5 +1,5 @@
 // A mutant (see scenarios/mutants) is a source edit applied when a module is loaded, so that the product's code carries no
-// switches. MIRRORSIM_MUTANT holds {file, find, replace} as JSON, or the name of one of the catalogue.
+// switches. MIRRORSIM_MUTANT holds {file, find, replace} as JSON, or a list of such, or the name of one of the catalogue.
 'use strict'
 const fs = require('node:fs')
 const path = require('node:path')
@@ -8,7 +8,7 @@ const root = path.resolve(__dirname, '..')
 
 function readMutant(text) {
   if (text === undefined || text === '') return undefined
-  if (text.startsWith('{')) return JSON.parse(text)
+  if (/^[{[]/.test(text)) return JSON.parse(text)
   const file = path.join(root, 'scenarios/mutants', `${path.basename(text)}.json`)
   try {
     return JSON.parse(fs.readFileSync(file, 'utf8'))
@@ -19,12 +19,18 @@ function readMutant(text) {
 }
 const mutant = readMutant(process.env.MIRRORSIM_MUTANT)
 
-/** The source as the mutant leaves it. Throws when its snippet is not there exactly once. */
+const edits = mutant === undefined ? [] : [mutant].flat()
+
+/** The source as the mutant leaves it. Throws when a snippet is not there exactly once. */
 function mutate(source, file) {
-  if (mutant === undefined || path.resolve(root, mutant.file) !== file) return source
-  const parts = source.split(mutant.find)
-  if (parts.length !== 2) throw new Error(`mutant: the snippet matches ${parts.length - 1} times in ${mutant.file}, not once`)
-  return parts.join(mutant.replace)
+  let text = source
+  for (const edit of edits) {
+    if (path.resolve(root, edit.file) !== file) continue
+    const parts = text.split(edit.find)
+    if (parts.length !== 2) throw new Error(`mutant: the snippet matches ${parts.length - 1} times in ${edit.file}, not once`)
+    text = parts.join(edit.replace)
+  }
+  return text
 }
 
 module.exports = { mutant, mutate }
