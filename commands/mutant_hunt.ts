@@ -122,13 +122,18 @@ export function attribute(
   for (let index = firstIndex; index < endIndex && failing.length < SAMPLE_WORLDS; index++) {
     if (killIn(subject, seed, index) !== null) failing.push(index)
   }
+  const keysOf = (of: Subject): Array<string | undefined> => failing.map((index) => killIn(of, seed, index)?.key)
+  const keysOfWorld = keysOf(subjectWithout(checkerNames))
   const found: Record<string, number> = {}
-  for (const alone of ['world', ...checkerNames]) {
-    const only = subjectWithout(checkerNames.filter((name) => name !== alone))
-    const kills = failing.map((index) => killIn(only, seed, index))
-    // What the world finds without any checker is not the checker's merit.
-    const count = kills.filter((kill) => kill !== null && (alone === 'world' || kill.key.startsWith(`${alone}/`))).length
-    if (count > 0) found[alone] = count
+  const count = (name: string, isFound: (key: string | undefined, place: number) => boolean, keys: typeof keysOfWorld): void => {
+    const number = keys.filter(isFound).length
+    if (number > 0) found[name] = number
+  }
+  count('world', (key) => key !== undefined, keysOfWorld)
+  for (const name of checkerNames) {
+    const only = subjectWithout(checkerNames.filter((other) => other !== name))
+    // What the world finds without any checker is not the checker's merit, also where it has the same name for it.
+    count(name, (key, place) => key?.startsWith(`${name}/`) === true && key !== keysOfWorld[place], keysOf(only))
   }
   return { worlds: failing.length, found }
 }

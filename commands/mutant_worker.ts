@@ -13,6 +13,8 @@ import { CHECKER_NAMES, decisionsOf, type ProfileName, runWithDecider, subjectOf
 
 /** A cell of the exhaustive search is at most a few thousand worlds. */
 const HANG_SECONDS = 30
+/** A failing world, made as small as it can be. */
+const SHRINK_SECONDS_MAX = 120
 
 export interface HuntTask {
   kind: 'hunt'
@@ -145,7 +147,7 @@ function shrinkWorlds({ profile, seed, worldsMax, failuresMax }: ShrinkTask): Sh
   const shrunk: ShrunkWorld[] = []
   for (let index = 0; index < worldsMax && shrunk.length < failuresMax; index++) {
     const plan = subject.planOf(seedOfWorld(seed, index))
-    const isBack = finishesWithin(HANG_SECONDS * 1000, () => {
+    const isBack = finishesWithin(SHRINK_SECONDS_MAX * 1000, () => {
       const result = runOrCatch(subject, plan, 'last')
       if (result.failure !== null) shrunk.push(shrinkWorld(subject, plan, result))
     })

@@ -199,6 +199,9 @@ async function searchAll(mutants: readonly Mutant[], options: Options, { out }: 
   return share >= EXHAUSTIVE_PERCENT_MIN ? EXIT_OK : EXIT_COVERAGE
 }
 
+/** What shows more rarely is left out: looking for it would take longer than all the rest. */
+const SHRINK_WORLDS_MAX = 4_000
+
 /** Makes worlds in which mutants were found as small as they can be, and says how small that is. */
 async function shrinkAll(mutants: readonly Mutant[], options: Options, { out }: Streams): Promise<number> {
   const { seed, workers, shrink: failuresMax = 1 } = options
@@ -206,7 +209,8 @@ async function shrinkAll(mutants: readonly Mutant[], options: Options, { out }: 
     mutants.filter(({ equivalent }) => equivalent === undefined),
     workers,
     async (mutant) => {
-      const { profile = 'default', worldsMax } = mutant
+      const { profile = 'default' } = mutant
+      const worldsMax = Math.min(mutant.worldsMax, SHRINK_WORLDS_MAX)
       const worlds = await runTask<ShrunkWorld[]>({ kind: 'shrink', profile, seed, worldsMax, failuresMax }, mutant)
       return { id: mutant.id, worlds }
     },

@@ -21,6 +21,8 @@ const READER = makeLabel('reader')
 /** An image of little data. */
 const OVERLAY_CLUSTERS_MAX = 4096
 const OVERLAY_CLUSTER_BYTES = 65536
+/** The node of the lowest layer. */
+const BASE = 'image-backing'
 
 export interface JobTroubles {
   decider: Decider
@@ -59,7 +61,9 @@ export class JobDisks {
     const endBytes = source.lengthBytes + OVERLAY_CLUSTERS_MAX * OVERLAY_CLUSTER_BYTES
     const isBackup = job.kind === 'backup'
     this.overlay =
-      job.kind === 'commit' ? new DiskStore('source', { ...source, lengthBytes: 0, initial: [] }, pool, endBytes) : null
+      job.kind === 'commit' || job.overlay !== undefined
+        ? new DiskStore('source', { ...source, lengthBytes: 0, initial: [] }, pool, endBytes)
+        : null
     this.targetStores =
       isBackup && destination.format !== undefined ? emptyStores('destination', destination, destination.format, pool) : null
     this.target = isBackup && destination.format === undefined ? new DiskStore('destination', destination, pool) : null
@@ -98,7 +102,7 @@ export class JobDisks {
     const { graph, imageNode } = this
     const options = { discard: 'unmap' as const }
     const file = graph.addNode({ name: 'overlay-file', driver: this.disk(store, this.plan.source), options })
-    const { lengthBytes: sizeBytes } = imageNode
+    const sizeBytes = imageNode.lengthBytes + (this.plan.job!.overlay?.longerBytes ?? 0)
     yield* createQcow2(file, { sizeBytes, backingName: imageNode.name, backingFormat: 'qcow2' })
     const driver = yield* openQcow2(file, { codecs: PORTABLE_CODECS, passDiscardRequest: true })
     const node = graph.addNode({
@@ -143,10 +147,13 @@ export class JobDisks {
 
   /** Names of the chain from the guest's disk on when a job has worked. */
   chainAfter(kind: JobPlan['kind']): string[] {
-    const base = 'image-backing'
+    const base = BASE
     if (kind === 'active-commit') return [base]
     if (kind === 'commit') return ['overlay', base]
-    if (kind === 'stream') return ['image']
+    if (kind === 'stream') {
+      const top = this.overlay === null ? 'image' : 'overlay'
+      return this.plan.job!.overlay?.keepsBase === true ? [top, base] : [top]
+    }
     return this.overlay === null ? ['image', base] : ['overlay', 'image', base]
   }
 
@@ -163,17 +170,23 @@ export class JobDisks {
     if (this.graph.findNode(node.name) === node && node.parents.size === 0) yield* this.graph.removeNode(node)
   }
 
-  /** The image of that name and what its header says is below, in a graph of their own. */
-  readAfresh(name: string, lengthBytes: number): Uint8Array {
+  /** The lowest layer. */
+  get baseNode(): BlockNode {
+    return this.imageNode.backing!.node
+  }
+
+  /** The image of that name and what its header says is below, in a graph of their own; `chain`: the names, from the top. */
+  readAfresh(name: string, lengthBytes: number): { bytes: Uint8Array; chain: string[] } {
+    const chain: string[] = []
     const bytes = new Uint8Array(lengthBytes)
     const clockwork = new VirtualClockwork(dullDecider)
     const kernel = new Kernel(clockwork)
-    kernel.spawn(this.readChain(new BlockGraph(kernel), name, bytes), READER)
+    kernel.spawn(this.readChain(new BlockGraph(kernel), name, bytes, chain), READER)
     for (let nextNs = clockwork.nextNs(); nextNs !== Infinity; nextNs = clockwork.nextNs()) {
       clockwork.step(kernel, nextNs)
       if (kernel.failure !== null) throw kernel.failure.error
     }
-    return bytes
+    return { bytes, chain }
   }
 
   readCopyAfresh(): Uint8Array {
@@ -182,8 +195,10 @@ export class JobDisks {
     return readImageAfresh(this.targetStores!, destination, destination.format!, this.pool)
   }
 
-  private *readChain(graph: BlockGraph, name: string, bytes: Uint8Array): Co<void> {
+  private *readChain(graph: BlockGraph, name: string, bytes: Uint8Array, chain: string[]): Co<void> {
     const node = yield* this.openByName(graph, name)
+    for (let layer: BlockNode | null = node; layer !== null; layer = layer.below())
+      chain.push(layer.name.replace(/-file$/, '').replace(/^backing$/, BASE))
     const backend = new BlockBackend(graph, '')
     backend.attach(node, Permission.ConsistentRead, Permission.All)
     const errno = yield* backend.pread(0, bytes)
@@ -193,7 +208,7 @@ export class JobDisks {
   private *openByName(graph: BlockGraph, name: string): Co<BlockNode> {
     const { source } = this.plan
     // The image has been made with this name for its base.
-    const isBase = name === 'backing' || name === 'image-backing'
+    const isBase = name === 'backing' || name === BASE
     const store = isBase ? this.stores.backing! : name === 'overlay' ? this.overlay! : this.stores.file
     const options = { readOnly: true }
     const file = graph.addNode({ name: `${name}-file`, driver: new SimDisk(store, source, null, null, null), options })

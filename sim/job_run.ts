@@ -4,7 +4,7 @@
  *
  * What may fail: what the plan says, and the code under test; the first failure is in the result. Nothing is thrown.
  */
-import { BlockBackend, BlockError, type BlockNode, Permission, RequestFlag } from '../impl/block'
+import { BlockBackend, BlockError, type BlockNode, DirtyBitmap, Permission, RequestFlag } from '../impl/block'
 import { assert, type Co, describeWait, makeLabel, OK } from '../impl/co'
 import { type Job, type JobEvent, JobManager, startBackup, startCommit, startStream } from '../impl/jobs'
 import { runBriefly } from './brief_run'
@@ -35,6 +35,12 @@ class JobRun extends BriefWorld {
   private copiedEnd = 'none'
   /** What the guest must find. */
   private model!: FlatModel
+  /** The chain in the end; half: the job failed when it had left the layers. */
+  private chain: readonly string[] = []
+  private isHalf = false
+  /** Of the guest's image, from the beginning on, and what it read then. */
+  private bits!: DirtyBitmap
+  private first!: Uint8Array
   /** The model as it was when the job took hold of the disk. */
   private before!: { bytes: Uint8Array; isKnown: Uint8Array }
 
@@ -52,6 +58,9 @@ class JobRun extends BriefWorld {
     const bytes = new Uint8Array(this.device.lengthBytes)
     this.atOnce(this.readAll(bytes), SETUP)
     this.model = new FlatModel(bytes)
+    this.first = bytes.slice()
+    this.bits = new DirtyBitmap(bytes.length, SECTOR_BYTES)
+    this.disks.guestNode.dirtyBitmaps.add(this.bits)
     this.disks.engage()
     this.kernel.spawn(this.startJob(), STARTER)
     for (const lane of new Set(this.plan.guest.map((operation) => operation.lane)))
@@ -75,12 +84,14 @@ class JobRun extends BriefWorld {
 
   private *startJob(): Co<void> {
     const { graph, jobs, disks } = this
-    const { kind, sync, onError, speedBytesPerSecond, autoFinalize } = this.plan.job!
+    const { kind, sync, onError, speedBytesPerSecond, autoFinalize, overlay } = this.plan.job!
     const common = { jobId: 'job', speedBytesPerSecond, autoFinalize, autoDismiss: true }
     const device = disks.guestNode
     try {
-      if (kind === 'stream') yield* startStream(graph, jobs, { ...common, device, onError })
-      else if (kind === 'active-commit') yield* startCommit(graph, jobs, { ...common, device, onError })
+      if (kind === 'stream') {
+        const base = overlay?.keepsBase === true ? disks.baseNode : null
+        yield* startStream(graph, jobs, { ...common, device, base, onError })
+      } else if (kind === 'active-commit') yield* startCommit(graph, jobs, { ...common, device, onError })
       else if (kind === 'commit') {
         yield* startCommit(graph, jobs, { ...common, device, top: disks.imageNode, onError })
       } else {
@@ -164,13 +175,10 @@ class JobRun extends BriefWorld {
     this.device.dispose()
     this.atOnce(this.disks.close(root))
     if (this.failure !== null) return
-    this.compare(
-      this.model,
-      this.disks.readAfresh(root.name, found.length),
-      0,
-      'content/fresh',
-      'the chain of images, opened by their headers,',
-    )
+    const { bytes, chain } = this.disks.readAfresh(root.name, found.length)
+    this.compare(this.model, bytes, 0, 'content/fresh', 'the chain of images, opened by their headers,')
+    this.checkNames(chain)
+    this.checkBitmap(found)
     if (this.failure === null && this.plan.job!.kind === 'backup') this.checkCopy()
   }
 
@@ -182,8 +190,9 @@ class JobRun extends BriefWorld {
     for (let node = root; node !== null; node = node.below()) names.push(node.name)
     const wanted = this.disks.chainAfter(isDone ? kind : 'backup')
     // A header that cannot be changed fails a job whose layers have left the chain already.
-    const isHalf = this.copiedEnd === 'failed' && names.join() === this.disks.chainAfter(kind).join() && kind !== 'active-commit'
-    if (names.join() !== wanted.join() && !isHalf)
+    this.isHalf = this.copiedEnd === 'failed' && names.join() === this.disks.chainAfter(kind).join() && kind !== 'active-commit'
+    this.chain = names
+    if (names.join() !== wanted.join() && !this.isHalf)
       this.found(
         'protocol',
         'job/chain',
@@ -193,6 +202,27 @@ class JobRun extends BriefWorld {
       const isFree = node.blockers.size === 0 && node.quiesceCount === 0 && node.backing?.isFrozen !== true
       if (!isFree)
         this.found('protocol', 'job/left-behind', new Error(`${node.name} is blocked, drained or frozen after the job`))
+    }
+  }
+
+  /** Whoever opens the images finds what the graph had, unless a header could not be written. */
+  private checkNames(chain: readonly string[]): void {
+    if (this.isHalf || chain.join() === this.chain.join()) return
+    const text = `the headers name the chain ${chain.join()}, and the graph had ${this.chain.join()}`
+    this.found('protocol', 'job/headers', new Error(text))
+  }
+
+  /** What reads otherwise than in the beginning is dirty in a bitmap of the guest's image. */
+  private checkBitmap(found: Uint8Array): void {
+    const { bits } = this
+    // Completed, it leaves the guest on another image.
+    if (this.plan.job!.kind === 'active-commit') return
+    for (let at = 0; at < found.length; at += SECTOR_BYTES) {
+      if (bits.get(at) || Buffer.compare(found.subarray(at, at + SECTOR_BYTES), this.first.subarray(at, at + SECTOR_BYTES)) === 0)
+        continue
+      const text = `sector ${at / SECTOR_BYTES} was changed, and the dirty bitmap of the image does not say so`
+      this.found('content', 'content/dirty-bitmap', new Error(text))
+      return
     }
   }
 

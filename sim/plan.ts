@@ -12,9 +12,9 @@ export interface Plan {
   format: 'mirrorsim-plan'
   /**
    * 2: disks may have formats, and the power may go off. 3: disks are throttled, requests stall, backing images come and go.
-   * 4: faults of other kinds than errors, and schedules.
+   * 4: faults of other kinds than errors, and schedules. 5: an image above the chain of any job but a backup.
    */
-  version: 1 | 2 | 3 | 4
+  version: 1 | 2 | 3 | 4 | 5
   /** Empty: what the plan leaves open is the dull choice. */
   seed: string
   /** Which part of the mixture made it: `uniform`, `swarm`, `extreme`, a scenario's name, … A label only. */
@@ -49,13 +49,19 @@ export type SchedulePlan = { kind: 'latency' | 'uniform' | 'pos' | 'few' } | { k
 
 /** Another job than the mirror. The source is an image with one below it. */
 export interface JobPlan {
-  /** `commit`: an empty image lies above, where the guest writes. */
   kind: 'commit' | 'active-commit' | 'stream' | 'backup'
   /** Of a backup, which goes to the destination. */
   sync: 'full' | 'top' | 'none'
   onError: ErrorPolicy
   speedBytesPerSecond: number
   autoFinalize: boolean
+  /** An empty image above that of the source, where the guest writes. A commit has one in any case, a backup has none. */
+  overlay?: {
+    /** So much longer than the image below it: there it reads zero, whatever lies in layers further down. */
+    longerBytes: number
+    /** A stream leaves the lowest layer where it is. */
+    keepsBase: boolean
+  }
 }
 
 /** Users at monitors, each with what it sends in order. */

@@ -40,9 +40,16 @@ test('a good plan passes, also with everything that is optional', () => {
 
 const CASES: ReadonlyArray<readonly [expected: string, change: (plan: Anything) => void]> = [
   ['plan.format: not one of mirrorsim-plan', (plan) => (plan.format = 'other')],
-  ['plan.version: not one of 1, 2, 3, 4', (plan) => (plan.version = 5)],
+  ['plan.version: not one of 1, 2, 3, 4, 5', (plan) => (plan.version = 6)],
   ['plan.version: stalls came with version 3', (plan) => Object.assign(plan, { version: 2, stalls: [] })],
   ['plan.version: throttles came with version 3', (plan) => throttled(plan, { version: 2 }, {})],
+  ['plan.version: overlays of jobs came with version 5', (plan) => withOverlay(plan, { version: 4 }, {}, {})],
+  ['plan.job.overlay: a backup has none', (plan) => withOverlay(plan, {}, { kind: 'backup' }, {})],
+  ['plan.job.overlay.longerBytes: not whole sectors up to 16777216', (plan) => withOverlay(plan, {}, {}, { longerBytes: 7 })],
+  [
+    'plan.job.overlay.keepsBase: only a stream can leave a layer below',
+    (plan) => withOverlay(plan, {}, { kind: 'commit' }, { keepsBase: true }),
+  ],
   ['plan.source.raw: neither true nor false', (plan) => (plan.source.raw = 1)],
   ['plan.source.throttle.at: a plain disk has no file', (plan) => throttled(plan, {}, { at: 'file' })],
   ['plan.source.throttle.joinsSource: only a destination can do so', (plan) => throttled(plan, {}, { joinsSource: true })],
@@ -101,6 +108,15 @@ const CASES: ReadonlyArray<readonly [expected: string, change: (plan: Anything) 
   ['plan.faults[0].times: not an integer from 0 to 9007199254740991', (plan) => (plan.faults[0].times = 1.5)],
   ['plan.bounds.eventsMax: not an integer from 1 to 9007199254740991', (plan) => (plan.bounds.eventsMax = 0)],
 ]
+/** A job on a chain, with an image above it. */
+function withOverlay(plan: Anything, change: object, job: object, overlay: object): void {
+  Object.assign(plan, { version: 5 }, change)
+  plan.source.format = { ...QCOW2, backing: BELOW }
+  plan.source.initial = []
+  const settings = { kind: 'stream', sync: 'full', onError: 'report', speedBytesPerSecond: 0, autoFinalize: true }
+  plan.job = { ...settings, ...job, overlay: { longerBytes: 512, keepsBase: false, ...overlay } }
+}
+
 function throttled(plan: Anything, change: object, throttle: object): void {
   const limits = { bytesPerSecond: 0, requestsPerSecond: 5, burstBytesPerSecond: 0, burstRequestsPerSecond: 0 }
   Object.assign(plan, { version: 3, ...change })

@@ -11,6 +11,7 @@ import {
   type FormatPlan,
   type GuestOperation,
   type InitialExtent,
+  type JobPlan,
   type Plan,
   SECTOR_BYTES,
   type ThrottlePlan,
@@ -241,7 +242,7 @@ const scheduleShape: Shape = (value, path) => {
 const linkShape = record({ capacityBytes: integer(1), stepNs: count, steps: count, isCut: flag })
 const planShape = record({
   format: oneOf('mirrorsim-plan'),
-  version: oneOf(1, 2, 3, 4),
+  version: oneOf(1, 2, 3, 4, 5),
   seed: text,
   profile: text,
   device: record({
@@ -305,6 +306,7 @@ const planShape = record({
       onError: errorPolicy,
       speedBytesPerSecond: count,
       autoFinalize: flag,
+      overlay: optional(record({ longerBytes: count, keepsBase: flag })),
     }),
   ),
   monitor: optional(
@@ -360,10 +362,23 @@ const planShape = record({
 
 // ------------------------------------------------------------------------------------------------- what fits what else
 
+const LONGER_BYTES_MAX = 16 * 1024 * 1024
+
+function checkJob({ source, version }: Plan, { kind, overlay }: JobPlan): void {
+  demand(source.format?.backing !== undefined, 'plan.job', 'the source has no image below it')
+  if (overlay === undefined) return
+  const { longerBytes, keepsBase } = overlay
+  const isLength = longerBytes % SECTOR_BYTES === 0 && longerBytes <= LONGER_BYTES_MAX
+  demand(version >= 5, 'plan.version', 'overlays of jobs came with version 5')
+  demand(kind !== 'backup', 'plan.job.overlay', 'a backup has none')
+  demand(isLength, 'plan.job.overlay.longerBytes', `not whole sectors up to ${LONGER_BYTES_MAX}`)
+  demand(!keepsBase || kind === 'stream', 'plan.job.overlay.keepsBase', 'only a stream can leave a layer below')
+}
+
 function checkWhole(plan: Plan): void {
   if (plan.damage !== undefined)
     demand(plan.source.format !== undefined, 'plan.damage', 'only an image can be damaged: the source has no format')
-  if (plan.job !== undefined) demand(plan.source.format?.backing !== undefined, 'plan.job', 'the source has no image below it')
+  if (plan.job !== undefined) checkJob(plan, plan.job)
   if (plan.nbd !== undefined || plan.monitor !== undefined)
     demand(
       plan.source.format === undefined && plan.destination.format === undefined,

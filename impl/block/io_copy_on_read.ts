@@ -98,7 +98,7 @@ function* copyRange(node: BlockNode, startBytes: number, endBytes: number, botto
   return OK
 }
 
-/** What the layers below hold of a piece; the higher one holds where they mix. */
+/** What the layers below hold of a piece; where they mix it is data. */
 const enum Kind {
   Unallocated = 0,
   Hole = 1,
@@ -130,8 +130,10 @@ function* copyRun(
     while (pieceEnd < unitEnd) {
       const found = yield* nodeStatusAbove(below, base, 'want-zero', pieceEnd, endBytes - pieceEnd)
       if (found.errno !== OK) return found.errno
-      kind = Math.max(kind, kindOf(found, base))
       const isFirst = pieceEnd === at
+      const next = kindOf(found, base)
+      // A hole beside what only the base holds: the unit must be read, or zeroes would hide the base's part.
+      kind = isFirst || next === kind ? next : Kind.Data
       pieceEnd = found.bytes === 0 ? endBytes : pieceEnd + found.bytes
       if (!isFirst) pieceEnd = Math.min(pieceEnd, unitEnd)
     }

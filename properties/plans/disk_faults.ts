@@ -14,7 +14,7 @@ export function withDiskFaults(choices: Choices, plan: Plan, profile: Profile): 
   const faults = [...plan.faults]
   const count = choices.pick(mixture.DISK_FAULT_COUNT)
   for (let number = 1; number <= count; number++) faults.push(draw(choices, plan, `x${number}`))
-  return { ...plan, version: 4, faults }
+  return { ...plan, version: plan.version === 5 ? 5 : 4, faults }
 }
 
 /** For worlds of other things than mirrors of plain disks: what every file has to live with. */
@@ -26,7 +26,7 @@ export function withShortTransfers(choices: Choices, plan: Plan): Plan {
     const counts = { skip: choices.below(mixture.FAULT_SKIP_MAX + 1), times: choices.between(1, mixture.FAULT_TIMES_MAX) }
     faults.push({ id: `x-${disk}`, kind: 'short-transfer', disk, operation, offsetBytes: 0, lengthBytes: 2 ** 40, ...counts })
   }
-  return { ...plan, version: 4, faults }
+  return { ...plan, version: plan.version === 5 ? 5 : 4, faults }
 }
 
 function draw(choices: Choices, plan: Plan, id: string): FaultPlan {

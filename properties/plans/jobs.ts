@@ -2,7 +2,7 @@
  * Plans of other jobs than the mirror: a chain from the mixture of images, a job, a guest, orders at any time of the job, and
  * errors of disks.
  */
-import type { ControlOperation, ErrorPolicy, FaultPlan, JobPlan, Plan } from '../../sim/plan'
+import { type ControlOperation, type ErrorPolicy, type FaultPlan, type JobPlan, type Plan, SECTOR_BYTES } from '../../sim/plan'
 import { Choices, type Table } from './choices'
 import { withShortTransfers } from './disk_faults'
 import { planOfSeed } from './index'
@@ -10,6 +10,8 @@ import { planOfSeed } from './index'
 const SPEED_BYTES = 64 * 1024 * 1024
 const ORDER_NS_MAX = 400_000
 const ERRORS_PERCENT = 35
+const OVERLAY_PERCENT = 50
+const LONGER_SECTORS_MAX = 500
 const IMAGE_TARGET_PERCENT = 50
 
 const KIND: Table<JobPlan['kind']> = [
@@ -60,8 +62,10 @@ export function jobPlanOfSeed(seed: string): Plan {
   const format = { ...source.format!, dataFile: 'none' as const, backing: { ...source.format!.backing!, isDetached: false } }
   const kind = choices.pick(KIND)
   const hasErrors = choices.chance(ERRORS_PERCENT)
+  const overlay = drawOverlay(new Choices(seed, 'overlay', 'uniform'), kind)
   return withShortTransfers(new Choices(seed, 'short', 'uniform'), {
     ...plan,
+    version: overlay.overlay === undefined ? plan.version : 5,
     profile: 'jobs',
     source: { ...source, format, node: { discard: 'unmap', detectZeroes: 'off' } },
     destination: drawTarget(choices, plan),
@@ -75,8 +79,16 @@ export function jobPlanOfSeed(seed: string): Plan {
       onError: choices.pick(POLICY),
       speedBytesPerSecond: choices.chance(25) ? SPEED_BYTES : 0,
       autoFinalize: choices.chance(70),
+      ...overlay,
     },
   })
+}
+
+/** Many overlays are longer than what is below them, by less than a cluster or by several. */
+function drawOverlay(choices: Choices, kind: JobPlan['kind']): Pick<JobPlan, 'overlay'> {
+  if (kind === 'backup' || !choices.chance(OVERLAY_PERCENT)) return {}
+  const longerBytes = choices.chance(30) ? 0 : choices.between(1, LONGER_SECTORS_MAX) * SECTOR_BYTES
+  return { overlay: { longerBytes, keepsBase: kind === 'stream' && choices.chance(60) } }
 }
 
 /** Most plans of the profile have an image below the source; of those that have none another seed is taken. */

@@ -6,18 +6,20 @@
  * more at its dull value, or a shorter length. So a search that always takes the first failing candidate ends.
  */
 import { faultOf } from '../../sim/faults'
-import type {
-  ControlOperation,
-  DevicePlan,
-  DiskPlan,
-  FaultPlan,
-  GuestOperation,
-  InitialExtent,
-  MirrorPlan,
-  OccasionPlan,
-  Plan,
-  StallPlan,
-  ThrottlePlan,
+import {
+  type ControlOperation,
+  type DevicePlan,
+  type DiskPlan,
+  type FaultPlan,
+  type GuestOperation,
+  type InitialExtent,
+  type JobPlan,
+  type MirrorPlan,
+  type OccasionPlan,
+  type Plan,
+  SECTOR_BYTES,
+  type StallPlan,
+  type ThrottlePlan,
 } from '../../sim/plan'
 import { withSimplerFormats } from './smaller_formats'
 import { duller, fewer } from './smaller_lists'
@@ -67,6 +69,9 @@ const DULL_MIRROR: Partial<MirrorPlan> = {
   autoFinalize: true,
 }
 
+const DULL_JOB: Partial<JobPlan> = { sync: 'full', onError: 'report', speedBytesPerSecond: 0, autoFinalize: true }
+const DULL_OVERLAY: Partial<NonNullable<JobPlan['overlay']>> = { longerBytes: 0, keepsBase: false }
+
 /** Candidates, those that take most away first. */
 export function* smallerPlans(plan: Plan): Generator<Plan, void, undefined> {
   const { schedule, ...bare } = plan
@@ -77,6 +82,7 @@ export function* smallerPlans(plan: Plan): Generator<Plan, void, undefined> {
   yield* withSimplerNbd(plan)
   yield* withSimplerMonitors(plan)
   yield* withDullSettings(plan)
+  yield* withDullJob(plan)
   yield* withSimplerOperations(plan)
 }
 
@@ -162,6 +168,22 @@ function withLength(plan: Plan, lengthBytes: number): Plan {
     faults: clip(plan.faults),
     ...(plan.stalls === undefined ? {} : { stalls: clip(plan.stalls) }),
   }
+}
+
+function* withDullJob(plan: Plan): Generator<Plan> {
+  if (plan.job === undefined) return
+  for (const job of duller(plan.job, DULL_JOB)) yield { ...plan, job }
+  const { overlay, ...job } = plan.job
+  if (overlay === undefined) return
+  yield { ...plan, job }
+  for (const simple of duller(overlay, DULL_OVERLAY)) yield { ...plan, job: { ...job, overlay: simple } }
+  if (overlay.longerBytes > SECTOR_BYTES) {
+    yield { ...plan, job: { ...job, overlay: { ...overlay, longerBytes: halfSectors(overlay.longerBytes) } } }
+  }
+}
+
+function halfSectors(bytes: number): number {
+  return Math.ceil(bytes / 2 / SECTOR_BYTES) * SECTOR_BYTES
 }
 
 function* withDullSettings(plan: Plan): Generator<Plan> {
