@@ -5,12 +5,12 @@
  * on failing in the same way, for the fate of an operation hangs on its own name and not on its neighbours. Without that
  * shrinking would be luck.
  */
-import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
 import { Command } from 'commander'
 import { writeReport } from '../reports/format'
 import { EXIT_COVERAGE, EXIT_OK, parseOrExitCode, runProgram, type Streams, UsageError, wholeNumber } from './cli'
+import { makeScratch, removeScratch, whileCleanedUp } from './interrupt'
 import { type Mutant, readMutants } from './mutant_catalogue'
 import { type Edit, inOrder, runPlanted } from './planted_thread'
 import { ReportFolder } from './report_folder'
@@ -111,9 +111,13 @@ export async function main(args: readonly string[], { out, err }: Streams): Prom
   const unknown = command.args.find((id) => !all.some((mutant) => mutant.id === id))
   if (unknown !== undefined) throw new UsageError(`there is no mutant '${unknown}' in scenarios/mutants`)
   const mutants = command.args.length === 0 ? all : all.filter(({ id }) => command.args.includes(id))
+  return whileCleanedUp(() => tryAll(mutants, options, { out, err }))
+}
+
+async function tryAll(mutants: readonly Mutant[], options: Options, { out, err }: Streams): Promise<number> {
   // Some mutants show too rarely, so the others give more.
   const failuresMax = Math.ceil((options.reports * 1.3) / mutants.length)
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mirrorsim-stability-'))
+  const folder = makeScratch(os.tmpdir(), 'mirrorsim-stability-')
   try {
     const outcomes = await inOrder(
       mutants,
@@ -134,7 +138,7 @@ export async function main(args: readonly string[], { out, err }: Streams): Prom
     if (reports < options.reports) err.write(`stability: ${reports} reports, and ${options.reports} were asked for\n`)
     return code
   } finally {
-    fs.rmSync(folder, { recursive: true, force: true })
+    removeScratch(folder)
   }
 }
 

@@ -34,4 +34,12 @@ test('smaller plans are plans, and come to an end', () => {
   assert.is(runMonitor(plan).failure, null)
 })
 
+test('no smaller plan is the plan itself, or looking for the smallest would not end', () => {
+  for (let index = 0; index < 40; index++) {
+    const plan = monitorPlanOfSeed(`small.${index}`)
+    const text = JSON.stringify(plan)
+    for (const smaller of smallerPlans(plan)) assert.is.not(JSON.stringify(smaller), text, plan.seed)
+  }
+})
+
 test.run()

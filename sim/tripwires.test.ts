@@ -14,6 +14,10 @@ const LEAKS: Readonly<Record<string, () => unknown>> = {
   'process.hrtime': () => process.hrtime(),
   'process.hrtime.bigint': () => process.hrtime.bigint(),
   'performance.now': () => performance.now(),
+  Promise: () => Promise.resolve(),
+  Intl: () => new Intl.NumberFormat(),
+  'String.localeCompare': () => 'a'.localeCompare('b'),
+  'Number.toLocaleString': () => (1234.5).toLocaleString(),
   WeakRef: () => new WeakRef({}),
   FinalizationRegistry: () => new FinalizationRegistry(() => undefined),
 }

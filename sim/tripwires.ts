@@ -1,6 +1,7 @@
 /**
- * While a world runs, the real clock, real randomness and the engine's own queues throw when they are touched: code that
- * reaches for them would run differently the next time. They work again when the world ends.
+ * While a world runs, the real clock, real randomness, the engine's own queues, what tells of the garbage collector and what
+ * depends on the user's language throw when they are touched: code that reaches for them would run differently the next
+ * time, or elsewhere. They work again when the world ends.
  */
 
 function trapFor(name: string): unknown {
@@ -41,11 +42,30 @@ function layOnCalls(place: object, placeName: string, name: string): void {
     configurable: true,
     writable: true,
     enumerable: Object.prototype.propertyIsEnumerable.call(place, name),
-    value: (...args: unknown[]) => (areUp ? trap() : real.apply(place, args)),
+    value(this: unknown, ...args: unknown[]) {
+      return areUp ? trap() : real.apply(this, args)
+    },
   })
 }
 
-const GLOBALS = ['Date', 'setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask', 'WeakRef', 'FinalizationRegistry']
+const GLOBALS = [
+  'Date',
+  'setTimeout',
+  'setInterval',
+  'setImmediate',
+  'queueMicrotask',
+  'Promise',
+  'WeakRef',
+  'FinalizationRegistry',
+  'Intl',
+]
+/** Methods whose answers depend on the user's language. */
+const LOCAL: ReadonlyArray<readonly [prototype: object, name: string, methods: readonly string[]]> = [
+  [String.prototype, 'String', ['localeCompare', 'toLocaleLowerCase', 'toLocaleUpperCase']],
+  [Number.prototype, 'Number', ['toLocaleString']],
+  [BigInt.prototype, 'BigInt', ['toLocaleString']],
+  [Array.prototype, 'Array', ['toLocaleString']],
+]
 
 let areLaid = false
 function layAll(): void {
@@ -53,6 +73,7 @@ function layAll(): void {
   for (const name of GLOBALS) lay(globalThis, '', name)
   layOnCalls(Math, 'Math', 'random')
   layOnCalls(performance, 'performance', 'now')
+  for (const [prototype, name, methods] of LOCAL) for (const method of methods) layOnCalls(prototype, name, method)
   lay(process, 'process', 'hrtime')
   lay(process, 'process', 'nextTick')
 }

@@ -17,7 +17,12 @@ export function* withSimplerMonitors(plan: Plan): Generator<Plan> {
     }
     const { leavesAfter, ...staying } = user
     if (leavesAfter !== undefined) yield replaced(staying)
-    for (const kept of fewer(user.commands)) yield replaced({ ...user, commands: inOrder(user, kept) })
+    const negotiation = user.commands.find(({ text }) => text.includes('qmp_capabilities'))
+    for (const kept of fewer(user.commands.filter((command) => command !== negotiation))) {
+      // What is expected of a command holds after the capabilities were negotiated: that stays.
+      const commands = user.commands.filter((command) => command === negotiation || kept.includes(command))
+      yield replaced({ ...user, commands })
+    }
     for (const [at, command] of user.commands.entries()) {
       for (const simpler of duller(command, DULL_COMMAND)) {
         const commands = user.commands.map((each, place) => (place === at ? simpler : each))
@@ -26,10 +31,4 @@ export function* withSimplerMonitors(plan: Plan): Generator<Plan> {
     }
   }
   for (const link of duller(monitor.link, DULL_LINK)) yield { ...plan, monitor: { ...monitor, link } }
-}
-
-/** What is expected of a command holds after the capabilities were negotiated, and before only of those that came before. */
-function inOrder({ commands }: MonitorUserPlan, kept: readonly QmpCommandPlan[]): QmpCommandPlan[] {
-  const negotiation = commands.find(({ text }) => text.includes('qmp_capabilities'))
-  return commands.filter((command) => command === negotiation || kept.includes(command))
 }
