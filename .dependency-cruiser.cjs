@@ -56,8 +56,15 @@ module.exports = {
     ),
     only(
       '^properties/',
-      ['^properties/', '^sim/', '^model/', ...npm('fast-check', 'seedrandom', 'pure-rand'), '^(node:)?worker_threads$'],
-      'checkers share no code with impl',
+      [
+        '^properties/',
+        '^sim/',
+        '^model/',
+        '^reports/format[.]ts$',
+        ...npm('fast-check', 'seedrandom', 'pure-rand'),
+        '^(node:)?worker_threads$',
+      ],
+      'checkers share no code with impl; the bridge writes reports',
     ),
     only('^scenarios/', ['^scenarios/', '^sim/(plan|verdict)[.]ts$'], 'scenarios are plain data'),
     only(
