@@ -24,7 +24,7 @@ import { shrinkReal } from './shrink'
 /** A daemon is asked to quit after so many lifecycles, and its end judged. */
 const LIFECYCLES_A_DAEMON = 1000
 /** Lifecycles that are spent on making one failure smaller. */
-const SHRINK_RUNS_MAX = 250
+const SHRINK_RUNS_MAX = 150
 const TOLD_EVERY_MS = 10_000
 
 export interface RealFuzzOptions {

@@ -50,6 +50,8 @@ export class RealGuest {
   private readonly phases: ReadonlyMap<string, number>
   private mainLeft: number
   private lanesLeft = 0
+  private holds = 0
+  private isHeld = false
 
   constructor(
     private readonly loop: HostLoop,
@@ -100,11 +102,24 @@ export class RealGuest {
       if (!isLost && operation.thinkNs >= THINK_LEAST_NS) {
         yield* this.loop.kernel.sleepNs(Math.min(operation.thinkNs, THINK_MOST_NS))
       }
+      while (this.isHeld && !this.moments.isOver) yield* this.await(`released ${this.holds}`)
       if (!isLost) isLost = yield* this.execute(operation, connection)
       this.moments.reach(`operation ${operation.id}`)
       if (phase < LATE_PHASE && --this.mainLeft === 0) this.moments.reach('guest-done')
     }
     if (--this.lanesLeft === 0) this.moments.reach('lanes-done')
+  }
+
+  /** No request is made from now on; resolves when none is under way. `release` lets them go on. */
+  async hold(): Promise<void> {
+    if (!this.isHeld) this.holds++
+    this.isHeld = true
+    if (this.inFlight > 0) await this.moments.wait(`quiet ${this.holds}`)
+  }
+  release(): void {
+    if (!this.isHeld) return
+    this.isHeld = false
+    this.moments.reach(`released ${this.holds}`)
   }
 
   /** True if the connection is lost. */
@@ -121,6 +136,7 @@ export class RealGuest {
     this.inFlightMost = Math.max(this.inFlightMost, this.inFlight)
     yield* connection.execute(request)
     this.inFlight--
+    if (this.isHeld && this.inFlight === 0) this.moments.reach(`quiet ${this.holds}`)
     const isDone = !request.isLost && request.errno === OK
     this.outcomes.push({ id, errno: request.errno, isLost: request.isLost })
     if (change !== null) {

@@ -39,7 +39,8 @@ export function judgeImages(subject: JudgedSubject, programs: Programs, count: C
   const findings: Finding[] = []
   const unexpected = unexpectedEnd(subject)
   if (unexpected !== null) findings.push(unexpected)
-  const source = readFiles('source', subject.source, plan.source)
+  const source = readOr(findings, 'source', subject.source, plan.source)
+  if (source === null) return findings
   const { end, isPivoted } = ended
   const isCopy = end !== null && end.error === null && end.event === 'BLOCK_JOB_COMPLETED'
   if (!isPivoted) push(findings, whole(subject, 'source', model, source))
@@ -47,7 +48,8 @@ export function judgeImages(subject: JudgedSubject, programs: Programs, count: C
   count('judged/copies')
   const isNew = subject.options.command === 'drive-mirror-absolute-paths'
   const files = isNew ? { ...subject.destination, backing: subject.source.backing } : subject.destination
-  const destination = readFiles('destination', files, seenDestination(subject))
+  const destination = readOr(findings, 'destination', files, seenDestination(subject))
+  if (destination === null) return findings
   if (isPivoted && plan.mirror.sync !== 'none') push(findings, whole(subject, 'destination', model, destination))
   if (plan.mirror.sync === 'none') push(findings, compareChanged(subject, source, destination))
   else push(findings, compare(subject, source, destination))
@@ -58,6 +60,17 @@ export function judgeImages(subject: JudgedSubject, programs: Programs, count: C
   const excess = sparseness(subject, programs, count)
   if (excess !== null) findings.push(excess)
   return findings
+}
+
+/** Null, with a finding, where the image cannot be opened or read. */
+function readOr(findings: Finding[], disk: DiskName, files: DiskFiles, plan: DiskPlan): Uint8Array | null {
+  try {
+    return readFiles(disk, files, plan)
+  } catch (error) {
+    const text = `the ${disk} cannot be read afresh: ${(error as Error).message}`
+    findings.push({ class: 'content', key: `content/${disk}-unreadable`, text, disk })
+    return null
+  }
 }
 
 function push(findings: Finding[], finding: Finding | null): void {
@@ -95,7 +108,10 @@ function seenDestination({ plan, options, isAttached }: JudgedSubject): DiskPlan
   }
   const isShown =
     backing !== undefined &&
-    (!backing.isDetached || isAttached || plan.mirror.sync === 'top' || options.command !== 'blockdev-mirror')
+    (!backing.isDetached ||
+      isAttached ||
+      (plan.mirror.sync === 'top' && source.format?.backing !== undefined) ||
+      options.command !== 'blockdev-mirror')
   return isShown ? destination : { ...destination, format: alone }
 }
 
@@ -203,6 +219,9 @@ function sparseness(subject: JudgedSubject, programs: Programs, count: Count): F
   }
   if (source.format !== undefined && source.format.preallocation !== 'off') bound.allowAll()
 
+  // A hole that is shorter than a chunk is copied as data, and so is a short chunk at the end.
+  const tailBytes = destination.lengthBytes % chunkBytes
+  if (tailBytes > 0) bound.allow(destination.lengthBytes - tailBytes, destination.lengthBytes)
   const allocated = new Uint8Array(destination.lengthBytes / SECTOR_BYTES)
   for (const { start, length, data, depth } of mapOf(programs, files, destination)) {
     if (data && depth === 0) allocated.fill(1, start / SECTOR_BYTES, Math.ceil((start + length) / SECTOR_BYTES))

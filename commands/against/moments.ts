@@ -2,7 +2,8 @@
 export class Moments {
   private readonly reached = new Set<string>()
   private readonly waiting = new Map<string, Array<() => void>>()
-  private isOver = false
+  /** Nothing more will come. */
+  isOver = false
 
   has(name: string): boolean {
     return this.reached.has(name)

@@ -95,13 +95,11 @@ class Builder {
 
   private readonly file = (): Record<string, unknown> => ({ driver: 'file', filename: this.files.image })
 
-  /** Limits and errors of the disk, where there are any. */
+  /** Errors of the disk, where there are any. The filter's limits are not used: they end the daemon (docs/qemu-findings.md). */
   private debug(): Array<(below: string | null) => Record<string, unknown>> {
-    const limits = limitsOf(this.disk)
     const rules = this.wish.plan.faults.filter(({ disk }) => disk === this.name).flatMap((fault) => this.rulesOf(fault))
-    if (Object.keys(limits).length === 0 && rules.length === 0) return []
-    const errors = rules.length === 0 ? {} : { 'inject-error': rules }
-    return [(below) => ({ driver: 'blkdebug', image: below, ...limits, ...errors })]
+    if (rules.length === 0) return []
+    return [(below) => ({ driver: 'blkdebug', image: below, 'inject-error': rules })]
   }
 
   /** One rule for each time. The range is kept where a plain disk knows it. */
@@ -152,17 +150,4 @@ function throttleLimits(throttle: NonNullable<DiskPlan['throttle']>): object {
   const { requestsPerSecond } = throttle
   // Worlds have time; a real lifecycle is to be over in a fraction of a second.
   return { 'iops-total': Math.max(requestsPerSecond, 2000) }
-}
-
-/** What of the disk's limits a filter can stand for. */
-function limitsOf(disk: DiskPlan): Record<string, number> {
-  const align = disk.requestAlignmentBytes > 512 ? disk.requestAlignmentBytes : 0
-  const limits: Record<string, number> = {}
-  const set = (name: string, value: number): void => {
-    if (value > 0) limits[name] = value
-  }
-  if (disk.format !== undefined || (align > 0 && disk.lengthBytes % align !== 0)) return limits
-  // The other limits of that filter end the daemon: see docs/qemu-findings.md.
-  set('align', align)
-  return limits
 }

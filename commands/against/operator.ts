@@ -67,6 +67,7 @@ export class RealOperator {
     private readonly linkBacking: (() => Promise<void>) | null,
     private readonly canChangeCopyMode: boolean,
     private readonly steps: Step[],
+    private readonly isQuietEnd: boolean,
   ) {
     this.keepsEnded = mirrorCommand.arguments['auto-dismiss'] === false
     for (const operation of plan.control) {
@@ -181,11 +182,20 @@ export class RealOperator {
   }
 
   private async endJob(how: 'complete' | 'soft-cancel' | 'force-cancel'): Promise<void> {
+    const isForced = how === 'force-cancel' || (how === 'soft-cancel' && !this.wasReady)
+    if (isForced && this.isQuietEnd) await this.guest.hold()
+    // Nobody switches over to an image of which the lower part is missing.
+    if (how === 'complete' && this.linkBacking !== null) await this.linkBacking()
     const endedBefore = new Set(this.guest.ended)
     this.moments.reach('ending-sent')
     if (this.plan.mirror.sync === 'none') this.guest.isReadingUnknown = true
-    if (how === 'complete') await this.send('job-complete', { id: JOB })
-    else await this.send('block-job-cancel', { device: JOB, force: how === 'force-cancel' })
+    try {
+      if (how === 'complete') await this.send('job-complete', { id: JOB })
+      else await this.send('block-job-cancel', { device: JOB, force: how === 'force-cancel' })
+    } catch (error) {
+      this.guest.release()
+      throw error
+    }
     this.endedBefore ??= endedBefore
     // Before READY a cancel is a forced one, whatever it says.
     this.asked = how === 'soft-cancel' && !this.wasReady ? 'force-cancel' : how
@@ -200,6 +210,7 @@ export class RealOperator {
       if (this.status === 'ready') this.moments.reach('ready')
       if (this.status === 'pending' || this.status === 'aborting') this.moments.reach('ending')
       if (this.status === 'concluded') this.moments.reach('concluded')
+      if (this.status === 'concluded' || this.status === 'null') this.guest.release()
       this.care()
     } else if ((event === 'BLOCK_JOB_COMPLETED' || event === 'BLOCK_JOB_CANCELLED') && data['device'] === JOB) {
       const error = data['error'] === undefined ? null : String(data['error'])

@@ -19,6 +19,11 @@ export interface RealOptions {
   /** Throttle filters above the disks, in requests a second; 0: none. */
   sourceRequestsPerSecond: number
   targetRequestsPerSecond: number
+  /**
+   * `quiet`: the guest's requests have ended when a job is cancelled by force, and it makes none until the job has gone.
+   * `loaded`: they have not, which spoils the heap of all versions that were tried (docs/qemu-findings.md).
+   */
+  forcedEnd: 'quiet' | 'loaded'
   /** Connections that the guest's lanes are shared out to. */
   connections: number
 }
@@ -28,6 +33,7 @@ export const DULL_OPTIONS: RealOptions = {
   pace: 'phased',
   sourceRequestsPerSecond: 0,
   targetRequestsPerSecond: 0,
+  forcedEnd: 'quiet',
   connections: 1,
 }
 
@@ -46,6 +52,10 @@ const RATE: Table<number> = [
   [1000, 7, 10],
   [4000, 8, 20],
 ]
+const FORCED_END: Table<RealOptions['forcedEnd']> = [
+  ['quiet', 97, 90],
+  ['loaded', 3, 10],
+]
 const CONNECTIONS: Table<number> = [
   [1, 60, 50],
   [2, 25, 20],
@@ -58,11 +68,15 @@ export function drawOptions({ seed, destination, mirror }: Plan): RealOptions {
   // Only the other command can tell that an image reads zero.
   const isForced =
     mirror.targetIsZero || destination.node.readOnly === true || (destination.format?.dataFile ?? 'none') !== 'none'
+  const isNew = command === 'drive-mirror-absolute-paths'
+  // A new image that holds a part only names what lies below, which a plain file cannot.
+  const cannotName = mirror.sync !== 'full' && destination.format === undefined
   return {
-    command: isForced ? 'blockdev-mirror' : command,
+    command: isForced || (isNew && cannotName) ? 'blockdev-mirror' : command,
     pace: choices.pick(PACE),
     sourceRequestsPerSecond: choices.pick(RATE),
     targetRequestsPerSecond: choices.pick(RATE),
     connections: choices.pick(CONNECTIONS),
+    forcedEnd: choices.pick(FORCED_END),
   }
 }

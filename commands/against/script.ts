@@ -8,7 +8,7 @@ import type { Finding } from '../../sim/verdict'
 import type { LifecycleResult } from './lifecycle'
 import type { Step } from './nodes'
 
-const HEAD = `set -u
+const HEAD = `set -u; trap '' PIPE
 QSD=\${QSD:-qemu-storage-daemon} IMG=\${IMG:-qemu-img} IO=\${IO:-qemu-io}
 D=$(mktemp -d); mkdir $D/source $D/destination; cd $D
 `

@@ -11,6 +11,8 @@ import { DULL_OPTIONS, type RealOptions } from './options'
 
 const TRIES = 3
 const REPETITIONS = 10
+/** What hangs takes long each time. */
+const SECONDS_MAX = 60
 
 interface Found {
   plan: Plan
@@ -31,6 +33,8 @@ type Run = (plan: Plan, options: RealOptions) => Promise<LifecycleResult>
 
 export async function shrinkReal(found: Found, run: Run, runsMax: number, stop: AbortSignal): Promise<ShrunkReal> {
   const { key } = found.finding
+  const endMs = performance.now() + SECONDS_MAX * 1000
+  const isOver = (): boolean => best.runs >= runsMax || stop.aborted || performance.now() > endMs
   const best: ShrunkReal = { ...found, runs: 0, attempts: 0, failed: 0 }
   const attempt = async (plan: Plan, options: RealOptions): Promise<boolean> => {
     const result = await run(plan, options)
@@ -38,17 +42,17 @@ export async function shrinkReal(found: Found, run: Run, runsMax: number, stop: 
     if (finding !== undefined) Object.assign(best, { plan, options, finding, result })
     return finding !== undefined
   }
-  for (let hasShrunk = true; hasShrunk && best.runs < runsMax && !stop.aborted; ) {
+  for (let hasShrunk = true; hasShrunk && !isOver(); ) {
     hasShrunk = false
     for (const { plan, options } of smaller(best)) {
-      for (let tries = 0; tries < TRIES && best.runs < runsMax && !stop.aborted && !hasShrunk; tries++) {
+      for (let tries = 0; tries < TRIES && !isOver() && !hasShrunk; tries++) {
         best.runs++
         hasShrunk = await attempt(plan, options)
       }
-      if (hasShrunk || best.runs >= runsMax || stop.aborted) break
+      if (hasShrunk || isOver()) break
     }
   }
-  for (; best.attempts < REPETITIONS && !stop.aborted; best.attempts++) {
+  for (; best.attempts < REPETITIONS && !stop.aborted && performance.now() < endMs + SECONDS_MAX * 1000; best.attempts++) {
     if (await attempt(best.plan, best.options)) best.failed++
   }
   return best
