@@ -5,15 +5,15 @@
  *
  * What may fail: any of that, each with a line that says what was expected. Nothing is taken on trust from another run.
  */
-import { spawn } from 'node:child_process'
 import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
 import { Command } from 'commander'
 import { readReport } from '../reports/format'
 import type { LeakAnswer, LeakTask } from './canary_worker'
+import { type ChildExit, jsonOf, runChild } from './child_command'
 import { EXIT_OK, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
-import { killedWithUs, makeScratch, removeScratch, whileCleanedUp } from './interrupt'
+import { makeScratch, removeScratch, whileCleanedUp } from './interrupt'
 import { type Leak, readLeaks } from './leaks'
 import { inOrder, runPlanted } from './planted_thread'
 
@@ -48,26 +48,6 @@ export interface CanaryStep {
   readonly problem: string | null
 }
 
-interface Exit {
-  readonly code: number | null
-  readonly out: string
-}
-
-/** A program of ours in a process of its own, with a mutant planted or none. */
-function run(command: string, args: readonly string[], mutant: string | null): Promise<Exit> {
-  const { MIRRORSIM_MUTANT: _, ...env } = process.env
-  const planted = mutant === null ? env : { ...env, MIRRORSIM_MUTANT: mutant }
-  const script = path.join(ROOT, 'commands', `${command}.ts`)
-  return new Promise((resolve, reject) => {
-    const words = ['-r', path.join(ROOT, 'scripts/tsreg.cjs'), script, ...args]
-    const child = killedWithUs(spawn(process.execPath, words, { env: planted, stdio: ['ignore', 'pipe', 'ignore'] }))
-    let out = ''
-    child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text))
-    child.once('error', reject)
-    child.once('close', (code) => resolve({ code, out }))
-  })
-}
-
 function sizeOf(file: string): Size | null {
   const reading = readReport(file)
   if (!reading.ok) return null
@@ -100,7 +80,11 @@ function problemOf(isRight: boolean, problem: () => string): string | null {
 /** Steps of the planted failure; what comes after a step that went wrong is not tried. */
 async function* tryFailure(known: KnownFailure, folder: string): AsyncGenerator<CanaryStep> {
   const { mutant, seed, worlds, key, exitCode, minimum } = known
-  const fuzz = await run('fuzz', ['--seed', seed, '--runs', String(worlds), '--out', folder, '--workers', '1', '--json'], mutant)
+  const fuzz = await runChild(
+    'fuzz',
+    ['--seed', seed, '--runs', String(worlds), '--out', folder, '--workers', '1', '--json'],
+    mutant,
+  )
   const files = fs.readdirSync(folder).map((name) => path.join(folder, name))
   const isFound = fuzz.code === exitCode && files.length > 0
   yield {
@@ -116,7 +100,7 @@ async function* tryFailure(known: KnownFailure, folder: string): AsyncGenerator<
       () => `as ${keys.join(', ')}`,
     ),
   }
-  for (const file of files) await run('replay', [file, '--shrink', '--json'], mutant)
+  for (const file of files) await runChild('replay', [file, '--shrink', '--json'], mutant)
   const small = files.map((file) => file.replace(/\.json$/, '.small.json')).filter((file) => fs.existsSync(file))
   const best = smallestOf(small.flatMap((file) => sizeOf(file) ?? []))
   const text = (size: Size | null): string => JSON.stringify(size)
@@ -125,8 +109,11 @@ async function* tryFailure(known: KnownFailure, folder: string): AsyncGenerator<
     problem: problemOf(text(best) === text(minimum), () => `the smallest is ${text(best)}`),
   }
   if (small.length === 0) return
-  const verdicts = await Promise.all([run('replay', [small[0]!, '--json'], mutant), run('replay', [small[0]!, '--json'], null)])
-  const [again, without] = verdicts.map(({ out }) => verdictIn(out))
+  const verdicts = await Promise.all([
+    runChild('replay', [small[0]!, '--json'], mutant),
+    runChild('replay', [small[0]!, '--json'], null),
+  ])
+  const [again, without] = verdicts.map(verdictIn)
   yield {
     name: 'a fresh process reproduces it to the event',
     problem: problemOf(again === 'reproduced', () => `it says "${again}"`),
@@ -134,12 +121,8 @@ async function* tryFailure(known: KnownFailure, folder: string): AsyncGenerator<
   yield { name: 'and the code as it stands passes', problem: problemOf(without === 'fixed', () => `it says "${without}"`) }
 }
 
-function verdictIn(out: string): string {
-  try {
-    return String((JSON.parse(out) as { verdict?: unknown }).verdict)
-  } catch {
-    return 'nothing that can be read'
-  }
+function verdictIn(exit: ChildExit): string {
+  return jsonOf<{ verdict: string }>(exit)?.verdict ?? 'nothing that can be read'
 }
 
 /** What noticed the leak. */
