@@ -4,7 +4,7 @@
  *
  * What never may happen: a world that runs differently because it is filmed.
  */
-import { describeWait, type Kernel } from '../impl/co'
+import { describeWait } from '../impl/co'
 import { readSector, SECTOR_BYTES, writerOf } from '../model/stamp'
 import type { Decider } from './decider'
 import {
@@ -15,12 +15,13 @@ import {
   type Frame,
   MISDIRECTED_SECTOR,
   type MirrorFrame,
+  type Situation,
   type Span,
 } from './film_frames'
 import type { Checker, CheckerFactory, DiskRequestView, DiskView, MirrorView, WorldView } from './observer'
 import type { DiskName, GuestOperation, Plan } from './plan'
 import type { WorldResult } from './verdict'
-import { runWorld } from './world'
+import { runWorld, type WorldOptions } from './world'
 
 /** Frames kept; what comes after is not filmed. */
 export const FRAMES_MAX = 20_000
@@ -47,6 +48,8 @@ function writersOf({ guest, source, destination }: Plan): Map<number, string> {
   return new Map(ids.map((id) => [writerOf(id), id]))
 }
 
+type FilmedWorld = Parameters<NonNullable<WorldOptions['onStep']>>[0]
+
 /** Takes the pictures; nothing of it reaches into the world. */
 class Camera implements Checker {
   readonly name = 'camera'
@@ -58,6 +61,8 @@ class Camera implements Checker {
   private readonly frames: Frame[] = []
   private readonly spans: Span[] = []
   private readonly open = new Map<object | string, Span>()
+  private readonly situations: Situation[] = []
+  private readonly met: Record<string, number> = Object.create(null)
   private world: WorldView | null = null
 
   constructor(plan: Plan) {
@@ -73,6 +78,7 @@ class Camera implements Checker {
       result,
       frames,
       spans,
+      situations: this.situations,
       lines: result.trace,
       allocationUnitBytes,
       writers: writersOf(this.plan),
@@ -137,8 +143,19 @@ class Camera implements Checker {
 
   // --------------------------------------------------------------------------------------------------------------- frames
 
-  step(world: WorldView & { readonly kernel: Kernel }): void {
+  /** Situations are counted; what has a higher count than before was met since. */
+  private followSituations({ step, probesHit }: { step: number; probesHit: Readonly<Record<string, number>> }): void {
+    for (const name in probesHit) {
+      const count = probesHit[name]!
+      if (count === this.met[name]) continue
+      this.met[name] = count
+      this.situations.push({ step, name })
+    }
+  }
+
+  step(world: FilmedWorld): void {
     this.followMirror(world.mirror)
+    this.followSituations(world)
     if (this.frames.length >= FRAMES_MAX) return
     const last = this.frames.at(-1)
     const waits = [...world.kernel.live].map(describeWait)

@@ -66,12 +66,20 @@ export interface Frame {
   readonly waits: readonly string[]
 }
 
+/** A named situation (sim/probes.ts) that was met in an event; once an event, however often. */
+export interface Situation {
+  readonly step: number
+  readonly name: string
+}
+
 export interface Film {
   readonly plan: Plan
   readonly result: WorldResult
   /** The first one shows what was there before anything happened. */
   readonly frames: readonly Frame[]
   readonly spans: readonly Span[]
+  /** By step. */
+  readonly situations: readonly Situation[]
   /** All lines of the trace, by step. */
   readonly lines: readonly TraceRecord[]
   readonly allocationUnitBytes: Readonly<Record<DiskName, number>>

@@ -42,7 +42,7 @@ export interface WorldOptions {
   /** `last`: the result holds the last lines of a world that failed; `all`: all lines. */
   trace?: 'last' | 'all'
   /** Called after each event, when nothing runs; for people who step through a world. */
-  onStep?: (world: WorldView & { readonly kernel: Kernel }) => void
+  onStep?: (world: WorldView & { readonly kernel: Kernel; readonly probesHit: Readonly<Record<string, number>> }) => void
 }
 
 /** Runs the world of a plan that `checkPlan` has nothing against. */
@@ -515,6 +515,10 @@ class World implements Watched, Controlled {
   }
   get step(): number {
     return this.trace.step
+  }
+  /** Situations until now, by name, with counts. */
+  get probesHit(): Readonly<Record<string, number>> {
+    return this.watch.hits
   }
   probe(name: string): void {
     this.watch.count(name)

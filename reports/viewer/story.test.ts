@@ -39,7 +39,17 @@ function film(frames: Frame[], changes: Partial<Film> = {}): Film {
   const { failure, plan } = sampleReport
   const result = { failure: { ...failure, step: 7, offsetBytes: 1024 } } as Film['result']
   const units = { source: 512, destination: 512 }
-  return { plan, result, frames, spans: [], lines: [], allocationUnitBytes: units, writers: new Map(), ...changes }
+  return {
+    plan,
+    result,
+    frames,
+    spans: [],
+    situations: [],
+    lines: [],
+    allocationUnitBytes: units,
+    writers: new Map(),
+    ...changes,
+  }
 }
 
 const dirtySecond = Uint32Array.of(2)

@@ -5,10 +5,11 @@
 import type { Film } from '../../../sim/film_frames'
 import type { Plan } from '../../../sim/plan'
 import type { PageData } from '../document'
+import { Viewing } from '../viewing'
+import { changeNote, momentText } from '../words'
 import { element } from './elements'
-import { momentText, type Panel, panelsOf } from './panels'
+import { type Panel, panelsOf } from './panels'
 import { Spacetime } from './spacetime'
-import { Viewing } from './state'
 import { Strips } from './strips'
 import { Timeline } from './timeline'
 
@@ -200,15 +201,6 @@ class App {
   }
 }
 
-function noteOf({ report }: PageData, film: Film): string {
-  const { failure, hash } = film.result
-  if (failure === null) return 'The world does not fail any more with the code in this page.'
-  if (failure.key !== report.failure.key) return `The world fails otherwise now: ${failure.key}: ${failure.text}`
-  return hash === report.trace.hash
-    ? ''
-    : 'The world fails alike, after other events than those in the report: the code has changed since.'
-}
-
 function start(): void {
   const root = document.getElementById('app')!
   const data = JSON.parse(document.getElementById('data')!.textContent!) as PageData
@@ -224,7 +216,7 @@ function start(): void {
   const other = neighbour === null ? null : window.mirrorsimFilm(neighbour.plan, neighbour.decisions)
   const viewing = new Viewing(other === null || other.frames.length === 0 ? [film] : [film, other])
   window.mirrorsimViewing = viewing
-  new App(viewing, data).mount(root, noteOf(data, film))
+  new App(viewing, data).mount(root, changeNote(report, film, 'in this page'))
 }
 
 // The words about the failure are painted first.

@@ -1,8 +1,8 @@
 /** The disk over time: one column an event, one row a chunk, coloured by what the mirror knows of it and whether it is right. */
 import type { Frame } from '../../../sim/film_frames'
 import { ChunkState, chunkState } from '../story'
+import type { Viewing } from '../viewing'
 import { colour, element, pixelOf, surfaceOf } from './elements'
-import type { Viewing } from './state'
 
 const STATES: ReadonlyArray<readonly [state: ChunkState, name: string, text: string]> = [
   [ChunkState.Equal, 'equal', 'done, the same on both'],

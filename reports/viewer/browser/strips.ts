@@ -3,8 +3,8 @@
 import { type DiskFrame, isMarked } from '../../../sim/film_frames'
 import type { DiskName } from '../../../sim/plan'
 import { isEqualChunk, sectorText } from '../story'
+import type { Viewing } from '../viewing'
 import { colour, element, surfaceOf } from './elements'
-import type { Viewing } from './state'
 
 const SECTOR_BYTES = 512
 const NAME_PIXELS = 130

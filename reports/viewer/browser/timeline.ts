@@ -1,7 +1,7 @@
 /** Five lanes over all events: who had what to do from when to when. */
 import type { FilmLane, Span } from '../../../sim/film_frames'
+import type { Viewing } from '../viewing'
 import { colour, element, surfaceOf } from './elements'
-import type { Viewing } from './state'
 
 const LANES: readonly FilmLane[] = ['guest', 'device', 'mirror', 'source', 'destination']
 const NAME_PIXELS = 84

@@ -1,6 +1,6 @@
 /** What is looked at: a film, a frame of it, a chunk. Whoever draws is told when that changes. */
-import type { Film, Frame } from '../../../sim/film_frames'
-import { chunkBytesOf, chunkCountOf, failingChunk, firstDifference, firstWrongFrame, frameIndexAt } from '../story'
+import type { Film, Frame } from '../../sim/film_frames'
+import { chunkBytesOf, chunkCountOf, failingChunk, firstDifference, firstWrongFrame, frameIndexAt } from './story'
 
 export class Viewing {
   readonly films: readonly Film[]
