@@ -97,7 +97,10 @@ export function firstWrongFrame(film: Film): number {
 }
 
 /** The first line in which two worlds differ: indices into their lines; null where one is the beginning of the other. */
-export function firstDifference(one: Film, other: Film): { lineIndex: number; step: number; otherStep: number } | null {
+export function firstDifference(
+  one: Pick<Film, 'lines'>,
+  other: Pick<Film, 'lines'>,
+): { lineIndex: number; step: number; otherStep: number } | null {
   const count = Math.min(one.lines.length, other.lines.length)
   for (let lineIndex = 0; lineIndex < count; lineIndex++) {
     const line = one.lines[lineIndex]!
