@@ -19,12 +19,15 @@ import { type LifecycleResult, runLifecycle } from './lifecycle'
 import { drawOptions, type RealOptions } from './options'
 import { Programs, type ProgramsWish } from './programs'
 import { scriptOf } from './script'
-import { shrinkReal } from './shrink'
+import { type ShrunkReal, shrinkReal } from './shrink'
 
 /** A daemon is asked to quit after so many lifecycles, and its end judged. */
 const LIFECYCLES_A_DAEMON = 1000
-/** Lifecycles that are spent on making one failure smaller. */
+/** Lifecycles that are spent on making one failure smaller; one of each key is, when the campaign is over. */
 const SHRINK_RUNS_MAX = 150
+/** No failure is made smaller any more when this much of the campaign's time, and at least so long, has gone into that. */
+const SHRINK_SHARE = 0.25
+const SHRINK_SECONDS_LEAST = 120
 const TOLD_EVERY_MS = 10_000
 
 export interface RealFuzzOptions {
@@ -48,6 +51,16 @@ interface RealGroup {
   count: number
   seeds: string[]
   report: string | null
+}
+
+/** A failure that is new, as it was met. */
+interface Met {
+  plan: Plan
+  options: RealOptions
+  finding: Finding
+  result: LifecycleResult
+  /** Where its images lay. */
+  folder: string
 }
 
 export interface RealTally {
@@ -83,6 +96,10 @@ export function unfit(plan: Plan): string | null {
   return null
 }
 
+function imagesIn(folder: string): string {
+  return path.join(folder, 'l')
+}
+
 /** A daemon that is started anew when it is of no further use. */
 export class DaemonKeeper {
   private daemon: Daemon | null = null
@@ -95,7 +112,7 @@ export class DaemonKeeper {
   async lifecycle(plan: Plan, options: RealOptions): Promise<LifecycleResult> {
     this.daemon ??= await Daemon.start(this.programs, this.folder)
     const { daemon } = this
-    const result = await runLifecycle(daemon, this.programs, path.join(this.folder, 'l'), plan, options)
+    const result = await runLifecycle(daemon, this.programs, imagesIn(this.folder), plan, options)
     if (result.isSpoilt) await this.drop()
     else if (daemon.lifecycles >= LIFECYCLES_A_DAEMON) result.findings.push(...(await this.quit()))
     return result
@@ -133,6 +150,9 @@ class RealCampaign {
   private readonly startMs = performance.now()
   private toldMs = 0
   private version = ''
+  private lifecycleSeconds = 0
+  /** What is to be made smaller when all lifecycles have run. */
+  private readonly met: Met[] = []
 
   constructor(
     private readonly options: RealFuzzOptions,
@@ -144,7 +164,11 @@ class RealCampaign {
   }
 
   async run(): Promise<void> {
-    await Promise.all(Array.from({ length: this.options.workers }, () => this.work()))
+    const { workers } = this.options
+    await Promise.all(Array.from({ length: workers }, () => this.work()))
+    this.lifecycleSeconds = this.seconds
+    const endSeconds = this.seconds + Math.max(this.seconds * SHRINK_SHARE, SHRINK_SECONDS_LEAST)
+    await Promise.all(Array.from({ length: Math.min(workers, this.met.length) }, () => this.shrink(endSeconds)))
   }
 
   private get seconds(): number {
@@ -171,6 +195,20 @@ class RealCampaign {
     }
   }
 
+  private async shrink(endSeconds: number): Promise<void> {
+    const folder = makeScratch(this.options.folder, 'mq')
+    const keeper = new DaemonKeeper(this.programs, folder)
+    try {
+      for (let met = this.met.shift(); met !== undefined; met = this.met.shift()) {
+        if (this.stop.aborted || this.seconds > endSeconds) return
+        await this.makeSmaller(keeper, met)
+      }
+    } finally {
+      await keeper.quit()
+      removeScratch(folder)
+    }
+  }
+
   private async one(keeper: DaemonKeeper, index: number): Promise<void> {
     const { seed, profile } = this.options
     const plan = planOfSeed(`${seed}/${index}`, profile)
@@ -184,7 +222,11 @@ class RealCampaign {
     this.tally.lifecycles++
     for (const [name, count] of Object.entries(result.facts)) this.tally.facts[name] = (this.tally.facts[name] ?? 0) + count
     const [finding] = result.findings
-    if (finding !== undefined && this.note(finding, plan.seed)) await this.report(keeper, plan, options, finding, result)
+    if (finding !== undefined && this.note(finding, plan.seed)) {
+      const met = { plan, options, finding, result, folder: imagesIn(keeper.folder) }
+      this.met.push(met)
+      this.report({ ...met, runs: 0, attempts: 0, failed: 0 }, met)
+    }
     if (performance.now() - this.toldMs < TOLD_EVERY_MS) return
     this.toldMs = performance.now()
     this.tell(`${this.tally.lifecycles} lifecycles, ${(this.tally.lifecycles / this.seconds).toFixed(1)} a second`)
@@ -203,19 +245,17 @@ class RealCampaign {
     return true
   }
 
-  private async report(
-    keeper: DaemonKeeper,
-    plan: Plan,
-    options: RealOptions,
-    finding: Finding,
-    result: LifecycleResult,
-  ): Promise<void> {
+  private async makeSmaller(keeper: DaemonKeeper, met: Met): Promise<void> {
     const run = (smaller: Plan, with_: RealOptions): Promise<LifecycleResult> => keeper.lifecycle(smaller, with_)
-    const shrunk = await shrinkReal({ plan, options, finding, result }, run, SHRINK_RUNS_MAX, this.stop)
+    const shrunk = await shrinkReal(met, run, SHRINK_RUNS_MAX, this.stop)
+    const { runs, attempts, failed } = shrunk
+    this.tell(`${met.finding.key}: ${runs} lifecycles to make it smaller, ${failed} of ${attempts} repetitions fail`)
+    // Nothing smaller has failed: the lifecycle that was met is the one that was told of.
+    this.report(shrunk, { ...met, folder: shrunk.result === met.result ? met.folder : imagesIn(keeper.folder) })
+  }
+
+  private report(shrunk: ShrunkReal, { plan, finding, folder }: Met): void {
     const { seed } = plan
-    this.tell(
-      `${finding.key}: ${shrunk.runs} lifecycles to make it smaller, ${shrunk.failed} of ${shrunk.attempts} repetitions fail`,
-    )
     const report: Report = {
       format: 'mirrorsim-report',
       version: 1,
@@ -238,26 +278,24 @@ class RealCampaign {
     }
     const file = path.join(this.options.outFolder, reportFileName(finding.key, seed))
     writeReport(file, report)
-    fs.writeFileSync(
-      file.replace(/json$/, 'sh'),
-      scriptOf(shrunk.plan, shrunk.result, shrunk.finding, this.version, path.join(keeper.folder, 'l')),
-      {
-        mode: 0o755,
-      },
-    )
+    const script = scriptOf(shrunk.plan, shrunk.result, shrunk.finding, this.version, folder)
+    fs.writeFileSync(file.replace(/json$/, 'sh'), script, { mode: 0o755 })
     this.tally.groups.get(finding.key)!.report = path.relative(process.cwd(), file)
   }
 
   summary(): object {
     const { lifecycles, skipped, facts, groups } = this.tally
     const failures = [...groups.values()].map(({ finding, ...group }) => ({ class: finding.class, key: finding.key, ...group }))
-    return { against: this.version, seed: this.options.seed, lifecycles, seconds: this.seconds, skipped, failures, facts }
+    const { seed, profile } = this.options
+    const revision = revisionOf(__dirname)
+    const seconds = this.lifecycleSeconds
+    return { against: this.version, seed, profile, revision, lifecycles, seconds, skipped, failures, facts }
   }
 
   text(): string {
     const { lifecycles, skipped, groups } = this.tally
     const lines = [
-      `fuzz: ${lifecycles} lifecycles on QEMU ${this.version} in ${this.seconds.toFixed(1)} s, seed ${this.options.seed}`,
+      `fuzz: ${lifecycles} lifecycles on QEMU ${this.version} in ${this.lifecycleSeconds.toFixed(1)} s, seed ${this.options.seed}`,
     ]
     for (const [why, count] of Object.entries(skipped)) lines.push(`  skipped ${count}: ${why}`)
     for (const { finding, count, seeds, report } of groups.values()) {

@@ -3,7 +3,6 @@
  * reads as its original, and the images are sound. Sparseness at the level that QEMU promises: nothing is allocated around
  * which neither the source nor the guest had anything.
  */
-import { spawnSync } from 'node:child_process'
 import { AllocationBound } from '../../model/allocation'
 import type { ReferenceDisk } from '../../model/disk'
 import { describeSector } from '../../model/disk'
@@ -34,7 +33,7 @@ export interface JudgedSubject {
 
 type Count = (name: string) => void
 
-export function judgeImages(subject: JudgedSubject, programs: Programs, count: Count): Finding[] {
+export async function judgeImages(subject: JudgedSubject, programs: Programs, count: Count): Promise<Finding[]> {
   const { plan, ended, model } = subject
   const findings: Finding[] = []
   const unexpected = unexpectedEnd(subject)
@@ -57,7 +56,7 @@ export function judgeImages(subject: JudgedSubject, programs: Programs, count: C
     const text = `the job ends with offset ${end.offset} and length ${end.len}`
     findings.push({ class: 'protocol', key: 'job/progress-at-end', text })
   }
-  const excess = sparseness(subject, programs, count)
+  const excess = await sparseness(subject, programs, count)
   if (excess !== null) findings.push(excess)
   return findings
 }
@@ -197,7 +196,7 @@ interface MapEntry {
 }
 
 /** Everything that anybody had anything to do with may take space, with what shares a chunk or a cluster with it. */
-function sparseness(subject: JudgedSubject, programs: Programs, count: Count): Finding | null {
+async function sparseness(subject: JudgedSubject, programs: Programs, count: Count): Promise<Finding | null> {
   const { plan, options, destination: files } = subject
   const { destination, source, mirror } = plan
   const isBare = destination.initial.length === 0 || options.command === 'drive-mirror-absolute-paths'
@@ -223,7 +222,7 @@ function sparseness(subject: JudgedSubject, programs: Programs, count: Count): F
   const tailBytes = destination.lengthBytes % chunkBytes
   if (tailBytes > 0) bound.allow(destination.lengthBytes - tailBytes, destination.lengthBytes)
   const allocated = new Uint8Array(destination.lengthBytes / SECTOR_BYTES)
-  for (const { start, length, data, depth } of mapOf(programs, files, destination)) {
+  for (const { start, length, data, depth } of await mapOf(programs, files, destination)) {
     if (data && depth === 0) allocated.fill(1, start / SECTOR_BYTES, Math.ceil((start + length) / SECTOR_BYTES))
   }
   const excess = bound.firstExcess(allocated)
@@ -233,18 +232,15 @@ function sparseness(subject: JudgedSubject, programs: Programs, count: Count): F
   return { class: 'sparseness', key: 'sparseness/excess', text, disk: 'destination', offsetBytes: at, lengthBytes: SECTOR_BYTES }
 }
 
-function mapOf(programs: Programs, { image }: DiskFiles, { format }: DiskPlan): MapEntry[] {
+async function mapOf(programs: Programs, { image }: DiskFiles, { format }: DiskPlan): Promise<MapEntry[]> {
   const args = ['map', '--output=json', '-f', format === undefined ? 'raw' : 'qcow2', image]
-  const { status, stdout } = spawnSync(...programs.command('qemu-img', args), { encoding: 'utf8' })
+  const { status, stdout } = await programs.run('qemu-img', args)
   return status === 0 ? (JSON.parse(stdout) as MapEntry[]) : []
 }
 
 /** Leaks are no corruption, but nobody has died here: there must be none. */
-export function checkImage(programs: Programs, disk: DiskName, { image, folder }: DiskFiles): Finding | null {
-  const { status, stdout, stderr } = spawnSync(...programs.command('qemu-img', ['check', '-q', '-f', 'qcow2', image]), {
-    encoding: 'utf8',
-    cwd: folder,
-  })
+export async function checkImage(programs: Programs, disk: DiskName, { image, folder }: DiskFiles): Promise<Finding | null> {
+  const { status, stdout, stderr } = await programs.run('qemu-img', ['check', '-q', '-f', 'qcow2', image], folder)
   if (status === 0) return null
   const what = status === 3 ? 'leaks' : 'corrupt'
   const said = `${stdout}${stderr}`.trim().slice(0, 2000)

@@ -79,7 +79,8 @@ class Lifecycle {
   ) {}
 
   async run(): Promise<LifecycleResult> {
-    const { daemon, moments, plan } = this
+    const { daemon, plan } = this
+    const moments = this.moments
     daemon.lifecycles++
     daemon.monitor.events.length = 0
     this.makeImages()
@@ -102,7 +103,7 @@ class Lifecycle {
     if (failure !== null && !this.hasGuest && daemon.fate === null && plan.faults.length > 0) return this.notRun()
     await this.judgeDaemon(failure)
     const isDead = this.findings.some(({ class: c }) => c === 'crash' || c === 'liveness')
-    if (!isDead && failure === null) this.judge(isPivoted)
+    if (!isDead && failure === null) await this.judge(isPivoted)
     const end = this.endName(isPivoted)
     this.count(`end/${end}`)
     return {
@@ -126,7 +127,8 @@ class Lifecycle {
   }
 
   private makeImages(): void {
-    const { plan, folder, options } = this
+    const { plan, options } = this
+    const folder = this.folder
     fs.rmSync(folder, { recursive: true, force: true })
     fs.mkdirSync(folder)
     this.source = makeFiles('source', path.join(folder, 'source'), plan.source)
@@ -303,18 +305,18 @@ class Lifecycle {
     return this.plan.faults.length === 0 ? complaints : ''
   }
 
-  private judge(isPivoted: boolean): void {
+  private async judge(isPivoted: boolean): Promise<void> {
     const { plan, operator, options, source, destination, model, guest } = this
     const { end, asked, endedBefore, begunBefore, startRefusal, wasReady } = operator
     const ended: Ended = { end, asked, endedBefore, begunBefore, isPivoted, startRefusal, wasReady }
     const subject = { plan, options, source, destination, model, guest, ended, isAttached: this.attached }
-    this.findings.push(...judgeImages(subject, this.programs, (name) => this.count(name)))
+    this.findings.push(...(await judgeImages(subject, this.programs, (name) => this.count(name))))
     for (const [name, disk, files] of [
       ['source', plan.source, source],
       ['destination', plan.destination, destination],
     ] as const) {
       if (disk.format === undefined || !fs.existsSync(files.image)) continue
-      const finding = checkImage(this.programs, name, files)
+      const finding = await checkImage(this.programs, name, files)
       if (finding !== null) this.findings.push(finding)
     }
     for (const { kind, refusal } of operator.outcomes) this.count(`order/${kind}-${refusal === null ? 'done' : 'refused'}`)

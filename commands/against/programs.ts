@@ -2,14 +2,21 @@
  * Where QEMU's programs are, and what those that were found can do. Capabilities come from what the program says of itself,
  * never from its version.
  */
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import * as path from 'node:path'
+import { killedWithUs } from '../interrupt'
 
 export interface ProgramsWish {
   /** A folder with the programs; null: those on the path. */
   readonly folder: string | null
   /** Words that stand before the program's name; none: it is run itself. */
   readonly wrapper: readonly string[]
+}
+
+export interface ProgramResult {
+  status: number | null
+  stdout: string
+  stderr: string
 }
 
 /** The programs as they are started. */
@@ -22,6 +29,23 @@ export class Programs {
     const program = folder === null ? name : path.join(folder, name)
     const words = [...wrapper, program, ...args]
     return [words[0]!, words.slice(1)]
+  }
+
+  /** Runs `name` to its end, beside whatever else is under way; status null: a signal ended it, or it does not start. */
+  run(name: string, args: readonly string[], folder?: string): Promise<ProgramResult> {
+    const [word, words] = this.command(name, args)
+    const child = killedWithUs(spawn(word, words, { stdio: ['ignore', 'pipe', 'pipe'], cwd: folder }))
+    const result: ProgramResult = { status: null, stdout: '', stderr: '' }
+    child.stdout.on('data', (bytes) => {
+      result.stdout += bytes
+    })
+    child.stderr.on('data', (bytes) => {
+      result.stderr += bytes
+    })
+    return new Promise((resolve) => {
+      child.once('error', (error) => resolve({ ...result, stderr: String(error) }))
+      child.once('close', (status) => resolve({ ...result, status }))
+    })
   }
 
   /** The first line of `--version`; null: it cannot be run. */
