@@ -2,7 +2,11 @@
  * blockdev-reopen: other options for a node that is there. What may change: whether it may be written to, the image below it,
  * the throttle group of a filter, `detect-zeroes` and `discard`. Everything else must be as it was.
  *
- * What may fail: a change that is not possible, as BlockError with QEMU's texts; nothing has changed then.
+ * Several nodes change together or not at all: all of them are drained and checked first, and a change that fails takes
+ * back those before it.
+ *
+ * What may fail: a change that is not possible, as BlockError with QEMU's texts; nothing has changed then, except that an
+ * image that cannot be opened for writing any more stays read-only.
  */
 import { BlockError, type BlockNode } from '../block'
 import { ThrottleDriver } from '../block/drivers/throttle'
@@ -25,25 +29,50 @@ const DEFAULTS: Readonly<Record<string, JsonValue>> = {
 }
 const NODE_OPTIONS: ReadonlySet<string> = new Set([READ_ONLY, 'discard', 'detect-zeroes', 'backing', 'throttle-group'])
 
-/** `tree` is a checked BlockdevOptions. Throws BlockError. */
-export function* reopenBlockdev(context: BlockdevContext, tree: JsonObject): Co<void> {
+/** A change that was checked and is yet to be made. */
+interface Change {
+  readonly node: BlockNode
+  readonly wanted: Options
+  /** undefined: nothing is said about it; null: none. */
+  readonly backing: BlockNode | null | undefined
+}
+
+/** What takes back the changes that were made, and the images that go once all are made. */
+interface Progress {
+  readonly undo: Array<() => Co<void>>
+  readonly dropped: BlockNode[]
+}
+
+/** `trees` are checked BlockdevOptions, one a node. All of them change, or none does. Throws BlockError. */
+export function* reopenBlockdevs(context: BlockdevContext, trees: readonly JsonObject[]): Co<void> {
   const { graph } = context
+  const changes = trees.map((tree) => changeOf(context, tree))
+  const progress: Progress = { undo: [], dropped: [] }
+  for (const { node } of changes) yield* graph.drainedBegin(node)
+  try {
+    for (const change of changes) yield* apply(context, change, progress)
+  } catch (error) {
+    for (const undo of progress.undo.reverse()) yield* undo()
+    throw error
+  } finally {
+    for (const { node } of changes) graph.drainedEnd(node)
+  }
+  for (const { node } of changes) assert(graph.findNode(node.name) === node, 'reopened-node-stays')
+  // Only now: an image that has been closed could not come back.
+  for (const node of progress.dropped) yield* releaseNode(context, node)
+}
+
+/** Checks what can be checked without changing anything. */
+function changeOf(context: BlockdevContext, tree: JsonObject): Change {
   const name = tree.get('node-name')
   if (typeof name !== 'string') throw new BlockError('node-name not specified')
-  const node = graph.findNode(name)
+  const node = context.graph.findNode(name)
   if (node === null) throw new BlockError(`Failed to find node with node-name='${name}'`)
   const wanted = Options.ofJson(tree)
   wanted.delete('node-name')
   for (const [key, value] of Object.entries(DEFAULTS)) wanted.setDefault(key, value)
   checkUnchanged(context, node, wanted)
-  const backing = backingOf(context, node, tree)
-  yield* graph.drainedBegin(node)
-  try {
-    yield* apply(context, node, wanted, backing)
-  } finally {
-    graph.drainedEnd(node)
-  }
-  assert(graph.findNode(name) === node, 'reopened-node-stays')
+  return { node, wanted, backing: backingOf(context, node, tree) }
 }
 
 /** Everything that the node cannot change must be as it was. */
@@ -84,27 +113,65 @@ function backingOf({ graph }: BlockdevContext, node: BlockNode, tree: JsonObject
   return undefined
 }
 
-function* apply(context: BlockdevContext, node: BlockNode, wanted: Options, backing: BlockNode | null | undefined): Co<void> {
+function* apply(context: BlockdevContext, { node, wanted, backing }: Change, { undo, dropped }: Progress): Co<void> {
   const { graph } = context
   const isReadOnly = text(wanted.get(READ_ONLY)) === 'on'
+  if (isReadOnly !== node.options.readOnly) {
+    const before = modesBelow(node)
+    yield* graph.setReadOnly(node, isReadOnly)
+    undo.push(() => restoreModes(context, before))
+  }
   const old = node.backing?.node ?? null
-  if (isReadOnly !== node.options.readOnly) yield* graph.setReadOnly(node, isReadOnly)
   if (backing !== undefined && backing !== old) {
-    if (backing !== null) yield* graph.drainedBegin(backing)
-    try {
-      graph.setBacking(node, backing)
-    } finally {
-      if (backing !== null) graph.drainedEnd(backing)
-    }
-    if (old !== null) yield* releaseNode(context, old)
+    yield* replaceBacking(context, node, backing)
+    undo.push(() => replaceBacking(context, node, old))
+    if (old !== null) dropped.push(old)
   }
-  const group = wanted.get('throttle-group')
-  if (node.driver instanceof ThrottleDriver && typeof group === 'string' && group !== node.driver.group.name) {
-    node.driver.setGroup(context.throttleGroups.lookup(group))
+  const { driver, options } = node
+  const groupName = wanted.get('throttle-group')
+  if (driver instanceof ThrottleDriver && typeof groupName === 'string' && groupName !== driver.group.name) {
+    const { group } = driver
+    driver.setGroup(context.throttleGroups.lookup(groupName))
+    undo.push(function* () {
+      driver.setGroup(group)
+    })
   }
-  const { options } = node
+  const { discard, detectZeroes } = options
+  const origin = context.origins.get(node)?.options
+  const originReadOnly = origin?.get(READ_ONLY)
+  undo.push(function* () {
+    Object.assign(options, { discard, detectZeroes })
+    if (originReadOnly === undefined) origin?.delete(READ_ONLY)
+    else origin?.set(READ_ONLY, originReadOnly)
+  })
   const detect = wanted.get('detect-zeroes')
   options.discard = wanted.get('discard') === 'unmap' ? 'unmap' : 'ignore'
   if (detect === 'off' || detect === 'on' || detect === 'unmap') options.detectZeroes = detect
-  context.origins.get(node)?.options.set(READ_ONLY, isReadOnly)
+  origin?.set(READ_ONLY, isReadOnly)
+}
+
+function* replaceBacking({ graph }: BlockdevContext, node: BlockNode, backing: BlockNode | null): Co<void> {
+  if (backing !== null) yield* graph.drainedBegin(backing)
+  try {
+    graph.setBacking(node, backing)
+  } finally {
+    if (backing !== null) graph.drainedEnd(backing)
+  }
+}
+
+/** `node` and all below it, parents first, with whether they are read-only. */
+function modesBelow(node: BlockNode, found = new Map<BlockNode, boolean>()): Map<BlockNode, boolean> {
+  found.set(node, node.options.readOnly)
+  for (const { node: child } of node.children.values()) if (!found.has(child)) modesBelow(child, found)
+  return found
+}
+
+/** A change of a format takes its file along, in whatever state that was: so each is put back by itself. */
+function* restoreModes({ graph }: BlockdevContext, modes: ReadonlyMap<BlockNode, boolean>): Co<void> {
+  for (const [node, wasReadOnly] of modes) {
+    if (node.options.readOnly === wasReadOnly) continue
+    yield* graph.drainedBegin(node)
+    yield* graph.trySetReadOnly(node, wasReadOnly)
+    graph.drainedEnd(node)
+  }
 }

@@ -1,7 +1,7 @@
 /** Nodes: adding, deleting, reopening, making images, changing lengths. */
 import { BlockBackend, BlockError, checkUnblocked, Permission } from '../../block'
 import { setWriteThreshold } from '../../block/write_threshold'
-import { addBlockdev, createBlockdev, deleteBlockdev, findDriver, reopenBlockdev } from '../../blockdev'
+import { addBlockdev, createBlockdev, deleteBlockdev, findDriver, reopenBlockdevs } from '../../blockdev'
 import { OK, strerror } from '../../co'
 import { changeBackingFile } from '../../jobs'
 import type { JsonObject } from '../../json'
@@ -19,7 +19,7 @@ export const NODE_COMMANDS: CommandTable = {
     return undefined
   },
   *'blockdev-reopen'({ context }, args) {
-    for (const tree of args.list('options')) yield* reopenBlockdev(context, tree as JsonObject)
+    yield* reopenBlockdevs(context, args.list('options') as JsonObject[])
     return undefined
   },
   *'blockdev-create'({ context, jobs }, args) {
