@@ -350,6 +350,14 @@ const REOPENING: readonly Step[] = [
     options: [{ driver: 'qcow2', 'node-name': 'top', file: 'topf', 'read-only': true, backing: 'base' }],
   }),
   call('blockdev-reopen', { options: [{ driver: 'qcow2', 'node-name': 'top', file: 'topf', backing: 'base' }] }),
+  // The second cannot change: the first stays writable.
+  call('blockdev-reopen', {
+    options: [
+      { driver: 'qcow2', 'node-name': 'top', file: 'topf', backing: 'base', 'detect-zeroes': 'on' },
+      { driver: 'null-co', 'node-name': 'gone' },
+    ],
+  }),
+  call('query-named-block-nodes', { flat: true }),
 ]
 
 export const QMP_SCRIPT: readonly Step[] = [
