@@ -14,6 +14,8 @@ import { QCOW2 } from './drivers/qcow2'
 import { RAW } from './drivers/raw'
 import { SNAPSHOT_ACCESS } from './drivers/snapshot_access'
 import { THROTTLE } from './drivers/throttle'
+import { VDI } from './drivers/vdi'
+import { VPC } from './drivers/vpc'
 
 export const DRIVERS: readonly BlockdevDriver[] = [
   BLKDEBUG,
@@ -32,6 +34,8 @@ export const DRIVERS: readonly BlockdevDriver[] = [
   RAW,
   SNAPSHOT_ACCESS,
   THROTTLE,
+  VDI,
+  VPC,
 ]
 
 const byName = new Map(DRIVERS.map((driver) => [driver.name, driver]))

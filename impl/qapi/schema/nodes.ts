@@ -33,6 +33,8 @@ export const NODES: QapiModule = {
         raw: 'BlockdevOptionsRaw',
         'snapshot-access': 'BlockdevOptionsGenericFormat',
         throttle: 'BlockdevOptionsThrottle',
+        vdi: 'BlockdevOptionsGenericFormat',
+        vpc: 'BlockdevOptionsGenericFormat',
       },
     ),
     BlockdevDriver: enumeration([
@@ -52,6 +54,8 @@ export const NODES: QapiModule = {
       'qcow2',
       'raw',
       'throttle',
+      'vdi',
+      'vpc',
     ]),
     BlockdevDiscardOptions: enumeration(['ignore', 'unmap']),
     BlockdevCacheOptions: struct({ '?direct': 'bool', '?no-flush': 'bool' }),

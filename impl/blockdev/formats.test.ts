@@ -1,0 +1,202 @@
+/**
+ * Formats that find clusters by tables, each by the same questions: what was written reads back, also after the image was
+ * opened anew; status agrees with what is read; damaged images are refused in words or give errors.
+ */
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { BlockBackend, BlockError, type BlockNode, Permission, StatusFlag } from '../block'
+import { randomFrom } from '../block/drivers/qcow2/testing'
+import { type Co, OK } from '../co'
+import { releaseNode } from './close'
+import { createImage } from './create'
+import { openImage } from './open'
+import { Options } from './options'
+import { type BlockdevBench, blockdevBench } from './testing'
+
+const KiB = 1024
+const MiB = 1024 * KiB
+
+interface Shape {
+  format: string
+  option?: string
+  sizeBytes: number
+}
+
+const SHAPES: readonly Shape[] = [
+  { format: 'vdi', sizeBytes: 5 * MiB + 512 },
+  { format: 'vdi', option: 'static=on', sizeBytes: 3 * MiB },
+  { format: 'vpc', option: 'force_size=on', sizeBytes: 7 * MiB },
+  { format: 'vpc', option: 'subformat=fixed,force_size=on', sizeBytes: 3 * MiB },
+]
+
+interface Opened {
+  node: BlockNode
+  backend: BlockBackend
+}
+
+function open(bench: BlockdevBench, format: string): Opened {
+  const node = bench.run(openImage(bench.context, { filename: 'i', options: new Options([['driver', format]]) }))
+  const backend = new BlockBackend(bench.graph, '')
+  backend.attach(node, Permission.ConsistentRead | Permission.Write | Permission.Resize, Permission.All)
+  return { node, backend }
+}
+function close(bench: BlockdevBench, { node, backend }: Opened): void {
+  backend.dispose()
+  bench.run(releaseNode(bench.context, node))
+}
+function make(bench: BlockdevBench, { format, option, sizeBytes }: Shape): void {
+  const optionTexts = option === undefined ? [] : [option]
+  bench.run(createImage(bench.context, { filename: 'i', format, sizeBytes, optionTexts }))
+}
+
+/** Two requests at once, so that clusters are made while others look for them. */
+function* both(bench: BlockdevBench, first: Co<number>, second: Co<number>): Co<number[]> {
+  const results: number[] = []
+  function* note(request: Co<number>): Co<void> {
+    results.push(yield* request)
+  }
+  const { kernel } = bench.graph
+  kernel.spawn(note(first), { id: 'first', hash: 1 })
+  yield* note(second)
+  while (results.length < 2) yield* kernel.sleepNs(1)
+  return results
+}
+
+function* checkStatus({ node }: Opened, model: Uint8Array): Co<void> {
+  for (let at = 0; at < node.lengthBytes; ) {
+    const status = yield* node.blockStatus('want-zero', at, node.lengthBytes - at)
+    assert.is(status.errno, OK)
+    const isZero = (status.flags & StatusFlag.Zero) !== 0
+    if (isZero)
+      assert.ok(
+        model.subarray(at, at + status.bytes).every((byte) => byte === 0),
+        `zero at ${at}`,
+      )
+    if ((status.flags & StatusFlag.OffsetValid) !== 0) {
+      const part = new Uint8Array(Math.min(status.bytes, 4096))
+      assert.is(yield* (status.mapNode as BlockNode).driver.pread(status.mapOffsetBytes, part, 0), OK)
+      assert.equal(Buffer.compare(part, model.subarray(at, at + part.length)), 0, `mapped at ${at}`)
+    }
+    at += status.bytes
+  }
+}
+
+for (const shape of SHAPES) {
+  const name = `${shape.format}${shape.option === undefined ? '' : ` with ${shape.option}`}`
+
+  test(`${name}: reads what was written, now and after it was opened again`, () => {
+    for (let seed = 1; seed <= 3; seed++) {
+      const random = randomFrom(seed)
+      const bench = blockdevBench()
+      make(bench, shape)
+      const model = new Uint8Array(shape.sizeBytes)
+      let opened = open(bench, shape.format)
+      assert.is(opened.node.lengthBytes, shape.sizeBytes)
+      const piece = (number: number): [number, Uint8Array] => {
+        const bytes = 1 + random(random(4) === 0 ? 2 * MiB : 9000)
+        const at = random(Math.max(1, shape.sizeBytes - bytes))
+        return [at, new Uint8Array(Math.min(bytes, shape.sizeBytes - at)).fill(number)]
+      }
+      for (let step = 1; step <= 12; step++) {
+        const [at, bytes] = piece(step)
+        // The second one is elsewhere, most often in the same clusters.
+        const other = Math.floor((at + bytes.length) / 512 + 1) * 512
+        const second = new Uint8Array(512).fill(100 + step)
+        const fits = other + 512 <= shape.sizeBytes
+        const { backend } = opened
+        if (fits) assert.equal(bench.run(both(bench, backend.pwrite(at, bytes), backend.pwrite(other, second))), [OK, OK])
+        else assert.is(bench.run(backend.pwrite(at, bytes)), OK)
+        model.set(bytes, at)
+        if (fits) model.set(second, other)
+        if (random(4) === 0) {
+          const zeroAt = random(shape.sizeBytes - 5000)
+          assert.is(bench.run(backend.pwriteZeroes(zeroAt, 5000, random(2))), OK)
+          model.fill(0, zeroAt, zeroAt + 5000)
+        }
+        if (random(5) === 0) {
+          close(bench, opened)
+          opened = open(bench, shape.format)
+        }
+      }
+      const read = new Uint8Array(shape.sizeBytes)
+      assert.is(bench.run(opened.backend.pread(0, read)), OK)
+      assert.is(Buffer.compare(read, model), 0, `seed ${seed}`)
+      bench.run(checkStatus(opened, model))
+      close(bench, opened)
+      assert.is(bench.files.openCount, 0, 'all files are closed')
+    }
+  })
+
+  test(`${name}: is recognised by its first bytes`, () => {
+    const bench = blockdevBench()
+    make(bench, shape)
+    const node = bench.run(openImage(bench.context, { filename: 'i' }))
+    // A fixed image has its mark at the end only.
+    assert.is(node.driver.name, shape.option?.includes('fixed') ? 'raw' : shape.format)
+  })
+
+  test(`${name}: damaged images are refused in words, or give errors`, () => {
+    let refusals = 0
+    for (let seed = 1; seed <= 60; seed++) refusals += survivesDamage(shape, seed)
+    assert.ok(refusals > 0, 'some damage is noticed')
+  })
+}
+
+function survivesDamage(shape: Shape, seed: number): number {
+  const random = randomFrom(seed)
+  const bench = blockdevBench()
+  make(bench, shape)
+  const before = open(bench, shape.format)
+  assert.is(bench.run(before.backend.pwrite(MiB, new Uint8Array(3 * KiB).fill(1))), OK)
+  close(bench, before)
+  const content = Buffer.from(bench.files.contents.get('i')!)
+  const footerAt = content.length - 512
+  for (let count = 1 + random(3); count > 0; count--) {
+    const at = [random(2048), random(512), footerAt + random(100)][random(3)]!
+    content[at] = random(2) === 0 ? 255 : random(256)
+  }
+  const damaged = random(5) === 0 ? content.subarray(0, random(content.length)) : content
+  bench.files.contents.set('i', new Uint8Array(damaged))
+  let opened: Opened
+  try {
+    opened = open(bench, shape.format)
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error
+    return 1
+  }
+  const { node, backend } = opened
+  // A length that the header makes up is not gone through.
+  const endBytes = Math.min(node.lengthBytes, 16 * MiB)
+  let failures = 0
+  for (let at = 0; at + 4096 <= endBytes; at += 512 * KiB) {
+    failures += bench.run(backend.pread(at, new Uint8Array(4096))) === OK ? 0 : 1
+    failures += bench.run(backend.pwrite(at, new Uint8Array(4096).fill(2))) === OK ? 0 : 1
+    bench.run(node.blockStatus('want-zero', at, endBytes - at))
+  }
+  assert.ok(bench.files.contents.get('i')!.length < 64 * MiB, 'the file does not grow without bound')
+  close(bench, opened)
+  return failures
+}
+
+test('vdi: what is wrong with the map is told and not repaired', () => {
+  const bench = blockdevBench()
+  make(bench, SHAPES[0]!)
+  const opened = open(bench, 'vdi')
+  for (const at of [0, MiB, 2 * MiB]) assert.is(bench.run(opened.backend.pwrite(at, new Uint8Array(512).fill(1))), OK)
+  close(bench, opened)
+  const view = new DataView(bench.files.contents.get('i')!.buffer)
+  view.setUint32(512 + 4, 0, true)
+  view.setUint32(512 + 8, 77, true)
+  const again = open(bench, 'vdi')
+  const lines: string[] = []
+  const result = bench.run(again.node.driver.checkImage('none', (line) => lines.push(line)))
+  assert.equal(lines, [
+    'ERROR: block index 1 also used by 0',
+    'ERROR: block index 2 too large, is 77',
+    'ERROR: allocated blocks mismatch, is 2, should be 3',
+  ])
+  assert.is(result.corruptions, 3)
+  close(bench, again)
+})
+
+test.run()
