@@ -208,6 +208,21 @@ export class Kernel {
     }
   }
 
+  /** As `join`, but not beyond `untilNs`. False: it runs on. */
+  *joinUntil(coroutine: Coroutine, untilNs: number): Co<boolean> {
+    while (coroutine.state !== CoroutineState.Done && this.clockwork.nowNs() < untilNs) {
+      const self = this.willPark({
+        describe: () => `waits for a time for the end of ${coroutine.label.id}`,
+        heldBy: () => [coroutine],
+      })
+      this.wakeAt(self, untilNs)
+      coroutine.joiners ??= []
+      coroutine.joiners.push(self)
+      yield
+    }
+    return coroutine.state === CoroutineState.Done
+  }
+
   /**
    * Parks for `durationNs`, or until somebody wakes the coroutine earlier. A duration of 0 lets everything run that is
    * queued before it.

@@ -286,6 +286,7 @@ export abstract class Job {
     assert(TRANSITIONS[this.status].includes(status), 'job-transition', () => `${this.status} to ${status}`)
     this.status = status
     this.emit('JOB_STATUS_CHANGE', { id: this.id, status })
+    if (status === 'concluded') this.manager.changed.wakeAll()
   }
 
   protected becomeReady(): void {

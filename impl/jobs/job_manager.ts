@@ -1,5 +1,5 @@
 /** All jobs by id, and the one way out for their events. */
-import type { Kernel } from '../co'
+import { type Kernel, WaitQueue } from '../co'
 import { blockJobNotFound, jobIdInUse, jobIdInvalid, jobNotFound } from './errors'
 import type { Job } from './job'
 
@@ -16,10 +16,13 @@ export class JobManager {
   readonly kernel: Kernel
   readonly jobs = new Map<string, Job>()
   readonly emit: (event: JobEvent) => void
+  /** Woken when a job has concluded or is gone. */
+  readonly changed: WaitQueue
 
   constructor(kernel: Kernel, onEvent: (event: JobEvent) => void) {
     this.kernel = kernel
     this.emit = onEvent
+    this.changed = new WaitQueue(kernel)
   }
 
   /** The job of a `job-*` command. Throws BlockError. */
@@ -51,5 +54,6 @@ export class JobManager {
   /** The job is in status `null`: its id is free again. */
   remove(job: Job): void {
     this.jobs.delete(job.id)
+    this.changed.wakeAll()
   }
 }

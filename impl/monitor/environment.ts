@@ -24,7 +24,7 @@ export interface EnvironmentOptions {
   /** Microseconds since 1970. */
   realTimeUs(): number
   /** Does what has to be done before the answer to `quit`; the program ends when that has left. */
-  quit(): Co<void>
+  quit(): Co<unknown>
   /** Prints on the program's output. */
   say(text: string): void
   /** Reads a whole file. Throws BlockError. */
@@ -67,6 +67,8 @@ export class QmpEnvironment {
   listChardevs: () => ReadonlyArray<{ label: string; filename: string; isOpen: boolean }> = () => []
   /** The program has been asked to end: nobody is to be asked for anything more. */
   isQuitting = false
+  /** What did not end in time when everything was to end, in words. */
+  stuck: readonly string[] = []
   /** Only programs that have one. */
   machine: Machine | null = null
   /** Runs a command of QMP beside the one that runs now: what older forms of commands are made of. */

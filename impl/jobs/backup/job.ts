@@ -64,6 +64,10 @@ export class BackupJob extends Job {
     return !(this.isPaused || this.isDone)
   }
 
+  protected override abandonRequests(): void {
+    this.holdings.copy.target.node.driver.cancelInFlight()
+  }
+
   protected waitingBytes(): number {
     return this.holdings.copy.bitmap.countBytes
   }

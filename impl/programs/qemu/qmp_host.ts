@@ -5,7 +5,7 @@ import { BlockError } from '../../block'
 import { type ByteStream, type Co, makeLabel, strerror, type TlsCredentials, WaitQueue } from '../../co'
 import { errnoOf } from '../../host'
 import type { JsonObject } from '../../json'
-import { closeNodes, Dispatcher, endActivity, HumanSession, QmpEnvironment, QmpSession } from '../../monitor'
+import { closeNodes, Dispatcher, endActivity, flushNodes, HumanSession, QmpEnvironment, QmpSession } from '../../monitor'
 import type { CommandTable } from '../../monitor/command'
 import { QMP_MODULES } from '../../qapi'
 import { VERSION } from '../version'
@@ -16,6 +16,9 @@ import type { Tool } from './tool'
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 const QEMU_VERSION = { major: 11, minor: 0, micro: 0, package: `mirrorsim ${VERSION}` }
+
+/** So long clients may take for what they are still sent, and images for what they hold back. */
+const LAST_WORDS_NS = 5_000_000_000
 
 /** One client, to its end. */
 export interface ClientSession {
@@ -38,7 +41,7 @@ export class QmpHost {
   private isEnding = false
 
   /** `beforeQuit` runs before the answer to `quit` is sent. */
-  constructor(tool: Tool, commands: CommandTable, beforeQuit: (host: QmpHost) => Co<void>) {
+  constructor(tool: Tool, commands: CommandTable, beforeQuit: (host: QmpHost) => Co<unknown>) {
     this.tool = tool
     this.changed = new WaitQueue(tool.kernel)
     this.chardevs = new Chardevs(tool)
@@ -106,9 +109,12 @@ export class QmpHost {
     this.changed.wakeAll()
   }
 
-  /** Runs until a client or a signal ends the program, and closes everything. */
-  *serve(onReady: () => void): Co<void> {
-    const { tool, environment } = this
+  /**
+   * Runs until a client or a signal ends the program, and closes everything. False: something did not end in time, which has
+   * been said; the process has to be ended as it stands.
+   */
+  *serve(onReady: () => void): Co<boolean> {
+    const { tool } = this
     const { loop } = tool
     // Signals are events of the machine: nobody may be taken for stuck while one can come.
     loop.beginIo()
@@ -122,13 +128,23 @@ export class QmpHost {
     yield* tool.kernel.join(waiting)
     for (const signal of SIGNALS) process.off(signal, onSignal)
     this.chardevs.close()
-    yield* endActivity(environment)
-    for (const session of [...this.sessions]) {
-      yield* session.drain()
-      session.end()
-    }
-    yield* closeNodes(environment)
+    const isWhole = yield* this.close()
     loop.endWait()
+    return isWhole
+  }
+  private *close(): Co<boolean> {
+    const { tool, environment } = this
+    const left = yield* endActivity(environment)
+    // Whoever does not read what it is sent does without.
+    const drained = [...this.sessions].map((session) => tool.kernel.spawn(session.drain()))
+    const endNs = tool.kernel.nowNs() + LAST_WORDS_NS
+    for (const each of drained) yield* tool.kernel.joinUntil(each, endNs)
+    for (const session of [...this.sessions]) session.end()
+    if (left.length === 0 && (yield* closeNodes(environment))) return true
+    const what = left.length > 0 ? left.join(', ') : 'what was to be written'
+    tool.complain(`${what} did not end within a minute: giving up, images are left as they are`)
+    if (left.length > 0) yield* flushNodes(environment, LAST_WORDS_NS)
+    return false
   }
   private *waitForEnd(): Co<void> {
     while (!this.isEnding) yield* this.changed.wait({ describe: () => 'waits for the end of the program' })

@@ -81,11 +81,11 @@ class StorageDaemon {
     const pidFile = [...options].reverse().find(({ name }) => name === 'pidfile')?.value
     if (pidFile !== undefined) writePidFile(pidFile)
     const mustDetach = options.some(({ name }) => name === 'daemonize')
-    yield* this.host.serve(() => {
+    const isWhole = yield* this.host.serve(() => {
       if (mustDetach) becomeDaemon()
     })
     if (pidFile !== undefined) fs.rmSync(pidFile, { force: true })
-    return OK
+    return isWhole ? OK : process.exit(1)
   }
 
   /** One option of the command line. Throws ToolExit. */

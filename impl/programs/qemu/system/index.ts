@@ -93,11 +93,11 @@ class SystemProgram {
       throw error
     }
     const mustDetach = options.some(({ name }) => name === 'daemonize')
-    yield* host.serve(() => {
+    const isWhole = yield* host.serve(() => {
       if (mustDetach) becomeDaemon()
     })
     if (pidFile !== null) fs.rmSync(pidFile, { force: true })
-    return OK
+    return isWhole ? OK : process.exit(1)
   }
 
   private *build(machine: Machine, options: readonly GivenOption[]): Co<void> {
