@@ -11,6 +11,8 @@ import { grouped } from '../reports/text'
 import { benchCopy, type CopyResult } from './bench_copy'
 import { benchNbd, NBD_HEAD, type NbdRow, nbdRowText } from './bench_nbd'
 import { hasRow, Qcow2Bench, type Qcow2Cell, type Qcow2Shape, qcow2CellText, qcow2Text } from './bench_qcow2'
+import type { ViewerResult } from './bench_viewer'
+import { findBrowser } from './browser'
 import { EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, seconds, UsageError, wholeNumber } from './cli'
 import { makeScratch, removeScratch, whileCleanedUp } from './interrupt'
 import { subjectOf } from './subject'
@@ -146,7 +148,23 @@ async function benchNbdServers(options: Options, print: (text: string) => unknow
   return rows
 }
 
-type Part = 'worlds' | 'copy' | 'qcow2' | 'nbd'
+/** A world of so many events, and so many steps of it in each direction. */
+const VIEWER_EVENTS = 6_000
+const VIEWER_STEPS = 500
+
+async function benchPage(print: (text: string) => unknown): Promise<ViewerResult | null> {
+  const program = findBrowser()
+  if (program === null) {
+    print('page of a report\n  skipped: there is no Chromium')
+    return null
+  }
+  const { benchViewer, longReport, viewerText }: typeof import('./bench_viewer') = require('./bench_viewer')
+  const result = await benchViewer(program, longReport(VIEWER_EVENTS), VIEWER_STEPS)
+  print(viewerText(result))
+  return result
+}
+
+type Part = 'worlds' | 'copy' | 'qcow2' | 'nbd' | 'viewer'
 
 interface Options {
   only?: Part
@@ -172,9 +190,9 @@ function wrongOptions({ rows, clusterSize, extendedL2 = false }: Options): strin
 export async function main(args: readonly string[], streams: Streams): Promise<number> {
   const command = new Command('bench')
     .description(
-      'Measures worlds per second, a real copy against qemu-img, and qcow2 images against qemu-utils, NBD against qemu-nbd.',
+      'Measures worlds per second, a real copy against qemu-img, qcow2 images against qemu-utils, NBD against qemu-nbd, and the page of a report in Chromium.',
     )
-    .addOption(new Option('--only <part>', 'one part alone').choices(['worlds', 'copy', 'qcow2', 'nbd']))
+    .addOption(new Option('--only <part>', 'one part alone').choices(['worlds', 'copy', 'qcow2', 'nbd', 'viewer']))
     .option('--seconds <seconds>', 'CPU time for the worlds', seconds, 10)
     .option('--size <MiB>', 'length of the file to copy', wholeNumber(4, 1 << 20), 4096)
     .option('--rounds <count>', 'runs of each program; the median counts', wholeNumber(1, 99), 3)
@@ -215,7 +233,8 @@ async function benchPrograms(
   const qcow2 = has('qcow2') ? await benchQcow2(options, streams) : null
   if (qcow2 !== null) print(qcow2Text(qcow2, shapeOf(options)))
   const nbd = has('nbd') ? await benchNbdServers(options, print) : null
-  if (options.json === true) streams.out.write(`${JSON.stringify({ worlds, copy, copyToQcow2, qcow2, nbd })}\n`)
+  const viewer = has('viewer') ? await benchPage(print) : null
+  if (options.json === true) streams.out.write(`${JSON.stringify({ worlds, copy, copyToQcow2, qcow2, nbd, viewer })}\n`)
   return EXIT_OK
 }
 

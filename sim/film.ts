@@ -5,20 +5,11 @@
  * What never may happen: a world that runs differently because it is filmed.
  */
 import { describeWait } from '../impl/co'
-import { readSector, SECTOR_BYTES, writerOf } from '../model/stamp'
+import { SECTOR_BYTES, writerOf } from '../model/stamp'
 import type { Decider } from './decider'
-import {
-  CORRUPT_SECTOR,
-  type DiskFrame,
-  type Film,
-  type FilmLane,
-  type Frame,
-  MISDIRECTED_SECTOR,
-  type MirrorFrame,
-  type Situation,
-  type Span,
-} from './film_frames'
-import type { Checker, CheckerFactory, DiskRequestView, DiskView, MirrorView, WorldView } from './observer'
+import { DiskCamera, shared } from './film_disk'
+import type { Film, FilmLane, Frame, MirrorFrame, Situation, Span } from './film_frames'
+import type { Checker, CheckerFactory, DiskRequestView, MirrorView, WorldView } from './observer'
 import type { DiskName, GuestOperation, Plan } from './plan'
 import type { WorldResult } from './verdict'
 import { runWorld, type WorldOptions } from './world'
@@ -63,6 +54,8 @@ class Camera implements Checker {
   private readonly open = new Map<object | string, Span>()
   private readonly situations: Situation[] = []
   private readonly met: Record<string, number> = Object.create(null)
+  private readonly sourceCamera = new DiskCamera()
+  private readonly destinationCamera = new DiskCamera()
   private world: WorldView | null = null
 
   constructor(plan: Plan) {
@@ -166,55 +159,15 @@ class Camera implements Checker {
       jobOffsetBytes: world.jobOffsetBytes,
       jobLengthBytes: world.jobLengthBytes,
       guestDisk: world.guestDisk,
-      source: frameOfDisk(world.source, last?.source),
-      destination: frameOfDisk(world.destination, last?.destination),
+      source: this.sourceCamera.frame(world.source),
+      destination: this.destinationCamera.frame(world.destination),
       mirror: world.mirror === null ? null : frameOfMirror(world.mirror, last?.mirror ?? null),
       waits: shared(waits, last?.waits),
     })
   }
 }
 
-/** The old one where both hold the same. */
-function shared<T extends ArrayLike<unknown>>(fresh: T, old: T | null | undefined): T {
-  if (old === null || old === undefined || old.length !== fresh.length) return fresh
-  for (let index = 0; index < fresh.length; index++) if (fresh[index] !== old[index]) return fresh
-  return old
-}
-
-function frameOfDisk({ bytes, allocated, lengthBytes }: DiskView, old: DiskFrame | undefined): DiskFrame {
-  const sectors = sectorsOf(bytes, lengthBytes, old?.sectors)
-  const units = shared(allocated, old?.allocated)
-  if (old !== undefined && sectors === old.sectors && units === old.allocated) return old
-  return { sectors, allocated: units === allocated ? allocated.slice() : units }
-}
-
-/** Reads a sector whole only where its ends say that it is another one than before. */
-function sectorsOf(bytes: Uint8Array, lengthBytes: number, old: Uint32Array | undefined): Uint32Array {
-  const count = lengthBytes / SECTOR_BYTES
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  let fresh: Uint32Array | null = old === undefined ? new Uint32Array(count) : null
-  for (let sector = 0; sector < count; sector++) {
-    const value = sectorAt(bytes, view, sector)
-    if (fresh === null) {
-      if (value === old![sector]) continue
-      fresh = old!.slice()
-    }
-    fresh[sector] = value
-  }
-  return fresh ?? old!
-}
-
-function sectorAt(bytes: Uint8Array, view: DataView, sector: number): number {
-  const at = sector * SECTOR_BYTES
-  // Headers are repeated to the end of a sector: all zero at both ends and in the middle is a sector of zeroes, or torn.
-  const ends = view.getUint32(at) | view.getUint32(at + 4) | view.getUint32(at + 252) | view.getUint32(at + 508)
-  if (ends === 0) return 0
-  const reading = readSector(bytes, at)
-  if (reading.kind === 'zero') return 0
-  if (reading.kind === 'corrupt') return CORRUPT_SECTOR
-  return reading.sectorIndex === sector ? reading.writer : MISDIRECTED_SECTOR
-}
-
+/** What a mirror was before, where nothing of it has changed since. */
 function frameOfMirror(mirror: MirrorView, old: MirrorFrame | null): MirrorFrame {
   const { dirtyWords, zeroWords, inFlightWords, cowWords, statistics } = mirror
   const kept = (words: Uint32Array | null, before: Uint32Array | null | undefined): Uint32Array | null => {
@@ -222,7 +175,7 @@ function frameOfMirror(mirror: MirrorView, old: MirrorFrame | null): MirrorFrame
     const same = shared(words, before)
     return same === words ? words.slice() : same
   }
-  return {
+  const fresh: MirrorFrame = {
     phase: mirror.phase,
     copyMode: mirror.copyMode,
     activelySynced: mirror.activelySynced,
@@ -238,4 +191,7 @@ function frameOfMirror(mirror: MirrorView, old: MirrorFrame | null): MirrorFrame
     zeroedBytes: statistics.zeroedBytes,
     discardedBytes: statistics.discardedBytes,
   }
+  if (old === null) return fresh
+  for (const name of Object.keys(fresh) as Array<keyof MirrorFrame>) if (fresh[name] !== old[name]) return fresh
+  return old
 }

@@ -163,6 +163,7 @@ export class ImageView implements DiskView {
   readonly allocationUnitBytes: number
   readonly bytes: Uint8Array
   readonly allocated: Uint8Array
+  changeCount = 0
   readonly mayHoldCompressed: boolean
   private readonly stores: ImageStores
   /** What the image below shows, as long as this one; null for none. */
@@ -227,6 +228,7 @@ export class ImageView implements DiskView {
   /** Looks again at whole clusters around a range. */
   refresh(offsetBytes: number, lengthBytes: number): void {
     const unitBytes = this.allocationUnitBytes
+    this.changeCount++
     const startBytes = offsetBytes - (offsetBytes % unitBytes)
     const endBytes = Math.min(Math.ceil((offsetBytes + lengthBytes) / unitBytes) * unitBytes, this.lengthBytes)
     this.allocated.fill(0, startBytes / unitBytes, Math.ceil(endBytes / unitBytes))

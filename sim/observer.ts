@@ -35,6 +35,8 @@ export interface DiskView {
   bytes: Uint8Array
   /** One byte per allocation unit: 1 allocated. */
   allocated: Uint8Array
+  /** Raised by whatever changes bytes or allocation: who has looked at one value need not look again. */
+  readonly changeCount: number
 }
 
 export interface JobEventView {

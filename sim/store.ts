@@ -21,6 +21,7 @@ export class DiskStore implements DiskView {
   readonly allocationUnitBytes: number
   bytes: Uint8Array
   allocated: Uint8Array
+  changeCount = 0
   /** One byte per unit: 1 where a hole is sure to read zero. Means nothing for allocated units. */
   private holeIsZero: Uint8Array
   private readonly plan: DiskPlan
@@ -69,6 +70,7 @@ export class DiskStore implements DiskView {
   resize(lengthBytes: number): void {
     if (lengthBytes > this.growthEndBytes) throw new Error(`the file of the ${this.name} grows to ${lengthBytes} bytes`)
     const unitCount = Math.ceil(lengthBytes / this.allocationUnitBytes)
+    this.changeCount++
     if (lengthBytes > this.bytes.length) {
       const capacityBytes = Math.max(lengthBytes, 2 * this.bytes.length, GROWTH_MIN_BYTES)
       this.bytes = moved(this.bytes, this.pool.take(capacityBytes))
@@ -126,6 +128,7 @@ export class DiskStore implements DiskView {
     if (this.growthEndBytes > 0 && offsetBytes + data.length > this.lengthBytes) this.resize(offsetBytes + data.length)
     const lengthBytes = Math.min(data.length, this.lengthBytes - offsetBytes)
     if (lengthBytes <= 0) return
+    this.changeCount++
     this.bytes.set(lengthBytes === data.length ? data : data.subarray(0, lengthBytes), offsetBytes)
     this.allocate(offsetBytes, offsetBytes + lengthBytes)
   }
@@ -135,6 +138,7 @@ export class DiskStore implements DiskView {
     if (this.growthEndBytes > 0 && offsetBytes + lengthBytes > this.lengthBytes) this.resize(offsetBytes + lengthBytes)
     const endBytes = Math.min(offsetBytes + lengthBytes, this.lengthBytes)
     if (endBytes <= offsetBytes) return
+    this.changeCount++
     this.bytes.fill(0, offsetBytes, endBytes)
     if (!deallocates) {
       this.allocate(offsetBytes, endBytes)
@@ -154,6 +158,7 @@ export class DiskStore implements DiskView {
   discard(offsetBytes: number, lengthBytes: number, leaves: 'reads-zero' | 'reads-old' | 'reads-garbage'): boolean {
     const end = this.unitUntil(offsetBytes + lengthBytes)
     let found = false
+    this.changeCount++
     for (let unit = this.unitFrom(offsetBytes); unit < end; unit++) {
       found = true
       if (this.allocated[unit] === 0) continue
@@ -164,6 +169,12 @@ export class DiskStore implements DiskView {
       this.bytes.fill(fill, unit * this.allocationUnitBytes, this.unitEnd(unit))
     }
     return found
+  }
+
+  /** One bit turns, and nobody has asked for it. */
+  rot(offsetBytes: number): void {
+    this.bytes[offsetBytes]! ^= 1
+    this.changeCount++
   }
 
   isAllocatedAt(offsetBytes: number): boolean {

@@ -109,6 +109,7 @@ class FakeDisk implements DiskView {
   readonly allocationUnitBytes: number
   readonly bytes: Uint8Array
   readonly allocated: Uint8Array
+  readonly changeCount = 0
 
   constructor(name: DiskName, plan: DiskPlan) {
     this.name = name

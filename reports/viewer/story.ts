@@ -56,14 +56,7 @@ export function chunkState(film: Film, frame: Frame, chunkIndex: number, chunkBy
 
 /** The index of the frame after event `step`, or of the last one before it. */
 export function frameIndexAt(film: Film, step: number): number {
-  let low = 0
-  let high = film.frames.length - 1
-  while (low < high) {
-    const middle = (low + high + 1) >> 1
-    if (film.frames[middle]!.step <= step) low = middle
-    else high = middle - 1
-  }
-  return low
+  return Math.max(0, firstAfter(film.frames, step) - 1)
 }
 
 /** The chunk that the failure is about; null where it is about none. */
@@ -131,21 +124,44 @@ function touches(span: Span, offsetBytes: number, lengthBytes: number): boolean 
   return span.offsetBytes < offsetBytes + lengthBytes && offsetBytes < span.offsetBytes + span.lengthBytes
 }
 
+/** Of each film the stories that have been asked for: a step through the events asks for the same one again. */
+const stories = new WeakMap<Film, Map<number, StoryLine[]>>()
+
 /** What happened to a chunk until a frame: requests that touched it, and changes of its bits; the last ones where there are many. */
 export function storyOf(film: Film, chunkIndex: number, untilFrame: number): StoryLine[] {
+  const last = film.frames[untilFrame]
+  if (last === undefined) return []
+  const ofFilm = stories.get(film) ?? new Map<number, StoryLine[]>()
+  const whole = ofFilm.get(chunkIndex) ?? wholeStory(film, chunkIndex)
+  stories.set(film, ofFilm.set(chunkIndex, whole))
+  const end = firstAfter(whole, last.step)
+  return whole.slice(Math.max(0, end - STORY_LINES_MAX), end)
+}
+
+/** Index of the first of some things, which are in order, that came after event `step`. */
+export function firstAfter(list: ReadonlyArray<{ readonly step: number }>, step: number): number {
+  let low = 0
+  let high = list.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (list[middle]!.step <= step) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+function wholeStory(film: Film, chunkIndex: number): StoryLine[] {
   const chunkBytes = chunkBytesOf(film)
   const { frames } = film
-  const last = frames[untilFrame]
-  if (last === undefined) return []
   const lines: StoryLine[] = []
   for (const span of film.spans) {
-    if (span.fromStep > last.step || !touches(span, chunkIndex * chunkBytes, chunkBytes)) continue
+    if (!touches(span, chunkIndex * chunkBytes, chunkBytes)) continue
     lines.push({ step: span.fromStep, text: `${verbOf(span)} begins` })
-    if (span.toStep <= last.step) lines.push({ step: span.toStep, text: `${verbOf(span)} ${span.isBad ? 'fails' : 'ends'}` })
+    if (span.toStep !== Infinity) lines.push({ step: span.toStep, text: `${verbOf(span)} ${span.isBad ? 'fails' : 'ends'}` })
   }
-  for (let index = 1; index <= untilFrame; index++) bitChanges(frames[index - 1]!, frames[index]!, chunkIndex, chunkBytes, lines)
-  lines.sort((one, other) => one.step - other.step)
-  return lines.slice(-STORY_LINES_MAX)
+  for (let index = 1; index < frames.length; index++)
+    bitChanges(frames[index - 1]!, frames[index]!, chunkIndex, chunkBytes, lines)
+  return lines.sort((one, other) => one.step - other.step)
 }
 
 function bitChanges(before: Frame, after: Frame, chunkIndex: number, chunkBytes: number, lines: StoryLine[]): void {
@@ -160,6 +176,7 @@ function bitChanges(before: Frame, after: Frame, chunkIndex: number, chunkBytes:
       if (was !== is) say(is ? `chunk ${chunkIndex} is ${name} now` : `chunk ${chunkIndex} is not ${name} any more`)
     }
   }
+  if (before.source === after.source && before.destination === after.destination) return
   const was = isEqualChunk(before, chunkIndex, chunkBytes)
   const is = isEqualChunk(after, chunkIndex, chunkBytes)
   if (was !== is) say(is ? 'source and destination hold the same now' : 'source and destination differ now')

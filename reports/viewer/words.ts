@@ -6,7 +6,7 @@ import { type Film, type FilmLane, type Frame, isMarked } from '../../sim/film_f
 import type { Plan } from '../../sim/plan'
 import type { Report } from '../format'
 import { eventText, timeText } from '../text'
-import { frameIndexAt, type StoryLine, sectorText } from './story'
+import { firstAfter, frameIndexAt, type StoryLine, sectorText } from './story'
 import type { Viewing } from './viewing'
 
 const SECTOR_BYTES = 512
@@ -38,8 +38,7 @@ export function markedCount({ mirror }: Frame, bit: Bit): number {
 /** Lines of the trace around the present event. `count` in all. */
 export function eventsAround({ film, frame }: Viewing, count = EVENTS_SHOWN): StoryLine[] {
   const all = film.lines
-  let first = all.findIndex(({ step }) => step >= frame.step)
-  if (first < 0) first = all.length
+  const first = firstAfter(all, frame.step - 1)
   const from = Math.max(0, first - Math.min(EVENTS_BEFORE, count >> 1))
   return all
     .slice(from, from + count)
@@ -126,7 +125,9 @@ export function planText(plan: Plan, decisions: Readonly<Record<string, number>>
 /** One sentence about the event that is looked at. */
 export function momentText(viewing: Viewing): string {
   const { frame, film } = viewing
-  const happened = film.lines.filter(({ step }) => step === frame.step).map(({ lane, text }) => `${lane}: ${text}`)
+  const { lines } = film
+  const present = lines.slice(firstAfter(lines, frame.step - 1), firstAfter(lines, frame.step))
+  const happened = present.map(({ lane, text }) => `${lane}: ${text}`)
   const isFailure = film.result.failure !== null && frameIndexAt(film, film.result.failure.step) === viewing.frameIndex
   const what = happened.length === 0 ? 'something inside went on' : happened.join('; ')
   return `${isFailure ? 'The failure was found here. ' : ''}${what}`

@@ -7,7 +7,7 @@ function meet({ offsetBytes: fromBytes }: OtherFaultPlan, request: MetRequest, {
   const endBytes = Math.min(request.offsetBytes + request.lengthBytes, store.lengthBytes)
   for (let at = Math.max(request.offsetBytes, fromBytes); at < endBytes; at = store.sameUntil(at, endBytes)) {
     if (!store.isAllocatedAt(at)) continue
-    store.bytes[at]! ^= 1
+    store.rot(at)
     corruption!.mark(at, at + 1)
     break
   }

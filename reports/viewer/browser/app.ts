@@ -7,7 +7,7 @@ import type { Plan } from '../../../sim/plan'
 import type { PageData } from '../document'
 import { Viewing } from '../viewing'
 import { changeNote, momentText } from '../words'
-import { element } from './elements'
+import { element, forgetColours } from './elements'
 import { type Panel, panelsOf } from './panels'
 import { Spacetime } from './spacetime'
 import { Strips } from './strips'
@@ -166,8 +166,10 @@ class App {
   }
 
   private redraw(): void {
+    forgetColours()
     this.timeline.forget()
     this.spacetime.forget()
+    this.strips.forget()
     this.draw()
   }
 
@@ -217,6 +219,7 @@ function start(): void {
   const viewing = new Viewing(other === null || other.frames.length === 0 ? [film] : [film, other])
   window.mirrorsimViewing = viewing
   new App(viewing, data).mount(root, changeNote(report, film, 'in this page'))
+  performance.mark('mirrorsim-ready')
 }
 
 // The words about the failure are painted first.

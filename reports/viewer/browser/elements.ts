@@ -18,9 +18,21 @@ export function element<K extends keyof HTMLElementTagNameMap>(
   return made
 }
 
-/** The colour that the present theme gives a name. */
+const colours = new Map<string, string>()
+
+/** The colour that the present theme gives a name. Asked for thousands of times a step: remembered until the theme changes. */
 export function colour(name: string): string {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()
+  let known = colours.get(name)
+  if (known === undefined) {
+    known = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()
+    colours.set(name, known)
+  }
+  return known
+}
+
+/** The theme has changed. */
+export function forgetColours(): void {
+  colours.clear()
 }
 
 /** `#rrggbb` as one word for the pixels of an ImageData on a machine with the usual order of bytes. */
@@ -51,4 +63,17 @@ export function surfaceOf(canvas: HTMLCanvasElement, heightPixels: number): Surf
   context.setTransform(ratio, 0, 0, ratio, 0, 0)
   context.clearRect(0, 0, width, heightPixels)
   return { context, width, height: heightPixels }
+}
+
+/** A line or a frame above a canvas that marks a place: it moves without the canvas being drawn again. */
+export class Marker {
+  readonly root = element('div', { class: 'marker' })
+
+  /** In CSS pixels of the canvas. */
+  place(left: number, top: number, width: number, height: number): void {
+    const { style } = this.root
+    style.transform = `translate(${left}px, ${top}px)`
+    style.width = `${width}px`
+    style.height = `${height}px`
+  }
 }

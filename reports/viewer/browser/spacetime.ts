@@ -2,7 +2,7 @@
 import type { Frame } from '../../../sim/film_frames'
 import { ChunkState, chunkState } from '../story'
 import type { Viewing } from '../viewing'
-import { colour, element, pixelOf, surfaceOf } from './elements'
+import { colour, element, Marker, pixelOf, surfaceOf } from './elements'
 
 const STATES: ReadonlyArray<readonly [state: ChunkState, name: string, text: string]> = [
   [ChunkState.Equal, 'equal', 'done, the same on both'],
@@ -19,7 +19,10 @@ export class Spacetime {
   readonly root: HTMLElement
   private readonly viewing: Viewing
   private readonly canvas: HTMLCanvasElement
-  private cache: { filmIndex: number; image: HTMLCanvasElement } | null = null
+  private readonly now = new Marker()
+  private readonly row = new Marker()
+  private drawnFilm = -1
+  private width = 0
 
   constructor(viewing: Viewing) {
     this.viewing = viewing
@@ -31,11 +34,12 @@ export class Spacetime {
     const legend = STATES.map(([, name, text]) =>
       element('span', {}, element('i', { style: `background: var(--${name})` }), text),
     )
+    this.now.root.classList.add('now')
     this.root = element(
       'section',
       {},
       element('h2', {}, 'The disk over time: events to the right, chunks downwards'),
-      this.canvas,
+      element('div', { class: 'drawing' }, this.canvas, this.row.root, this.now.root),
       element('div', { class: 'legend' }, ...legend),
     )
   }
@@ -51,22 +55,23 @@ export class Spacetime {
   }
 
   forget(): void {
-    this.cache = null
+    this.drawnFilm = -1
   }
 
   draw(): void {
     const { viewing, canvas } = this
-    const { context, width, height } = surfaceOf(canvas, HEIGHT_PIXELS)
-    if (this.cache?.filmIndex !== viewing.filmIndex) this.cache = { filmIndex: viewing.filmIndex, image: this.paint() }
-    const { image } = this.cache
-    context.imageSmoothingEnabled = false
-    context.drawImage(image, 0, 0, width, height)
     const { frameIndex, chunkIndex, chunkCount, film } = viewing
-    context.fillStyle = colour('cursor')
-    context.fillRect((frameIndex / film.frames.length) * width, 0, 1.5, height)
-    context.strokeStyle = colour('cursor')
-    const rowPixels = height / chunkCount
-    context.strokeRect(0.5, Math.round(chunkIndex * rowPixels) + 0.5, width - 1, Math.max(2, rowPixels) - 1)
+    if (this.drawnFilm !== viewing.filmIndex) {
+      this.drawnFilm = viewing.filmIndex
+      const { context, width } = surfaceOf(canvas, HEIGHT_PIXELS)
+      this.width = width
+      context.imageSmoothingEnabled = false
+      context.drawImage(this.paint(), 0, 0, width, HEIGHT_PIXELS)
+    }
+    const { width } = this
+    const rowPixels = HEIGHT_PIXELS / chunkCount
+    this.now.place((frameIndex / film.frames.length) * width, 0, 2, HEIGHT_PIXELS)
+    this.row.place(0, chunkIndex * rowPixels - 1, width, Math.max(5, rowPixels + 2))
     let wrong = 0
     for (let index = 0; index < chunkCount; index++)
       if (chunkState(film, viewing.frame, index, viewing.chunkBytes) === ChunkState.Wrong) wrong++

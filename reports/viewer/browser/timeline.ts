@@ -1,7 +1,7 @@
 /** Five lanes over all events: who had what to do from when to when. */
 import type { FilmLane, Span } from '../../../sim/film_frames'
 import type { Viewing } from '../viewing'
-import { colour, element, surfaceOf } from './elements'
+import { colour, element, Marker, surfaceOf } from './elements'
 
 const LANES: readonly FilmLane[] = ['guest', 'device', 'mirror', 'source', 'destination']
 const NAME_PIXELS = 84
@@ -32,8 +32,10 @@ export class Timeline {
   readonly root: HTMLElement
   private readonly viewing: Viewing
   private readonly canvas: HTMLCanvasElement
-  /** The lanes, drawn once for each film and size: moving the cursor must not draw thousands of bars. */
-  private cache: { key: string; image: HTMLCanvasElement } | null = null
+  private readonly now = new Marker()
+  /** What is on the canvas: moving through the events must not draw thousands of bars. */
+  private drawnFilm = -1
+  private width = 0
 
   constructor(viewing: Viewing) {
     this.viewing = viewing
@@ -42,7 +44,9 @@ export class Timeline {
     this.canvas.addEventListener('pointermove', (event) => {
       if (event.buttons === 1) this.point(event)
     })
-    this.root = element('section', {}, element('h2', {}, 'Timeline: what was under way, by event'), this.canvas)
+    this.now.root.classList.add('now')
+    const drawing = element('div', { class: 'drawing' }, this.canvas, this.now.root)
+    this.root = element('section', {}, element('h2', {}, 'Timeline: what was under way, by event'), drawing)
   }
 
   private get lastStep(): number {
@@ -56,30 +60,25 @@ export class Timeline {
   }
 
   forget(): void {
-    this.cache = null
+    this.drawnFilm = -1
   }
 
   draw(): void {
     const { viewing, canvas } = this
-    const { context, width, height } = surfaceOf(canvas, LANE_PIXELS * LANES.length)
-    const key = `${viewing.filmIndex}/${width}`
-    if (this.cache?.key !== key) this.cache = { key, image: this.drawLanes(width, height) }
-    context.drawImage(this.cache.image, 0, 0, width, height)
-    const x = NAME_PIXELS + (viewing.frame.step / this.lastStep) * (width - NAME_PIXELS - 2)
-    context.fillStyle = colour('cursor')
-    context.fillRect(Math.round(x), 0, 2, height)
+    if (this.drawnFilm !== viewing.filmIndex) {
+      this.drawnFilm = viewing.filmIndex
+      this.drawLanes()
+    }
     const at = viewing.frame.step
+    const left = NAME_PIXELS + (at / this.lastStep) * (this.width - NAME_PIXELS - 2)
+    this.now.place(left, 0, 2, LANE_PIXELS * LANES.length)
     const active = viewing.film.spans.filter(({ fromStep, toStep }) => fromStep <= at && at <= toStep).length
     canvas.setAttribute('aria-label', `Timeline; at event ${at}, ${active} requests are under way.`)
   }
 
-  private drawLanes(width: number, height: number): HTMLCanvasElement {
-    const image = element('canvas')
-    const ratio = window.devicePixelRatio || 1
-    image.width = Math.round(width * ratio)
-    image.height = Math.round(height * ratio)
-    const context = image.getContext('2d')!
-    context.scale(ratio, ratio)
+  private drawLanes(): void {
+    const { context, width } = surfaceOf(this.canvas, LANE_PIXELS * LANES.length)
+    this.width = width
     const scale = (width - NAME_PIXELS - 2) / this.lastStep
     LANES.forEach((lane, laneIndex) => {
       const top = laneIndex * LANE_PIXELS
@@ -97,6 +96,5 @@ export class Timeline {
         context.fillRect(x, top + 2 + rows[index]! * ROW_PIXELS, Math.max(1.5, end - x), ROW_PIXELS - 1)
       })
     })
-    return image
   }
 }
