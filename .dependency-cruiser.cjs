@@ -77,6 +77,18 @@ module.exports = {
       ],
       'reports see plans, traces and verdicts as plain data',
     ),
+    only(
+      '^library/',
+      [
+        '^(library|properties|sim|model)/',
+        '^impl/co/index[.]ts$',
+        '^scenarios/build[.]ts$',
+        '^reports/(format|text|verdict)[.]ts$',
+        '^commands/subject[.]ts$',
+        ...npm('fast-check'),
+      ],
+      'what other programs import is made of what commands are made of',
+    ),
     {
       name: 'no-cycles',
       comment: 'modules that need each other are one module; type-only cycles between a class and its edge are fine',

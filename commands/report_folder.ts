@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
 import type { FailureGroup, FoundFailure } from '../properties/campaign'
-import { makeFolder, type Report, reportFileName, writeReport } from '../reports/format'
+import { makeFolder, makeReport, type Report, reportFileName, writeReport } from '../reports/format'
 import { UsageError } from './cli'
 
 /** The revision of the sources, with a `+` if files differ from it; `unknown` outside a repository. */
@@ -90,15 +90,7 @@ export class ReportFolder {
   }
 
   reportOf(found: FoundFailure): Report {
-    const { failure, seed, plan, events, timeNs, hash, checkpoints, trace, decisions } = found
-    return {
-      format: 'mirrorsim-report',
-      version: 1,
-      failure,
-      label: { seed, profile: plan.profile, node: process.versions.node, ...this.label() },
-      plan,
-      ...(decisions === undefined ? {} : { decisions }),
-      trace: { events, timeNs, hash, checkpoints, last: trace },
-    }
+    const { seed, plan, decisions } = found
+    return makeReport(plan, found, { seed, profile: plan.profile, ...this.label() }, decisions)
   }
 }

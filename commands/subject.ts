@@ -46,8 +46,16 @@ function memoryInUse(): number {
   return heapBytes + bufferBytes
 }
 
+/** The plan of a seed in a profile; any text is a seed. */
+export function planOf(seed: string, profile: ProfileName): Plan {
+  if (profile === JOBS_PROFILE) return jobPlanOfSeed(seed)
+  if (profile === NBD_PROFILE) return nbdPlanOfSeed(seed)
+  if (profile === MONITOR_PROFILE) return monitorPlanOfSeed(seed)
+  return profile === IMAGE_PROFILE ? damagedPlanOfSeed(seed) : planOfSeed(seed, profile)
+}
+
 /** Runs a plan in the kind of world that it is for. `decider`: absent, what the plan's seed gives. */
-function runPlan(plan: Plan, options: WorldOptions): WorldResult {
+export function runPlan(plan: Plan, options: WorldOptions): WorldResult {
   if (plan.damage !== undefined) return runDamaged(plan, memoryInUse)
   if (plan.nbd !== undefined) return runNbd(plan, options.decider)
   if (plan.monitor !== undefined) {
@@ -62,12 +70,7 @@ function runPlan(plan: Plan, options: WorldOptions): WorldResult {
 export function subjectOf(profile: ProfileName, checkersOff: readonly string[] = []): Subject {
   const checkers = ALL_CHECKERS.filter(({ name }) => !checkersOff.includes(name)).map(({ make }) => make)
   return {
-    planOf: (seed) => {
-      if (profile === JOBS_PROFILE) return jobPlanOfSeed(seed)
-      if (profile === NBD_PROFILE) return nbdPlanOfSeed(seed)
-      if (profile === MONITOR_PROFILE) return monitorPlanOfSeed(seed)
-      return profile === IMAGE_PROFILE ? damagedPlanOfSeed(seed) : planOfSeed(seed, profile)
-    },
+    planOf: (seed) => planOf(seed, profile),
     run: (plan, trace, decisions) => {
       const decider = decisions === undefined ? {} : { decider: recordedDecider(plan, decisions) }
       return runPlan(plan, { checkers, trace, ...decider })
@@ -81,10 +84,14 @@ export function runWithDecider(): (plan: Plan, decider: Decider) => WorldResult 
   return (plan, decider) => runPlan(plan, { checkers, decider })
 }
 
-/** What the world of a plan decides, without what is dull. */
-export function decisionsOf(plan: Plan, decisions: Readonly<Record<string, number>> = {}): Record<string, number> {
+/** What the world of a plan decides, without what is dull. `options`: all checkers, and no fault from outside, if left out. */
+export function decisionsOf(
+  plan: Plan,
+  decisions: Readonly<Record<string, number>> = {},
+  options: WorldOptions = { checkers: ALL_CHECKERS.map(({ make }) => make) },
+): Record<string, number> {
   const recorder = new DecisionRecorder(recordedDecider(plan, decisions))
-  runWithDecider()(plan, recorder)
+  runPlan(plan, { ...options, decider: recorder })
   return recorder.decisions
 }
 

@@ -6,17 +6,19 @@
  * What may fail: writing the report, which the error then says in place of the path. The property fails all the same.
  */
 import fc from 'fast-check'
-import { REPORT_FORMAT, REPORT_VERSION, type Report, reportFileName, writeReport } from '../reports/format'
+import { makeReport, reportFileName, writeReport } from '../reports/format'
 import { DecisionRecorder } from '../sim/decider'
+import type { OwnFault } from '../sim/faults'
 import type { CheckerFactory } from '../sim/observer'
 import type { Plan } from '../sim/plan'
 import { recordedDecider } from '../sim/schedules'
-import type { Failure, WorldResult } from '../sim/verdict'
+import type { WorldResult } from '../sim/verdict'
 import { runWorld } from '../sim/world'
 import { ALL_CHECKERS } from './checkers'
 import type { ProfileName } from './plans'
 import { planArbitrary } from './plans/arbitrary'
 import { type Decisions, type Shrunk, shrinkFailure } from './shrink'
+import { WorldFailed } from './world_failed'
 
 /** Where reports go, relative to the working directory. */
 const REPORT_FOLDER = 'reports/out'
@@ -26,37 +28,31 @@ export interface MirrorPropertyOptions {
   profile?: ProfileName
   /** All checkers when left out. */
   checkers?: readonly CheckerFactory[]
+  /** Faults that are brought along, for plans that `change` puts them into. */
+  faults?: readonly OwnFault[]
+  /** Makes another plan of each that was generated: the same of the same. It must be one that can run. */
+  change?: (plan: Plan) => Plan
   /** `reports/out` in the working directory when left out; null: no report is written. */
   reportFolder?: string | null
-}
-
-/** A world that broke a promise, as fast-check reports it. */
-export class WorldFailed extends Error {
-  readonly failure: Failure
-  /** The smallest world that fails in the same way; null where none was written. */
-  readonly reportFile: string | null
-
-  constructor(plan: Plan, failure: Failure, reportFile: string | null, reason: string) {
-    const replay = reportFile === null ? reason : `\n  npm run replay -- ${reportFile}`
-    super(`${failure.key}: ${failure.text} (seed ${plan.seed}, event ${failure.step})${replay}`)
-    this.name = 'WorldFailed'
-    this.failure = failure
-    this.reportFile = reportFile
-  }
 }
 
 /** Fails with `WorldFailed` at the first world that breaks a promise. */
 export function mirrorProperty(options: MirrorPropertyOptions = {}): fc.IPropertyWithHooks<[Plan]> {
   const checkers = options.checkers ?? ALL_CHECKERS.map(({ make }) => make)
-  const { profile = 'default', reportFolder = REPORT_FOLDER } = options
+  const { profile = 'default', reportFolder = REPORT_FOLDER, faults = [], change } = options
   const run = (plan: Plan, decisions?: Decisions): WorldResult =>
-    runWorld(plan, { checkers, trace: 'last', ...(decisions === undefined ? {} : { decider: recordedDecider(plan, decisions) }) })
+    runWorld(plan, {
+      checkers,
+      faults,
+      trace: 'last',
+      ...(decisions === undefined ? {} : { decider: recordedDecider(plan, decisions) }),
+    })
   const decisionsOf = (plan: Plan, decisions: Decisions = {}): Decisions => {
     const recorder = new DecisionRecorder(recordedDecider(plan, decisions))
-    runWorld(plan, { checkers, decider: recorder })
+    runWorld(plan, { checkers, faults, decider: recorder })
     return recorder.decisions
   }
-  const arbitrary = planArbitrary(profile)
+  const arbitrary = planArbitrary(profile, change)
   return fc.property(arbitrary, (plan) => {
     const result = run(plan)
     if (result.failure === null) return
@@ -76,29 +72,16 @@ function failed(plan: Plan, shrunk: Shrunk, profile: string, folder: string | nu
   if (folder === null) return new WorldFailed(shrunk.plan, failure, null, '')
   const file = `${folder}/${reportFileName(failure.key, plan.seed).replace(/\.json$/, '.small.json')}`
   try {
-    writeReport(file, reportOf(plan, shrunk, failure, profile))
+    const label = {
+      seed: plan.seed,
+      profile,
+      revision: 'unknown',
+      command: `fc.assert(mirrorProperty({ profile: '${profile}' }))`,
+    }
+    writeReport(file, makeReport(shrunk.plan, shrunk.result, label, shrunk.decisions))
     return new WorldFailed(shrunk.plan, failure, file, '')
   } catch (error) {
     const reason = (error as NodeJS.ErrnoException).code ?? String(error)
     return new WorldFailed(shrunk.plan, failure, null, `\n  ${file} cannot be written: ${reason}`)
-  }
-}
-
-function reportOf(original: Plan, { plan, decisions, result }: Shrunk, failure: Failure, profile: string): Report {
-  const { events, timeNs, hash, checkpoints, trace } = result
-  return {
-    format: REPORT_FORMAT,
-    version: REPORT_VERSION,
-    failure,
-    label: {
-      seed: original.seed,
-      profile,
-      revision: 'unknown',
-      node: process.versions.node,
-      command: `fc.assert(mirrorProperty({ profile: '${profile}' }))`,
-    },
-    plan,
-    ...(decisions === undefined ? {} : { decisions: { ...decisions } }),
-    trace: { events, timeNs, hash, checkpoints: [...checkpoints], last: [...trace] },
   }
 }

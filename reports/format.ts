@@ -7,8 +7,9 @@
  */
 import * as fs from 'node:fs'
 import * as path from 'node:path'
+import type { OwnFault } from '../sim/faults'
 import type { Plan } from '../sim/plan'
-import { EXIT_CODES, type Failure, type FailureClass, type TraceRecord } from '../sim/verdict'
+import { EXIT_CODES, type Failure, type FailureClass, type TraceRecord, type WorldResult } from '../sim/verdict'
 
 export const REPORT_FORMAT = 'mirrorsim-report'
 export const REPORT_VERSION = 1
@@ -52,6 +53,28 @@ export interface Report {
 }
 
 export type Reading = { ok: true; report: Report } | { ok: false; reason: string }
+
+/** What of a world's result a report holds. */
+export type Outcome = Pick<WorldResult, 'failure' | 'events' | 'timeNs' | 'hash' | 'checkpoints' | 'trace'>
+
+/** The report of a world that failed. Throws an error if it did not. */
+export function makeReport(
+  plan: Plan,
+  { failure, events, timeNs, hash, checkpoints, trace }: Outcome,
+  label: Omit<Report['label'], 'node'>,
+  decisions?: Readonly<Record<string, number>>,
+): Report {
+  if (failure === null) throw new Error('only a world that failed has a report')
+  return {
+    format: REPORT_FORMAT,
+    version: REPORT_VERSION,
+    failure,
+    label: { ...label, node: process.versions.node },
+    plan,
+    ...(decisions === undefined ? {} : { decisions: { ...decisions } }),
+    trace: { events, timeNs, hash, checkpoints: [...checkpoints], last: [...trace] },
+  }
+}
 
 /** JSON in which each operation of the plan and each event has a line of its own, so that two reports can be compared. */
 export function formatReport(report: Report): string {
@@ -139,7 +162,8 @@ function readBounded(file: string, bytesMax: number): string | null {
   return null
 }
 
-export function readReport(file: string): Reading {
+/** Reads a report from a file. `own`: faults that are brought along when it runs. */
+export function readReport(file: string, own: readonly OwnFault[] = []): Reading {
   let text: string | null
   try {
     text = readBounded(file, REPORT_BYTES_MAX)
@@ -147,12 +171,12 @@ export function readReport(file: string): Reading {
     return { ok: false, reason: `${file}: cannot be read: ${(error as NodeJS.ErrnoException).code ?? error}` }
   }
   if (text === null) return { ok: false, reason: `${file}: more than ${REPORT_BYTES_MAX} bytes are too many for a report` }
-  const reading = parseReport(text)
+  const reading = parseReport(text, own)
   return reading.ok ? reading : { ok: false, reason: `${file}: ${reading.reason}` }
 }
 
 /** Reads a report from text; every field is checked, unknown ones are refused. */
-export function parseReport(text: string): Reading {
+export function parseReport(text: string, own: readonly OwnFault[] = []): Reading {
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -164,11 +188,11 @@ export function parseReport(text: string): Reading {
   if (version !== REPORT_VERSION) {
     return { ok: false, reason: `a report of version ${JSON.stringify(version)}; this program reads version ${REPORT_VERSION}` }
   }
-  return checkFields(value)
+  return checkFields(value, own)
 }
 
 /** The schema library and the plan's checker are loaded here: writing reports needs neither. */
-function checkFields(value: unknown): Reading {
+function checkFields(value: unknown, own: readonly OwnFault[]): Reading {
   const v: typeof import('valibot') = require('valibot')
   const { checkPlan }: typeof import('../sim/plan_check') = require('../sim/plan_check')
   const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
@@ -211,6 +235,6 @@ function checkFields(value: unknown): Reading {
     const issue = parsed.issues[0]
     return { ok: false, reason: `${v.getDotPath(issue) ?? 'report'}: ${issue.message.replace(/\s+/g, ' ')}` }
   }
-  const reason = checkPlan(parsed.output.plan)
+  const reason = checkPlan(parsed.output.plan, own)
   return reason === null ? { ok: true, report: parsed.output } : { ok: false, reason }
 }

@@ -60,7 +60,7 @@ export function scenario(parts: ScenarioParts): Scenario {
   const lengthBytes = parts.lengthBytes ?? 8 * CHUNK
   const plan: Plan = {
     format: 'mirrorsim-plan',
-    version: 4,
+    version: parts.faults?.some(({ kind }) => kind === 'own') === true ? 6 : 4,
     seed: parts.seed ?? parts.name,
     profile: 'scenario',
     device: { ...PLAIN_DEVICE, ...parts.device },

@@ -77,7 +77,8 @@ function build(bundler) {
   writeWhole(path.join(dist, 'mirrorsim.json'), `${JSON.stringify({ bundle: `${name}/mirrorsim.js`, inputs }, null, 1)}\n`)
   writeCodeCache()
   for (const entry of fs.readdirSync(dist)) {
-    if (entry !== name && entry !== 'mirrorsim.json') fs.rmSync(path.join(dist, entry), { recursive: true, force: true })
+    if (entry !== name && entry !== 'mirrorsim.json' && entry !== 'library')
+      fs.rmSync(path.join(dist, entry), { recursive: true, force: true })
   }
 }
 

@@ -7,7 +7,7 @@ const path = require('node:path')
 
 const root = path.resolve(__dirname, '..')
 const hook = path.join(__dirname, 'tsreg.cjs')
-const rooms = ['impl', 'model', 'sim', 'properties', 'scenarios', 'reports', 'commands', 'scripts']
+const rooms = ['impl', 'model', 'sim', 'properties', 'scenarios', 'reports', 'library', 'commands', 'scripts']
 
 // A file that forgets `test.run()` would pass with no test at all.
 function testFiles(dir) {

@@ -207,7 +207,7 @@ export class SimDisk extends BlockDriver implements MetDisk {
     if (plan === null) return null
     const { operation, offsetBytes, lengthBytes } = request
     const met: MetRequest = { operation, offsetBytes, lengthBytes, buffer, landsAtBytes: offsetBytes, landedBytes: 0 }
-    const errno = faultOf(plan).meet?.(plan, met, this) ?? null
+    const errno = plan.kind === 'own' ? this.faults!.meetOwn(plan, met, this) : (faultOf(plan).meet?.(plan, met, this) ?? null)
     if (errno === null) return null
     if (errno === OK && operation === 'read') request.data = buffer
     return this.complete(request, errno, met)

@@ -12,9 +12,10 @@ export interface Plan {
   format: 'mirrorsim-plan'
   /**
    * 2: disks may have formats, and the power may go off. 3: disks are throttled, requests stall, backing images come and go.
-   * 4: faults of other kinds than errors, and schedules. 5: an image above the chain of any job but a backup.
+   * 4: faults of other kinds than errors, and schedules. 5: an image above the chain of any job but a backup. 6: faults
+   * that whoever runs the plan brings along.
    */
-  version: 1 | 2 | 3 | 4 | 5
+  version: 1 | 2 | 3 | 4 | 5 | 6
   /** Empty: what the plan leaves open is the dull choice. */
   seed: string
   /** Which part of the mixture made it: `uniform`, `swarm`, `extreme`, a scenario's name, … A label only. */
@@ -358,7 +359,7 @@ export interface StallPlan extends OccasionPlan {
 }
 
 /** What the requests meet. Each kind is a file of `sim/faults`, which says what it does and what it excuses. */
-export type FaultPlan = ErrorFaultPlan | MisdirectedFaultPlan | OtherFaultPlan
+export type FaultPlan = ErrorFaultPlan | MisdirectedFaultPlan | OtherFaultPlan | OwnFaultPlan
 
 /** They end with an error. */
 export interface ErrorFaultPlan extends OccasionPlan {
@@ -376,4 +377,15 @@ export interface MisdirectedFaultPlan extends OccasionPlan {
 
 export interface OtherFaultPlan extends OccasionPlan {
   kind: 'short-transfer' | 'memory-pressure' | 'lost-write' | 'stale-read' | 'bit-rot' | 'lying-flush'
+}
+
+/** They meet a fault that whoever runs the plan brings along (`sim/faults/own.ts`). */
+export interface OwnFaultPlan extends OccasionPlan {
+  kind: 'own'
+  /** That of the fault. */
+  name: string
+  /** As the fault says it. */
+  promise: 'survived' | 'reported' | 'silent'
+  /** For the fault alone; integers. */
+  settings?: Record<string, number>
 }

@@ -40,7 +40,7 @@ test('a good plan passes, also with everything that is optional', () => {
 
 const CASES: ReadonlyArray<readonly [expected: string, change: (plan: Anything) => void]> = [
   ['plan.format: not one of mirrorsim-plan', (plan) => (plan.format = 'other')],
-  ['plan.version: not one of 1, 2, 3, 4, 5', (plan) => (plan.version = 6)],
+  ['plan.version: not one of 1, 2, 3, 4, 5, 6', (plan) => (plan.version = 7)],
   ['plan.version: stalls came with version 3', (plan) => Object.assign(plan, { version: 2, stalls: [] })],
   ['plan.version: throttles came with version 3', (plan) => throttled(plan, { version: 2 }, {})],
   ['plan.version: overlays of jobs came with version 5', (plan) => withOverlay(plan, { version: 4 }, {}, {})],
@@ -105,6 +105,10 @@ const CASES: ReadonlyArray<readonly [expected: string, change: (plan: Anything) 
   ['plan.faults[0].byBytes: not an integer from 512', (plan) => newFault(plan, { kind: 'misdirected-write', byBytes: 3 })],
   ['plan.faults[0].byBytes: not a multiple of 512', (plan) => newFault(plan, { kind: 'misdirected-write', byBytes: 600 })],
   ['plan.faults[0].byBytes: unknown', (plan) => newFault(plan, { byBytes: 512 })],
+  ['plan.version: faults from outside came with version 6', (plan) => newFault(plan, OWN, 5)],
+  ['plan.faults[0].name: gremlin is a fault from outside, and is not here', (plan) => newFault(plan, OWN, 6)],
+  ['plan.faults[0].settings.size: not an integer', (plan) => newFault(plan, { ...OWN, settings: { size: 0.5 } }, 6)],
+  ['plan.faults[0].settings: not an object', (plan) => newFault(plan, { ...OWN, settings: [] }, 6)],
   ['plan.faults[0].times: not an integer from 0 to 9007199254740991', (plan) => (plan.faults[0].times = 1.5)],
   ['plan.bounds.eventsMax: not an integer from 1 to 9007199254740991', (plan) => (plan.bounds.eventsMax = 0)],
 ]
@@ -122,6 +126,7 @@ function throttled(plan: Anything, change: object, throttle: object): void {
   Object.assign(plan, { version: 3, ...change })
   plan.source.throttle = { at: 'top', ...limits, joinsSource: false, ...throttle }
 }
+const OWN = { kind: 'own', name: 'gremlin', promise: 'silent' }
 function newFault(plan: Anything, change: object, version = 4): void {
   const { errno: _, torn: __, ...occasion } = FAULT as ErrorFaultPlan
   Object.assign(plan, { version, faults: [{ ...occasion, kind: 'lost-write', ...change }] })

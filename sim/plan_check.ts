@@ -2,7 +2,7 @@
  * Checks a plan that comes from outside: a report, a file written by hand. Whatever passes can be run; whatever does not
  * gets one line that says where and why.
  */
-import { faultOf } from './faults'
+import { faultOf, type OwnFault } from './faults'
 import {
   type BackingPlan,
   type ControlOperation,
@@ -12,6 +12,7 @@ import {
   type GuestOperation,
   type InitialExtent,
   type JobPlan,
+  type OwnFaultPlan,
   type Plan,
   SECTOR_BYTES,
   type ThrottlePlan,
@@ -29,11 +30,14 @@ const SCHEDULE_DEPTH_MAX = 16
 
 class PlanError extends Error {}
 
-/** null: the value is a plan that can be run. Otherwise `plan.guest[3].offsetBytes: not a multiple of 512`. */
-export function checkPlan(value: unknown): string | null {
+/**
+ * null: the value is a plan that can be run. Otherwise `plan.guest[3].offsetBytes: not a multiple of 512`. `own`: faults that
+ * are brought along when it runs.
+ */
+export function checkPlan(value: unknown, own: readonly OwnFault[] = []): string | null {
   try {
     planShape(value, 'plan')
-    checkWhole(value as Plan)
+    checkWhole(value as Plan, own)
     return null
   } catch (error) {
     if (error instanceof PlanError) return error.message
@@ -204,6 +208,11 @@ const controlShape: Shape = (value, path) => {
   record({ id: identifier, when: record({ on: moment, afterNs: count }), kind: text, ...fields })(value, path)
 }
 
+const settings: Shape = (value, path) => {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) fail(path, 'not an object')
+  for (const [name, number] of Object.entries(value)) demand(Number.isSafeInteger(number), `${path}.${name}`, 'not an integer')
+}
+
 const occasion: Readonly<Record<string, Shape>> = {
   id: identifier,
   disk: oneOf('source', 'destination'),
@@ -224,6 +233,7 @@ const FAULT_FIELDS: Readonly<Record<FaultPlan['kind'], Readonly<Record<string, S
   'stale-read': {},
   'bit-rot': {},
   'lying-flush': {},
+  own: { name: identifier, promise: oneOf('survived', 'reported', 'silent'), settings: optional(settings) },
 }
 
 const faultShape: Shape = (value, path) => {
@@ -242,7 +252,7 @@ const scheduleShape: Shape = (value, path) => {
 const linkShape = record({ capacityBytes: integer(1), stepNs: count, steps: count, isCut: flag })
 const planShape = record({
   format: oneOf('mirrorsim-plan'),
-  version: oneOf(1, 2, 3, 4, 5),
+  version: oneOf(1, 2, 3, 4, 5, 6),
   seed: text,
   profile: text,
   device: record({
@@ -375,7 +385,7 @@ function checkJob({ source, version }: Plan, { kind, overlay }: JobPlan): void {
   demand(!keepsBase || kind === 'stream', 'plan.job.overlay.keepsBase', 'only a stream can leave a layer below')
 }
 
-function checkWhole(plan: Plan): void {
+function checkWhole(plan: Plan, own: readonly OwnFault[]): void {
   if (plan.damage !== undefined)
     demand(plan.source.format !== undefined, 'plan.damage', 'only an image can be damaged: the source has no format')
   if (plan.job !== undefined) checkJob(plan, plan.job)
@@ -395,7 +405,7 @@ function checkWhole(plan: Plan): void {
   for (const [index, operation] of guest.entries()) checkGuest(operation, plan, `plan.guest[${index}]`)
   checkFormats(plan)
   demand(plan.version >= 4 || plan.schedule === undefined, 'plan.version', 'schedules came with version 4')
-  for (const [index, fault] of plan.faults.entries()) checkFault(fault, plan, `plan.faults[${index}]`)
+  for (const [index, fault] of plan.faults.entries()) checkFault(fault, plan, `plan.faults[${index}]`, own)
   checkIds(plan)
   const guestIds = new Set(guest.map(({ id }) => id))
   const controlIds = new Set(control.map(({ id }) => id))
@@ -507,16 +517,34 @@ function checkFormats({ version, source, destination, mirror, control, stalls }:
 }
 
 /** Faults other than errors came with version 4, and most of them hit bytes of the disk itself, not those of a file. */
-function checkFault(fault: FaultPlan, plan: Plan, path: string): void {
+function checkFault(fault: FaultPlan, plan: Plan, path: string, own: readonly OwnFault[]): void {
   if (fault.kind === 'error') return
+  const isWorld = plan.job === undefined && plan.nbd === undefined && plan.monitor === undefined && plan.damage === undefined
+  if (fault.kind === 'own') {
+    checkOwnFault(fault, plan, path, own)
+    demand(isWorld, path, 'only worlds of mirrors know faults from outside')
+    return
+  }
   demand(plan.version >= 4, 'plan.version', `${fault.kind} came with version 4`)
   const { operations } = faultOf(fault)
   demand(operations.includes(fault.operation), `${path}.operation`, `not one of ${operations.join(', ')}`)
   if (fault.kind === 'short-transfer') return
   demand(plan[fault.disk].format === undefined, `${path}.disk`, 'has a format: only a plain disk can meet this')
   if (fault.kind === 'misdirected-write') demand(fault.byBytes % SECTOR_BYTES === 0, `${path}.byBytes`, 'not a multiple of 512')
-  const isWorld = plan.job === undefined && plan.nbd === undefined && plan.monitor === undefined && plan.damage === undefined
   demand(isWorld || fault.kind === 'memory-pressure', path, 'nobody but the worlds of mirrors can tell what it has hit')
+}
+
+/** What the entry says of a fault that is brought along is what the fault says. */
+function checkOwnFault(entry: OwnFaultPlan, plan: Plan, path: string, own: readonly OwnFault[]): void {
+  const { name, promise, operation, disk } = entry
+  demand(plan.version >= 6, 'plan.version', 'faults from outside came with version 6')
+  const fault = own.find((one) => one.name === name)
+  if (fault === undefined)
+    fail(`${path}.name`, `${name} is a fault from outside, and is not here: run the plan where it is known`)
+  demand(fault.promise === promise, `${path}.promise`, `${name} says ${fault.promise}`)
+  demand(fault.operations.includes(operation), `${path}.operation`, `not one of ${fault.operations.join(', ')}`)
+  const isPlain = promise !== 'silent' || plan[disk].format === undefined
+  demand(isPlain, `${path}.disk`, 'has a format: only a plain disk can meet a silent fault')
 }
 
 function isAttaching(operation: ControlOperation): boolean {

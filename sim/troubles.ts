@@ -6,7 +6,7 @@ import type { BlockGraph, BlockNode } from '../impl/block'
 import { ENOMEM } from '../impl/co'
 import { Corruption } from './corruption'
 import type { DiskWatcher, SimDisk, WatchedRequest } from './disk'
-import { countFirings, Faults, faultProbe, isSilent, Occasions } from './faults'
+import { countFirings, Faults, faultProbe, isSilent, Occasions, type OwnFault } from './faults'
 import type { DiskName, FaultPlan, Plan, StallPlan } from './plan'
 import { scheduleProbe } from './schedules'
 
@@ -20,10 +20,11 @@ export class Troubles {
   private readonly disks: SimDisk[] = []
   private refusals = 0
 
-  constructor(plan: Plan) {
+  /** `own`: the faults that the plan's entries of the kind `own` are for. */
+  constructor(plan: Plan, own: readonly OwnFault[] = []) {
     const { faults, stalls } = plan
     this.plan = plan
-    this.faults = { source: new Faults(faults, 'source'), destination: new Faults(faults, 'destination') }
+    this.faults = { source: new Faults(faults, 'source', own), destination: new Faults(faults, 'destination', own) }
     this.stalls =
       stalls === undefined ? null : { source: new Occasions(stalls, 'source'), destination: new Occasions(stalls, 'destination') }
     const isOnDisks = faults.length > 0
@@ -43,7 +44,7 @@ export class Troubles {
     if (this.stalls !== null) disk.stalls = this.stalls[name]
     if (this.corruption === null) return
     disk.corruption = this.corruption
-    const isAsked = this.plan.faults.some((fault) => fault.kind === 'stale-read' && fault.disk === name)
+    const isAsked = this.plan.faults.some(({ kind, disk: at }) => (kind === 'stale-read' || kind === 'own') && at === name)
     if (isAsked) disk.original = disk.store.copy()
   }
 

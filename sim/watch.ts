@@ -7,7 +7,7 @@
 import { AssertionFailure, type Errno, type Kernel, OK, strerror } from '../impl/co'
 import type { JobEvent } from '../impl/jobs'
 import type { DiskWatcher, WatchedRequest } from './disk'
-import { faultOf } from './faults'
+import { FaultBroke, faultOf } from './faults'
 import type { GuestHooks, GuestRequest } from './guest/driver'
 import type { Checker, CheckerFactory, CheckerHook, SurvivingImages, WorldView } from './observer'
 import type { ControlOperation } from './plan'
@@ -156,6 +156,11 @@ export class Watch implements DiskWatcher, GuestHooks {
 
   /** Something left a coroutine as an exception. */
   crashed(error: unknown, who: string): void {
+    if (error instanceof FaultBroke) {
+      const text = `the fault ${error.faultName} broke down: ${error.message}`
+      this.found({ class: 'harness', key: `harness/${error.faultName}`, text, details: stackOf(error.cause) })
+      return
+    }
     const key = error instanceof AssertionFailure ? error.invariant : error instanceof Error ? error.name : 'exception'
     const text = `${who} threw: ${errorText(error)}`
     this.found({ class: 'crash', key: `crash/${key}`, text, details: stackOf(error) })

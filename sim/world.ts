@@ -15,7 +15,7 @@ import { type Controlled, Operator } from './control'
 import type { CorruptionView } from './corruption'
 import type { Decider } from './decider'
 import { SimDisk } from './disk'
-import { Faults, faultProbe } from './faults'
+import { Faults, faultProbe, type OwnFault } from './faults'
 import { seenPlan } from './formats'
 import { makeImage, readImageAfresh } from './fresh_open'
 import { GuestDriver, type GuestRequest } from './guest/driver'
@@ -39,6 +39,8 @@ export interface WorldOptions {
   /** Absent: what the plan's seed gives. */
   decider?: Decider
   checkers?: readonly CheckerFactory[]
+  /** What the plan's entries of the kind `own` are for. */
+  faults?: readonly OwnFault[]
   /** `last`: the result holds the last lines of a world that failed; `all`: all lines. */
   trace?: 'last' | 'all'
   /** Called after each event, when nothing runs; for people who step through a world. */
@@ -115,7 +117,7 @@ class World implements Watched, Controlled {
     this.clockwork = new VirtualClockwork(decider)
     this.kernel = new Kernel(this.clockwork)
     this.watch = new Watch(this, trace)
-    this.troubles = new Troubles(plan)
+    this.troubles = new Troubles(plan, options.faults)
     this.graph = new BlockGraph(this.kernel)
     this.throttles = new Throttles(this.graph, this.watch)
     const source = this.addDisk('source')

@@ -21,17 +21,19 @@ interface Known {
 
 export class PlanArbitrary extends fc.Arbitrary<Plan> {
   private readonly profile: ProfileName
+  private readonly change: (plan: Plan) => Plan
   /** By the plan's text: fast-check gives plans back as copies. */
   private readonly known = new Map<string, Known>()
 
-  constructor(profile: ProfileName) {
+  constructor(profile: ProfileName, change: (plan: Plan) => Plan) {
     super()
     this.profile = profile
+    this.change = change
   }
 
   generate(random: fc.Random): fc.Value<Plan> {
     const seed = random.nextInt(0, WORD_MAX).toString(16) + random.nextInt(0, WORD_MAX).toString(16).padStart(8, '0')
-    return new fc.Value(planOfSeed(seed, this.profile), undefined)
+    return new fc.Value(this.change(planOfSeed(seed, this.profile)), undefined)
   }
 
   canShrinkWithoutContext(value: unknown): value is Plan {
@@ -59,7 +61,7 @@ export class PlanArbitrary extends fc.Arbitrary<Plan> {
   }
 }
 
-/** Plans of a profile; they shrink towards few operations and dull settings. */
-export function planArbitrary(profile: ProfileName): PlanArbitrary {
-  return new PlanArbitrary(profile)
+/** Plans of a profile, each as `change` makes it; they shrink towards few operations and dull settings. */
+export function planArbitrary(profile: ProfileName, change: (plan: Plan) => Plan = (plan) => plan): PlanArbitrary {
+  return new PlanArbitrary(profile, change)
 }

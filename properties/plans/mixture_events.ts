@@ -207,7 +207,7 @@ export const DISK_FAULT_COUNT: Table<number> = [
 ]
 
 /** Faults that are no errors. What a disk cannot meet becomes a short transfer. */
-export const DISK_FAULT_KIND: Table<Exclude<FaultPlan['kind'], 'error'>> = [
+export const DISK_FAULT_KIND: Table<Exclude<FaultPlan['kind'], 'error' | 'own'>> = [
   ['short-transfer', 20, 20],
   ['memory-pressure', 20, 20],
   ['lost-write', 14, 15],

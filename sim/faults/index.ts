@@ -14,6 +14,7 @@ import { lostWrite } from './lost_write'
 import { lyingFlush } from './lying_flush'
 import { memoryPressure } from './memory_pressure'
 import { misdirectedWrite } from './misdirected_write'
+import { describedFault } from './own'
 import { powerCut } from './power_cut'
 import { shortTransfer } from './short_transfer'
 import { slowRequest } from './slow_request'
@@ -22,6 +23,7 @@ import { tornWrite } from './torn_write'
 
 export type { DiskFault, Excuse, Fault, MetDisk, MetRequest } from './fault'
 export { Faults, Occasions } from './occasions'
+export { FaultBroke, type OwnFault } from './own'
 
 /** Those that `plan.faults` plans. */
 export const DISK_FAULTS: readonly DiskFault[] = [
@@ -39,8 +41,9 @@ export const DISK_FAULTS: readonly DiskFault[] = [
 
 export const FAULTS: readonly Fault[] = [...DISK_FAULTS, latency, slowRequest, connectionLoss, powerCut, deviceReset]
 
-/** The fault that an entry of a plan is for. */
+/** The fault that an entry of a plan is for; of somebody's own only what the entry says of it. */
 export function faultOf(plan: FaultPlan): DiskFault {
+  if (plan.kind === 'own') return describedFault(plan) as DiskFault
   const fault = DISK_FAULTS.find((one) => one.is(plan))
   if (fault === undefined) throw new Error(`no fault is ${JSON.stringify(plan)}`)
   return fault

@@ -2,7 +2,10 @@
  * Planned trouble of disks: when it comes. Each fault or stall counts the requests that match it: some pass, then some are
  * met. One that fires says so by its id, because a fault that never fires has tested nothing.
  */
-import type { DiskName, DiskOperation, FaultPlan, OccasionPlan } from '../plan'
+import type { Errno } from '../../impl/co'
+import type { DiskName, DiskOperation, FaultPlan, OccasionPlan, OwnFaultPlan } from '../plan'
+import type { MetDisk, MetRequest } from './fault'
+import { meetOwn, type OwnFault } from './own'
 
 class Occasion<P extends OccasionPlan> {
   readonly plan: P
@@ -60,10 +63,18 @@ export class Occasions<P extends OccasionPlan> {
 
 /** What requests of one disk meet; memory is refused elsewhere. */
 export class Faults extends Occasions<FaultPlan> {
-  constructor(plans: readonly FaultPlan[], disk: DiskName) {
+  private readonly own: readonly OwnFault[]
+
+  /** `own`: what entries of the kind `own` find their code in. */
+  constructor(plans: readonly FaultPlan[], disk: DiskName, own: readonly OwnFault[] = []) {
     super(
       plans.filter(({ kind }) => kind !== 'memory-pressure'),
       disk,
     )
+    this.own = own
+  }
+
+  meetOwn(entry: OwnFaultPlan, request: MetRequest, disk: MetDisk): Errno | null {
+    return meetOwn(this.own, entry, request, disk)
   }
 }
