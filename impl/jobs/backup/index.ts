@@ -1,3 +1,3 @@
 export { BackupJob } from './job'
-export type { BackupOptions, BackupSync, BitmapMode } from './options'
+export type { BackupOptions, BackupSync } from './options'
 export { createBackup, startBackup } from './start'

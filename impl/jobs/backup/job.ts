@@ -14,8 +14,8 @@ import { RETRY_DELAY_NS } from '../error_policy'
 import type { JobHold } from '../hold'
 import { Job, type JobOptions } from '../job'
 import type { JobManager } from '../job_manager'
+import { finishBitmap } from '../sync_bitmap'
 import type { BackupOptions, BackupPlan } from './options'
-import { finishBitmap } from './sync_bitmap'
 
 /** What a backup holds in the graph. */
 export interface BackupHoldings {

@@ -4,11 +4,9 @@ import { COPY_WORKERS_MAX, copyClusterBytes } from '../../block/block_copy'
 import type { CopyError } from '../../block/drivers/copy_before_write'
 import { assert } from '../../co'
 import type { ErrorPolicy } from '../error_policy'
-import { checkSyncBitmap } from './sync_bitmap'
+import { type BitmapMode, checkSyncBitmap } from '../sync_bitmap'
 
 export type BackupSync = 'full' | 'top' | 'none' | 'bitmap' | 'incremental'
-/** What becomes of the bitmap: it starts anew if the backup works, it stays as it is, or it starts anew in any case. */
-export type BitmapMode = 'on-success' | 'never' | 'always'
 
 export interface BackupOptions {
   jobId: string

@@ -5,8 +5,9 @@
  * What may fail: the switch-over, when the graph has become one that does not allow it (EPERM); the filter leaves all the
  * same.
  */
-import { type BlockBackend, BlockError, type BlockNode, type OperationBlocker } from '../../block'
+import { type BlockBackend, BlockError, type BlockNode, type DirtyBitmap, type OperationBlocker } from '../../block'
 import { assert, type Co, EPERM, type Errno, OK } from '../../co'
+import { finishMirrored } from '../sync_bitmap'
 import type { CommitLayers } from './commit_layers'
 import { checkReplaceable } from './options'
 import type { MirrorState } from './state'
@@ -23,10 +24,19 @@ export interface MirrorPlaces {
   readonly layers: CommitLayers | null
 }
 
+/** How a mirror has ended. */
+export interface MirrorEnd {
+  readonly isDone: boolean
+  readonly switchesOver: boolean
+  /** Where the target may still differ; null: nobody knows. */
+  readonly left: DirtyBitmap | null
+}
+
 /** Call with the source drained; it is not any more afterwards. */
-export function* leaveGraph(state: MirrorState, places: MirrorPlaces, switchesOver: boolean): Co<Errno> {
+export function* leaveGraph(state: MirrorState, places: MirrorPlaces, end: MirrorEnd): Co<Errno> {
   const { source, target } = state
   const { graph } = source
+  const { isDone, switchesOver, left } = end
   const { filter, jobBackend, replaced, blocker, layers } = places
   assert(source.quiesceCount > 0, 'leave-drained')
   assert(state.backgroundCount === 0 && state.activeCount === 0 && state.operationsInFlight.isEmpty, 'leave-at-rest')
@@ -40,6 +50,8 @@ export function* leaveGraph(state: MirrorState, places: MirrorPlaces, switchesOv
   target.blockers.delete(blocker)
   const errno = switchesOver ? yield* switchOver(state, replaced) : OK
   if (layers?.targetWasReadOnly === true && !(switchesOver && errno === OK)) yield* graph.trySetReadOnly(target, true)
+  // Before guests go on: from now on the bitmap takes in what they change.
+  finishMirrored(state.kept, state.copiesBitmap, isDone && errno === OK, left)
   jobBackend.detach()
   graph.removeFilter(filter)
   yield* graph.removeNode(filter)

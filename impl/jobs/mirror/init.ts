@@ -27,6 +27,12 @@ export function* initialise(state: MirrorState, pausePoint: () => Co<void>): Co<
   if (known.errno !== OK) return known.errno
   const zeroes = new ZeroBitmap(state.lengthBytes, state.granularityBytes)
   state.zeroes = zeroes
+  // The target has everything else already: what is not dirty is left alone.
+  if (state.copiesBitmap) {
+    if (known.isZero) zeroes.setAll()
+    assert(state.isDirtyComplete, 'bitmap-taken')
+    return OK
+  }
   const punches = state.target.options.detectZeroes === 'unmap' && state.canUnmapTarget
   if (known.isZero && !punches) zeroes.setAll()
   // Layers above a base: nothing else is copied, whatever the target holds there.

@@ -107,6 +107,7 @@ export class MirrorJob extends Job implements MirrorControl {
     }
     const errno = yield* initialise(state, () => this.pausePoint())
     if (errno !== OK || this.isForceCancelled) return errno
+    state.isDirtyComplete = true
     state.isPublished = true
     state.phase = 'copying'
     return yield* this.copyUntilDone()
@@ -208,7 +209,7 @@ export class MirrorJob extends Job implements MirrorControl {
   }
 
   protected prepare(): Co<Errno> {
-    return this.leave(this.isCompleteRequested)
+    return this.leave(true)
   }
 
   protected *abort(): Co<void> {
@@ -216,13 +217,24 @@ export class MirrorJob extends Job implements MirrorControl {
     assert(this.hasLeft, 'mirror-left')
   }
 
-  private *leave(switchesOver: boolean): Co<Errno> {
+  /** `isDone`: nothing is dirty, the target is flushed, and the source has been drained since. */
+  private *leave(isDone: boolean): Co<Errno> {
     const { state } = this
     assert(!this.hasLeft && this.isDone, 'mirror-leaves-once')
     this.hasLeft = true
     state.isPublished = false
     if (!this.holdsSourceDrained) yield* this.drainSource()
-    return yield* leaveGraph(state, this.places, switchesOver)
+    const isKnown = isDone || (yield* this.isFlushedForBitmap())
+    const end = { isDone, switchesOver: isDone && this.isCompleteRequested, left: isKnown ? state.dirty : null }
+    return yield* leaveGraph(state, this.places, end)
+  }
+
+  /** What a job has copied before it failed counts only if it is on the target's medium. */
+  private *isFlushedForBitmap(): Co<boolean> {
+    const { kept, isDirtyComplete, targetBackend } = this.state
+    assert(this.holdsSourceDrained, 'flush-drained')
+    if (kept.bitmap === null || kept.bitmapMode !== 'always' || !isDirtyComplete) return false
+    return (yield* targetBackend.flush()) === OK
   }
 
   handleError(isRead: boolean, errno: Errno): void {

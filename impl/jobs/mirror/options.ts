@@ -2,6 +2,7 @@
 import { BlockError, type BlockNode, checkUnblocked } from '../../block'
 import { assert, EPERM } from '../../co'
 import type { ErrorPolicy } from '../error_policy'
+import { type BitmapMode, checkSyncBitmap } from '../sync_bitmap'
 
 export type CopyMode = 'background' | 'write-blocking'
 
@@ -10,8 +11,14 @@ export interface MirrorOptions {
   /** A root node: nothing but devices, exports and jobs above it. */
   source: BlockNode
   target: BlockNode
-  /** full: the whole chain; top: what is allocated above the backing image; none: only what is written from now on. */
-  sync: 'full' | 'top' | 'none'
+  /**
+   * full: the whole chain; top: what is allocated above the backing image; none: only what is written from now on.
+   * bitmap: what a bitmap of the source has dirty, the target has everything else already; incremental: that with on-success.
+   */
+  sync: 'full' | 'top' | 'none' | 'bitmap' | 'incremental'
+  /** The name of a bitmap of the source. With `full` and `top` it only says afterwards what is left to be copied. */
+  bitmap?: string
+  bitmapMode?: BitmapMode
   copyMode: CopyMode
   /** A power of two from 512 to 64 MiB; absent or 0: the target's cluster, at least 4 KiB and at most 64 KiB. */
   granularityBytes?: number
@@ -55,6 +62,7 @@ export function checkOptions(options: MirrorOptions): void {
     }
   }
   if (!Number.isSafeInteger(bufferBytes) || bufferBytes < 0) throw new BlockError("Invalid parameter 'buf-size'")
+  checkSyncBitmap(options)
   for (const edge of source.parents) if (edge.parent.node !== null) throw new BlockError('Need a root block node')
   checkUnblocked(source.name, source.blockers, 'mirror-source')
   checkUnblocked(target.name, target.blockers, 'mirror-target')

@@ -80,6 +80,7 @@ function* insert(
     jobBackend.attach(filter, Permission.None, Permission.All & ~Permission.Resize)
     // Only the filter makes those above the target share it.
     if (layers !== null) attachBelow(state, layers, filter)
+    state.takeBitmap()
   } catch (error) {
     layers?.release()
     if (targetBackend.root !== null) targetBackend.detach()

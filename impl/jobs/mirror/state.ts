@@ -7,6 +7,7 @@ import { copiesRanges } from '../../block/io_copy'
 import { assert, type Errno, type Kernel, OK } from '../../co'
 import type { Progress } from '../progress'
 import type { RateLimit } from '../rate_limit'
+import { checkSyncBitmap, type SyncBitmap } from '../sync_bitmap'
 import { BufferStock } from './buffer_stock'
 import type { FilterRequestView, MirrorPhase, MirrorView } from './inspect'
 import { MirrorOperations } from './operations'
@@ -69,6 +70,10 @@ export class MirrorState implements MirrorView {
   readonly copiesRanges: boolean
 
   readonly dirty: DirtyBitmap
+  /** Every chunk that may differ is dirty or in flight: the first look at the source is over. */
+  isDirtyComplete = false
+  /** What the user keeps of all this. */
+  readonly kept: SyncBitmap
   readonly operationsInFlight: MirrorOperations
   zeroes: ZeroBitmap | null = null
   /** Chunks of the target that hold whole clusters of ours; only with a detached backing image and large clusters. */
@@ -114,6 +119,7 @@ export class MirrorState implements MirrorView {
     this.lengthBytes = source.lengthBytes
     this.granularityBytes = chooseGranularity(options)
     this.dirty = new DirtyBitmap(this.lengthBytes, this.granularityBytes)
+    this.kept = checkSyncBitmap(options)
     this.chunkCount = this.dirty.bitCount
     this.operationsInFlight = new MirrorOperations(this.kernel, this.lengthBytes, this.granularityBytes)
     const isDetached = options.targetHasDetachedBacking === true
@@ -134,6 +140,22 @@ export class MirrorState implements MirrorView {
     this.detectsZeroes = detectZeroes !== 'off'
     this.copiesRanges = copiesRanges(source, target)
     assert(this.copyMaxBytes <= this.bufferBytes && this.copyMaxBytes % this.unitBytes === 0, 'copy-fits-buffer')
+  }
+
+  /** True if only what the bitmap of the user has dirty is to be copied. */
+  get copiesBitmap(): boolean {
+    return this.options.sync === 'bitmap' || this.options.sync === 'incremental'
+  }
+
+  /** The bitmap is ours from now on, until `finishMirrored`. Call with the source drained. */
+  takeBitmap(): void {
+    const { bitmap } = this.kept
+    if (bitmap === null) return
+    bitmap.createSuccessor()
+    if (!this.copiesBitmap) return
+    this.dirty.merge(bitmap.bits)
+    this.isDirtyComplete = true
+    assert(this.dirty.count > 0 === bitmap.bits.count > 0, 'mirror-takes-bitmap')
   }
 
   get dirtyWords(): Uint32Array {

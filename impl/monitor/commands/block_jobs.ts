@@ -5,7 +5,9 @@ import type { Co } from '../../co'
 import {
   BackupAction,
   type BackupOptions,
+  type BitmapMode,
   type ErrorPolicy,
+  type MirrorOptions,
   runTransaction,
   SnapshotAction,
   startBackup,
@@ -48,8 +50,12 @@ function* mirror(
 ): Co<void> {
   const { graph, jobs } = environment
   const wanted = args.string('sync')
-  if (wanted === 'incremental' || wanted === 'bitmap') throw new BlockError(`Sync mode '${wanted}' not supported`)
-  const sync = wanted === 'top' && source.skipFilters().backing === null ? 'full' : (wanted as 'full' | 'top' | 'none')
+  const bitmap = args.optionalString('bitmap')
+  const bitmapMode = args.optionalString('bitmap-mode') as BitmapMode | undefined
+  // Whoever knows only QEMU's members gets QEMU's answer.
+  const isPlain = bitmap === undefined && (wanted === 'incremental' || wanted === 'bitmap')
+  if (isPlain) throw new BlockError(`Sync mode '${wanted}' not supported`)
+  const sync = wanted === 'top' && source.skipFilters().backing === null ? 'full' : (wanted as MirrorOptions['sync'])
   const granularityBytes = args.optionalInteger('granularity')
   const bufferBytes = args.optionalInteger('buf-size')
   const replaces = args.optionalString('replaces')
@@ -69,6 +75,8 @@ function* mirror(
     ...(granularityBytes === undefined ? {} : { granularityBytes }),
     ...(bufferBytes === undefined ? {} : { bufferBytes }),
     ...(replaces === undefined ? {} : { replaces }),
+    ...(bitmap === undefined ? {} : { bitmap }),
+    ...(bitmapMode === undefined ? {} : { bitmapMode }),
   })
 }
 

@@ -112,6 +112,9 @@ export const BLOCK_JOBS: QapiModule = {
         target: 'str',
         '?replaces': 'str',
         sync: 'MirrorSyncMode',
+        // Not in QEMU: docs/mirror-extensions.md.
+        '?bitmap': 'str',
+        '?bitmap-mode': 'BitmapSyncMode',
         '?speed': 'int',
         '?granularity': 'uint32',
         '?buf-size': 'int',
