@@ -138,6 +138,7 @@ function* follow(state: MirrorState, operation: MirrorOperation, data: Uint8Arra
       : writeTarget(state, startBytes, part)
   if (errno === OK) {
     control.progress.succeed(lengthBytes)
+    state.noteFollowed(lengthBytes)
     if (isWhole && state.cow !== null) state.cow.set(claimBytes, claimEndBytes - claimBytes)
   } else fail(state, startBytes, lengthBytes, operation.hasFailedToRead, errno)
 }
@@ -190,6 +191,7 @@ function* followWhole(state: MirrorState, operation: MirrorOperation): Co<void> 
     if (errno === OK) errno = yield* writeClusters(state, at, buffer)
     if (errno !== OK) return fail(state, at, claimEndBytes - at, isRead, errno)
     control.progress.succeed(lengthBytes)
+    state.noteFollowed(lengthBytes)
     state.cow!.set(at, lengthBytes)
     at += lengthBytes
   }

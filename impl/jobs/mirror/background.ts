@@ -157,7 +157,7 @@ export class BackgroundCopier implements WaitReason {
       while (!this.hasSlot && !state.mustHold) yield* this.sleep(this)
       if (state.mustHold) return
       const operation = state.operationsInFlight.split(run, 'zero', stopBytes - at)
-      if (!(state.canUnmapTarget && state.zeroFlags !== 0)) this.account(stopBytes - at)
+      if (state.zeroesTakeSpace) this.account(stopBytes - at)
       this.spawn(operation, this.zero(operation))
     }
   }
@@ -166,7 +166,7 @@ export class BackgroundCopier implements WaitReason {
     const { state } = this
     const operation = state.operationsInFlight.split(run, 'zero', lengthBytes)
     state.statistics.skippedZeroBytes += lengthBytes
-    state.control.progress.succeed(lengthBytes)
+    state.noteCopied(lengthBytes)
     state.cow?.set(operation.claimBytes, lengthBytes)
     state.operationsInFlight.release(operation)
     assert(run.offsetBytes >= operation.claimEndBytes, 'skip-forward')
@@ -250,7 +250,7 @@ export class BackgroundCopier implements WaitReason {
     state.backgroundCount--
     assert(state.backgroundCount >= 0 && operation.isInFlight, 'operation-ends-once')
     if (errno === OK) {
-      state.control.progress.succeed(lengthBytes)
+      state.noteCopied(lengthBytes)
       state.cow?.set(offsetBytes, lengthBytes)
     } else {
       state.control.progress.giveBack(lengthBytes)

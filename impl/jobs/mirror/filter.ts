@@ -60,6 +60,7 @@ export class MirrorFilter extends BlockDriver {
   *pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
     const state = this.state
     const request = enter(state, 'write', offsetBytes, buffer.length)
+    if (isPaced(state)) yield* state.pace.take(buffer.length, () => isPaced(state))
     const isActive = state.copiesActively
     const errno = isActive
       ? yield* activeWrite(state, offsetBytes, buffer, flags)
@@ -71,6 +72,7 @@ export class MirrorFilter extends BlockDriver {
   override *pwriteZeroes(offsetBytes: number, lengthBytes: number, flags: number): Co<Errno> {
     const state = this.state
     const request = enter(state, 'write-zeroes', offsetBytes, lengthBytes)
+    if (isPaced(state) && state.zeroesTakeSpace) yield* state.pace.take(lengthBytes, () => isPaced(state))
     const isActive = state.copiesActively
     const errno = isActive
       ? yield* activeWriteZeroes(state, offsetBytes, lengthBytes, flags)
@@ -91,6 +93,11 @@ export class MirrorFilter extends BlockDriver {
     leave(state, request)
     return errno
   }
+}
+
+/** Whether a request that enters now has to wait for its place; never in a drained section, which waits for it. */
+function isPaced(state: MirrorState): boolean {
+  return state.pace.limit.speed !== 0 && state.copiesActively && state.sourceDrains === 0
 }
 
 function enter(state: MirrorState, kind: FilterRequest['kind'], offsetBytes: number, lengthBytes: number): FilterRequest {

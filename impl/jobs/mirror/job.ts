@@ -15,11 +15,27 @@ import { BackgroundCopier } from './background'
 import { leaveGraph, type MirrorPlaces } from './completion'
 import { initialise } from './init'
 import type { MirrorView } from './inspect'
-import type { CopyMode } from './options'
+import { type CopyMode, checkActiveSpeed } from './options'
 import type { MirrorControl, MirrorState } from './state'
 
 const IDLE: WaitReason = { describe: () => 'waits for changes of the source or for orders' }
 const THROTTLED: WaitReason = { describe: () => 'waits for the speed limit or for the next attempt' }
+
+/** `query-block-jobs` with `convergence`; `seconds-left` is absent when the copy does not come nearer to its end. */
+export interface MirrorConvergence {
+  'copy-mode': CopyMode
+  auto: boolean
+  remaining: number
+  copied: number
+  'skipped-zero': number
+  zeroed: number
+  discarded: number
+  're-dirtied': number
+  'copy-rate': number
+  'dirty-rate': number
+  'active-speed': number
+  'seconds-left'?: number
+}
 
 export class MirrorJob extends Job implements MirrorControl {
   readonly type: 'mirror' | 'commit'
@@ -61,14 +77,51 @@ export class MirrorJob extends Job implements MirrorControl {
     return !(this.isPaused || this.isDone || this.isDraining) || this.hasBackground()
   }
 
-  /** Only from `background` to `write-blocking`; the same mode again is fine. Throws BlockError. */
-  changeCopyMode(mode: CopyMode): void {
+  /**
+   * The same mode again is fine. Back to `background` only if the job may choose by itself, or with `allowsReverse`:
+   * QEMU refuses it, and managers may count on that. The speed is the limit of active writes, 0 for none. Throws BlockError
+   * before anything is changed.
+   */
+  changeCopyMode(mode: CopyMode | 'auto', options: { allowsReverse?: boolean; activeSpeedBytesPerSecond?: number } = {}): void {
     this.checkVerb('change')
     if (this.type === 'commit') throw new BlockError('Job type does not support change')
-    if (mode === this.state.copyMode) return
-    if (mode === 'background') throw new BlockError("Change to copy mode 'background' is not implemented")
-    this.state.copyMode = mode
+    const { state } = this
+    const { convergence, pace } = state
+    const { allowsReverse = false, activeSpeedBytesPerSecond: speed = pace.limit.speed } = options
+    checkActiveSpeed(speed)
+    if (mode === 'background' && mode !== state.copyMode && !(convergence.isAutomatic || allowsReverse)) {
+      throw new BlockError("Change to copy mode 'background' is not implemented")
+    }
+    const changesMode = mode !== 'auto' && mode !== state.copyMode
+    convergence.isAutomatic = mode === 'auto'
+    if (speed !== pace.limit.speed) pace.setSpeed(speed)
+    if (!changesMode) return
+    state.serveGuests(mode)
     this.kick()
+  }
+
+  get isEnding(): boolean {
+    return this.isCompleteRequested || this.isCancelRequested
+  }
+
+  /** How the copy gets on, in bytes, and bytes per second in the last round of copying. */
+  convergence(): MirrorConvergence {
+    const { convergence, copyMode, pace, remainingBytes, statistics } = this.state
+    const seconds = convergence.secondsLeft(remainingBytes)
+    return {
+      'copy-mode': copyMode,
+      auto: convergence.isAutomatic,
+      remaining: remainingBytes,
+      copied: statistics.copiedBytes,
+      'skipped-zero': statistics.skippedZeroBytes,
+      zeroed: statistics.zeroedBytes,
+      discarded: statistics.discardedBytes,
+      're-dirtied': convergence.redirtiedBytes,
+      'copy-rate': convergence.copyBytesPerSecond,
+      'dirty-rate': convergence.dirtyBytesPerSecond,
+      'active-speed': pace.limit.speed,
+      ...(seconds === null ? {} : { 'seconds-left': seconds }),
+    }
   }
 
   protected override checkComplete(): void {
@@ -79,6 +132,7 @@ export class MirrorJob extends Job implements MirrorControl {
   }
 
   protected override abandonRequests(): void {
+    this.state.pace.reconsider()
     this.state.target.driver.cancelInFlight()
   }
 
@@ -245,14 +299,22 @@ export class MirrorJob extends Job implements MirrorControl {
     const action = this.judgeError(policy, isRead, errno)
     if (action === 'ignore') this.state.retryAtNs = this.kernel.nowNs() + RETRY_DELAY_NS
     else if (action === 'report' && this.state.fatalErrno === OK) this.state.fatalErrno = errno
+    this.state.pace.reconsider()
     this.kick()
   }
 
   /** Hooks of the job's hold on its filter: it pauses while the source is drained. */
   sourceHooks(): BackendHooks {
     return {
-      drainBegin: () => this.beginPause(),
-      drainEnd: () => this.endPause(),
+      drainBegin: () => {
+        this.state.sourceDrains++
+        this.state.pace.reconsider()
+        this.beginPause()
+      },
+      drainEnd: () => {
+        this.state.sourceDrains--
+        this.endPause()
+      },
       drainBusy: () => this.isMoving,
     }
   }
@@ -262,6 +324,7 @@ export class MirrorJob extends Job implements MirrorControl {
     return {
       drainBegin: () => {
         this.state.isTargetDrained = true
+        this.state.pace.reconsider()
         this.beginPause()
       },
       drainEnd: () => {

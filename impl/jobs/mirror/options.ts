@@ -19,13 +19,16 @@ export interface MirrorOptions {
   /** The name of a bitmap of the source. With `full` and `top` it only says afterwards what is left to be copied. */
   bitmap?: string
   bitmapMode?: BitmapMode
-  copyMode: CopyMode
+  /** auto: in the background, unless that cannot keep up with the guests. */
+  copyMode: CopyMode | 'auto'
   /** A power of two from 512 to 64 MiB; absent or 0: the target's cluster, at least 4 KiB and at most 64 KiB. */
   granularityBytes?: number
   /** Limit of memory for data on the way; absent or 0: 16 MiB. */
   bufferBytes?: number
   /** 0: no limit. */
   speedBytesPerSecond: number
+  /** Of changes that guests wait for; absent or 0: no limit. */
+  activeSpeedBytesPerSecond?: number
   /** Zero writes may deallocate in the target. */
   unmap: boolean
   /** The user vouches for it that the whole target reads zero. */
@@ -61,6 +64,7 @@ export function checkOptions(options: MirrorOptions): void {
       throw new BlockError("Parameter 'granularity' expects a power of 2")
     }
   }
+  checkActiveSpeed(options.activeSpeedBytesPerSecond ?? 0)
   if (!Number.isSafeInteger(bufferBytes) || bufferBytes < 0) throw new BlockError("Invalid parameter 'buf-size'")
   checkSyncBitmap(options)
   for (const edge of source.parents) if (edge.parent.node !== null) throw new BlockError('Need a root block node')
@@ -72,6 +76,12 @@ export function checkOptions(options: MirrorOptions): void {
   }
   if (target.options.readOnly) throw new BlockError('Block node is read-only', { errno: EPERM })
   assert(source.graph === target.graph, 'mirror-inside-graph')
+}
+
+/** Throws BlockError if there is no such limit. */
+export function checkActiveSpeed(bytesPerSecond: number): void {
+  if (Number.isSafeInteger(bytesPerSecond) && bytesPerSecond >= 0) return
+  throw new BlockError("Parameter 'active-speed' expects a non-negative value")
 }
 
 function isInChain(top: BlockNode, wanted: BlockNode): boolean {

@@ -9,10 +9,12 @@ import type { Progress } from '../progress'
 import type { RateLimit } from '../rate_limit'
 import { checkSyncBitmap, type SyncBitmap } from '../sync_bitmap'
 import { BufferStock } from './buffer_stock'
+import { Convergence } from './convergence'
 import type { FilterRequestView, MirrorPhase, MirrorView } from './inspect'
 import { MirrorOperations } from './operations'
 import type { CopyMode, MirrorOptions } from './options'
 import { chooseBuffer, chooseGranularity } from './options'
+import { Pace } from './pace'
 import type { ZeroBitmap } from './zero_bitmap'
 
 /** Background operations in flight, at most. */
@@ -27,6 +29,8 @@ export interface MirrorControl {
   readonly limit: RateLimit
   readonly isForceCancelled: boolean
   readonly mustPause: boolean
+  /** Somebody has asked for the end of the job. */
+  readonly isEnding: boolean
   kick(): void
   /** A read of the source or a write to the target has failed: do what the user wants then. */
   handleError(isRead: boolean, errno: Errno): void
@@ -85,6 +89,8 @@ export class MirrorState implements MirrorView {
   wasReady = false
   /** Guests' writes may be copied by themselves: from the end of the first scan to the end of the work. */
   isPublished = false
+  /** Sections in which the source is drained: no guest's request may wait there for a limit. */
+  sourceDrains = 0
   /** Somebody else has drained the target: guests' writes are only noted. */
   isTargetDrained = false
   isReleased = false
@@ -96,6 +102,8 @@ export class MirrorState implements MirrorView {
   freeBufferBytes: number
   /** Of copies that guests wait for. */
   readonly activeBuffers: BufferStock
+  readonly pace: Pace
+  readonly convergence: Convergence
   /** After an ignored error: no new attempt before that. */
   retryAtNs = 0
   /** Requests of guests that will mark their chunks dirty. */
@@ -115,7 +123,9 @@ export class MirrorState implements MirrorView {
     this.sourceChild = sourceChild
     this.targetBackend = targetBackend
     this.activeBuffers = new BufferStock((offsetBytes, bytes) => source.graph.transferBuffer(source, offsetBytes, bytes, true))
-    this.copyMode = options.copyMode
+    this.copyMode = options.copyMode === 'auto' ? 'background' : options.copyMode
+    this.convergence = new Convergence(options.copyMode === 'auto')
+    this.pace = new Pace(source.kernel, options.activeSpeedBytesPerSecond ?? 0)
     this.lengthBytes = source.lengthBytes
     this.granularityBytes = chooseGranularity(options)
     this.dirty = new DirtyBitmap(this.lengthBytes, this.granularityBytes)
@@ -183,11 +193,45 @@ export class MirrorState implements MirrorView {
     return options.discard === 'unmap' && (driver.supportedZeroFlags & RequestFlag.MayUnmap) !== 0
   }
 
+  /** Zero writes to the target cost what data does; others are free of every limit. */
+  get zeroesTakeSpace(): boolean {
+    return !this.canUnmapTarget || this.zeroFlags === 0
+  }
+
   /** A range of the source may differ from the target from now on. Not empty. */
   markDirty(offsetBytes: number, lengthBytes: number): void {
+    const before = this.dirty.countBytes
     this.dirty.set(offsetBytes, lengthBytes)
+    this.convergence.dirtied(this.dirty.countBytes - before)
     this.activelySynced = false
     this.control.kick()
+  }
+
+  /** How guests are served from now on; requests under way end as they have begun. */
+  serveGuests(mode: CopyMode): void {
+    if (mode === this.copyMode) return
+    this.copyMode = mode
+    if (mode === 'background' && this.lengthBytes > 0) this.activelySynced = false
+    this.convergence.modeChanged(this.kernel.nowNs())
+    this.pace.reconsider()
+  }
+
+  /** What is dirty or being copied. */
+  get remainingBytes(): number {
+    const { lengthBytes, offsetBytes } = this.control.progress
+    return lengthBytes - offsetBytes
+  }
+
+  /** The background has copied `lengthBytes`, or found that nothing had to be done for them. */
+  noteCopied(lengthBytes: number): void {
+    this.control.progress.succeed(lengthBytes)
+    this.serveGuests(this.convergence.copied(this.kernel.nowNs(), lengthBytes, this.remainingBytes, this.copyMode))
+  }
+
+  /** A guest's change has been copied before its end. Nobody goes back to the background when the job is to end. */
+  noteFollowed(lengthBytes: number): void {
+    const mode = this.convergence.followed(this.kernel.nowNs(), lengthBytes, this.copyMode)
+    if (!this.control.isEnding) this.serveGuests(mode)
   }
 
   /** Background work stops here: the job is to end or to stand still. */

@@ -6,6 +6,7 @@ import {
   BackupAction,
   type BackupOptions,
   type BitmapMode,
+  type CopyMode,
   type ErrorPolicy,
   type MirrorOptions,
   runTransaction,
@@ -59,7 +60,8 @@ function* mirror(
   const granularityBytes = args.optionalInteger('granularity')
   const bufferBytes = args.optionalInteger('buf-size')
   const replaces = args.optionalString('replaces')
-  const copyMode = (args.optionalString('copy-mode') ?? 'background') as 'background' | 'write-blocking'
+  const copyMode = (args.optionalString('copy-mode') ?? 'background') as CopyMode | 'auto'
+  const activeSpeedBytesPerSecond = args.optionalInteger('active-speed')
   const hasDetachedBacking = (environment.context.origins.get(target.skipFilters())?.backingName ?? '') !== ''
   yield* startMirror(graph, jobs, {
     ...common(args, source),
@@ -74,6 +76,7 @@ function* mirror(
     ...(hasDetachedBacking && target.skipFilters().backing === null ? { targetHasDetachedBacking: true } : {}),
     ...(granularityBytes === undefined ? {} : { granularityBytes }),
     ...(bufferBytes === undefined ? {} : { bufferBytes }),
+    ...(activeSpeedBytesPerSecond === undefined ? {} : { activeSpeedBytesPerSecond }),
     ...(replaces === undefined ? {} : { replaces }),
     ...(bitmap === undefined ? {} : { bitmap }),
     ...(bitmapMode === undefined ? {} : { bitmapMode }),

@@ -1,6 +1,6 @@
 /** Verbs of jobs, and what they tell of themselves. */
 import { BlockError } from '../../block'
-import { type Job, MirrorJob } from '../../jobs'
+import { type CopyMode, type Job, MirrorJob } from '../../jobs'
 import type { JsonValue } from '../../json'
 import type { CommandHandler, CommandTable } from '../command'
 import { CREATE_JOB_TYPE } from '../create_job'
@@ -54,12 +54,21 @@ export const JOB_COMMANDS: CommandTable = {
     const copyMode = args.has('copy-mode') ? args.string('copy-mode') : undefined
     if (!(job instanceof MirrorJob)) throw new BlockError('Job type does not support change')
     // QEMU does not compare the type that is named with that of the job.
-    job.changeCopyMode((copyMode ?? 'background') as 'background' | 'write-blocking')
+    const activeSpeed = args.optionalInteger('active-speed')
+    job.changeCopyMode((copyMode ?? 'background') as CopyMode | 'auto', {
+      allowsReverse: args.optionalFlag('allow-reverse') ?? false,
+      ...(activeSpeed === undefined ? {} : { activeSpeedBytesPerSecond: activeSpeed }),
+    })
     return undefined
   },
-  *'query-block-jobs'({ jobs }) {
+  *'query-block-jobs'({ jobs }, args) {
+    const tells = args.optionalFlag('convergence') ?? false
     const list: JsonValue[] = []
-    for (const job of jobs.jobs.values()) if (job.type !== CREATE_JOB_TYPE) list.push(toJson(job.query()))
+    for (const job of jobs.jobs.values()) {
+      if (job.type === CREATE_JOB_TYPE) continue
+      const convergence = tells && job instanceof MirrorJob && job.type === 'mirror' ? { convergence: job.convergence() } : {}
+      list.push(toJson({ ...job.query(), ...convergence }))
+    }
     return list
   },
 }
