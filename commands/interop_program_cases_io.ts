@@ -58,6 +58,8 @@ export const IO_CONVERSATIONS: readonly Conversation[] = [
     'qemu-io -r -U -c length b.qcow2',
     'qemu-io --image-opts -f qcow2 b.qcow2',
     'qemu-io --image-opts -c length driver=qcow2,file.filename=b.qcow2',
+    "qemu-io --image-opts -c 'write -P 7 0 64k' -c 'read -P 7 0 64k' -c length driver=quorum,vote-threshold=1,children.0.file.filename=b.qcow2,children.1.driver=raw,children.1.file.filename=r.img",
+    'qemu-io --image-opts -c length driver=quorum,vote-threshold=3,children.0.file.filename=b.qcow2,children.1.driver=raw,children.1.file.filename=r.img',
     'qemu-io --object foo b.qcow2',
     'qemu-io --object secret,id=sec0,data=x -c length b.qcow2',
     "qemu-io -m -c 'write 5 10' b.qcow2",

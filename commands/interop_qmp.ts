@@ -7,6 +7,7 @@ import * as os from 'node:os'
 import * as path from 'node:path'
 import { killedWithUs, makeScratch, removeScratch } from './interrupt'
 import { QMP_SCRIPT, type Step } from './qmp_script'
+import { BARE_ARGUMENTS, BARE_SCRIPT } from './qmp_script_bare'
 import { SYSTEM_ARGUMENTS, SYSTEM_SCRIPT } from './qmp_script_system'
 
 const PROGRAM = path.resolve(__dirname, '../bin/mirrorsim.cjs')
@@ -263,6 +264,13 @@ const SUBJECTS: readonly Subject[] = [
     // Debian builds it without qtest; the machine is stopped.
     theirArguments: SYSTEM_ARGUMENTS,
     ourArguments: ['system', '-accel', 'qtest', ...SYSTEM_ARGUMENTS],
+  },
+  {
+    theirs: 'qemu-system-x86_64',
+    script: BARE_SCRIPT,
+    images: [0, 1, 2].map((index) => ['-f', 'raw', `r${index}.raw`, '1M']),
+    theirArguments: BARE_ARGUMENTS,
+    ourArguments: ['system', ...BARE_ARGUMENTS],
   },
 ]
 

@@ -6,8 +6,11 @@
 /** A request as it is sent; or an event, with members of its data, that must have come before the next request. */
 export type Step = string | { readonly event: string; readonly data?: Readonly<Record<string, unknown>> }
 
-const call = (execute: string, args?: Readonly<Record<string, unknown>>): string =>
+/** A request as it is sent. */
+export const call = (execute: string, args?: Readonly<Record<string, unknown>>): string =>
   JSON.stringify(args === undefined ? { execute } : { execute, arguments: args })
+/** A line for people's monitor. */
+export const hmp = (line: string): string => call('human-monitor-command', { 'command-line': line })
 const status = (id: string, value: string): Step => ({ event: 'JOB_STATUS_CHANGE', data: { id, status: value } })
 const nullNode = (name: string, more: Readonly<Record<string, unknown>> = {}): string =>
   call('blockdev-add', { driver: 'null-co', 'node-name': name, size: 1048576, ...more })

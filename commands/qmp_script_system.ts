@@ -3,11 +3,7 @@
  * with ours in a folder that has the images `a.qcow2`, `c.qcow2` and `r.raw`; the machine has drives `drv` (of a.qcow2) and `drv2`
  * (of c.qcow2, its node is `nd2`), a SCSI bus with the disk `hd` (of nd2) and the drive `cd`, and is stopped.
  */
-import type { Step } from './qmp_script'
-
-const call = (execute: string, args?: Readonly<Record<string, unknown>>): string =>
-  JSON.stringify(args === undefined ? { execute } : { execute, arguments: args })
-const hmp = (line: string): string => call('human-monitor-command', { 'command-line': line })
+import { call, hmp, type Step } from './qmp_script'
 
 /** The command line behind what each program needs for itself. */
 export const SYSTEM_ARGUMENTS: readonly string[] = [

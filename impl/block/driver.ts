@@ -7,6 +7,7 @@
  * instead (unless NoFallback), or takes the discard as done.
  */
 import { type Co, ENOTSUP, type Errno, OK } from '../co'
+import { BlockError } from './error'
 import { type BlockLimits, Permission, StatusFlag } from './flags'
 import { refuseStorage } from './named_bitmap'
 import type { BlockChild, BlockNode } from './node'
@@ -172,6 +173,22 @@ export abstract class BlockDriver {
   *makeEmpty(): Co<Errno> {
     return ENOTSUP
   }
+
+  /** Children that hold the same data as the node, any of which may be replaced by a copy of it. */
+  replicas(): readonly BlockChild[] {
+    return []
+  }
+
+  /** The name of a further child that `child` is to be. Throws BlockError unless the node can take it. */
+  nextChildName(_child: BlockNode): string {
+    throw new BlockError(`The node ${this.node.name} does not support adding a child`)
+  }
+  childAdded(_child: BlockChild): void {}
+  /** Throws BlockError unless the node can do without `child`. */
+  checkChildRemoval(_child: BlockChild): void {
+    throw new BlockError(`The node ${this.node.name} does not support removing a child`)
+  }
+  childRemoved(_child: BlockChild): void {}
 
   /** Changes the length. `exact`: fail rather than be longer. New area reads zero. A filter changes its child. */
   *truncate(lengthBytes: number, exact: boolean, preallocation: PreallocationMode): Co<Errno> {

@@ -133,6 +133,12 @@ export class BlockGraph {
     return this.nodes.get(name) ?? null
   }
 
+  /** The name of the device that stands on `node`, or ''. */
+  deviceNameOf(node: BlockNode): string {
+    for (const backend of this.backends.values()) if (backend.root?.node === node) return backend.name
+    return ''
+  }
+
   /** The node that a command means by the name of a device or of a node. Throws BlockError. */
   lookup(name: string): BlockNode {
     const backend = this.backends.get(name)
@@ -373,6 +379,42 @@ export class BlockGraph {
       old.isAttached = false
       settleEdge(old)
     }
+    this.refreshLimits(node)
+  }
+
+  /** Gives `node` another child, of a kind that its driver takes. Call with both drained. Throws BlockError, and changes nothing. */
+  addChild(node: BlockNode, child: BlockNode): void {
+    assert(node.quiesceCount > 0 && child.quiesceCount > 0, 'child-added-drained', () => node.name)
+    const name = node.driver.nextChildName(child)
+    assert(!node.children.has(name), 'child-name-unique', () => name)
+    if (child.reaches(node)) throw new BlockError(`Making '${child.name}' a ${name} child of '${node.name}' would create a cycle`)
+    const edge = new BlockChild(name, 'image', node, child, Permission.None, Permission.All)
+    const journal = new Journal()
+    node.children.set(name, edge)
+    child.parents.add(edge)
+    journal.did(() => {
+      node.children.delete(name)
+      child.parents.delete(edge)
+    })
+    this.commit(journal, [node])
+    edge.isAttached = true
+    settleEdge(edge)
+    node.driver.childAdded(edge)
+    this.refreshLimits(node)
+  }
+
+  /** Takes a child that its parent's driver can do without away. Call drained. Throws BlockError, and changes nothing. */
+  removeChild(edge: BlockChild): void {
+    const node = edge.parent.node
+    assert(node !== null && node.quiesceCount > 0 && node.inFlight === 0, 'child-removed-drained', () => edge.name)
+    node.driver.checkChildRemoval(edge)
+    if (edge.isFrozen) throw frozenLink(edge)
+    node.children.delete(edge.name)
+    edge.isAttached = false
+    settleEdge(edge)
+    edge.node.parents.delete(edge)
+    loosenPermissions(edge.node)
+    node.driver.childRemoved(edge)
     this.refreshLimits(node)
   }
 

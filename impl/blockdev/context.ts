@@ -58,6 +58,8 @@ export class BlockdevContext {
   readonly warn: (text: string) => void
   say: (line: string) => void
   corrupted: (node: BlockNode | null, corruption: Corruption) => void
+  /** Events of drivers for monitors, where there are some. */
+  emit: (event: string, data: Readonly<Record<string, unknown>>) => void = () => {}
   /** Nodes that the monitor owns: they stay although nothing stands on them. In order of their making. */
   readonly owned = new Set<BlockNode>()
   readonly origins = new WeakMap<BlockNode, NodeOrigin>()

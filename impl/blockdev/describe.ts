@@ -35,11 +35,18 @@ function describe(context: BlockdevContext, node: BlockNode, depth: number): Des
   for (const child of node.children.values()) {
     if (child.role === 'cow' && !isBackingOverridden) continue
     if (child.name !== 'file' && child.role !== 'cow') isJson = true
-    if (depth < DEPTH_MAX) full.set(child.name, describe(context, child.node, depth + 1).full)
+    if (depth < DEPTH_MAX) addChild(full, child.name, describe(context, child.node, depth + 1).full)
   }
   if (isBackingOverridden && node.backing === null) full.set('backing', null)
   const exact = exactName(context, node, origin, isJson, depth)
   return { exact, full, name: exact === '' ? `json:${printJson(full)}` : exact }
+}
+
+/** Children whose names end with a number are a list. */
+function addChild(full: JsonObject, name: string, child: JsonObject): void {
+  const list = /^(.*)\.\d+$/.exec(name)?.[1]
+  if (list === undefined) full.set(name, child)
+  else full.set(list, [...((full.get(list) as JsonValue[] | undefined) ?? []), child])
 }
 
 /** Takes over the options that change what is read. True if there is one beyond the name of the file. */

@@ -215,10 +215,10 @@ class NodeBuilder {
       child: (wanted) => this.demandChild(wanted, file),
       childIfThere: (wanted) => this.childIfThere(wanted, file),
     }
+    // A node has its name before what its driver opens, and before the image below it.
+    const serial = context.graph.takeSerial()
     const opened = yield* driver.open(opening)
     this.opened = opened
-    // A node has its name before the image below it is opened.
-    const serial = context.graph.takeSerial()
     const isBackingExplicit = noBacking || options.has('backing') || options.hasBelow('backing.')
     const backing = driver.supportsBacking === true && !noBacking ? yield* this.backing(driver, opened, full) : null
     if (backing !== null) opened.children.push({ name: 'backing', role: 'cow', node: backing })

@@ -11,6 +11,7 @@ import { NBD } from './drivers/nbd'
 import { NULL_AIO, NULL_CO } from './drivers/null'
 import { PREALLOCATE } from './drivers/preallocate'
 import { QCOW2 } from './drivers/qcow2'
+import { QUORUM } from './drivers/quorum'
 import { RAW } from './drivers/raw'
 import { SNAPSHOT_ACCESS } from './drivers/snapshot_access'
 import { THROTTLE } from './drivers/throttle'
@@ -31,6 +32,7 @@ export const DRIVERS: readonly BlockdevDriver[] = [
   NULL_CO,
   PREALLOCATE,
   QCOW2,
+  QUORUM,
   RAW,
   SNAPSHOT_ACCESS,
   THROTTLE,

@@ -1,6 +1,6 @@
 /** flush, aio_flush, length, truncate, info, alloc, map: the disk as a whole, and where it holds data. */
 import { BlockError, Permission, type PreallocationMode, StatusFlag } from '../block'
-import { type Co, ENOMEDIUM, type Errno, OK, strerror } from '../co'
+import { type Co, ENOMEDIUM, ENOTSUP, type Errno, OK, strerror } from '../co'
 import { amountText, parseQuantity } from './quantity'
 import { type IoCommand, IoComplaint, type IoSession } from './session'
 
@@ -44,11 +44,15 @@ function* truncate(session: IoSession, args: readonly string[]): Co<Errno> {
   return errno
 }
 
+/** Those that have nothing to tell of themselves. */
+const SILENT_DRIVERS: ReadonlySet<string> = new Set(['nbd', 'null-aio', 'null-co', 'quorum'])
+
 function* info(session: IoSession): Co<Errno> {
   const { disk, host } = session
   const node = disk.root?.node
   if (node === undefined) throw new IoComplaint('No medium found')
   host.out(`format name: ${node.driver.name}\n`)
+  if (SILENT_DRIVERS.has(node.skipFilters().driver.name)) return ENOTSUP
   const { clusterBytes } = node.driver.info()
   host.out(`cluster size: ${amountText(clusterBytes)}\n`)
   host.out(`vm state offset: ${amountText(host.vmStateOffset?.(disk) ?? 0)}\n`)

@@ -97,6 +97,7 @@ export class QmpEnvironment {
     this.snapshotTable = options.snapshotTable ?? (() => '')
     this.events = new EventBus(this.kernel, options.realTimeUs)
     this.tellOfCorruption()
+    context.emit = (name, data) => this.events.emit(name, data)
     this.jobs = new JobManager(this.kernel, ({ event, data }) => this.events.emit(event, data))
     this.objects = new ObjectStore(context, options.makeCredentials)
     this.exports = new BlockExports(this.kernel, this.graph, (name, data) => this.events.emit(name, data))
@@ -109,9 +110,8 @@ export class QmpEnvironment {
     context.corrupted = (node, corruption) => {
       tell(node, corruption)
       const { message, isFatal, offsetBytes, lengthBytes } = corruption
-      const device = [...this.graph.backends.values()].find(({ root }) => root !== null && root.node === node)
       events.emit('BLOCK_IMAGE_CORRUPTED', {
-        device: device?.name ?? '',
+        device: node === null ? '' : this.graph.deviceNameOf(node),
         'node-name': node?.name,
         msg: message,
         offset: offsetBytes ?? undefined,

@@ -7,7 +7,11 @@ import { type JsonObject, type JsonValue, jsonObject } from '../json'
 
 const US_PER_SECOND = 1_000_000
 const NS_PER_SECOND = 1_000_000_000
-const THROTTLED_NS: Readonly<Record<string, number>> = { BLOCK_IO_ERROR: NS_PER_SECOND, QUORUM_REPORT_BAD: NS_PER_SECOND }
+const THROTTLED_NS: Readonly<Record<string, number>> = {
+  BLOCK_IO_ERROR: NS_PER_SECOND,
+  QUORUM_FAILURE: NS_PER_SECOND,
+  QUORUM_REPORT_BAD: NS_PER_SECOND,
+}
 const THROTTLE = makeLabel('event-throttle')
 
 export class EventBus {

@@ -56,7 +56,7 @@ export function checkBackup(options: BackupOptions): BackupPlan {
   const { bitmap, bitmapMode } = checkSyncBitmap(options)
   if (source === target) throw new BlockError('Source and target cannot be the same')
   if (options.isCompressed === true && (target.driver.supportedWriteFlags & RequestFlag.Compressed) === 0) {
-    throw new BlockError(`Compression is not supported for this drive ${deviceNameOf(target)}`)
+    throw new BlockError(`Compression is not supported for this drive ${target.graph.deviceNameOf(target)}`)
   }
   checkUnblocked(source.name, source.blockers, 'backup-source')
   checkUnblocked(target.name, target.blockers, 'backup-target')
@@ -75,9 +75,4 @@ export function checkBackup(options: BackupOptions): BackupPlan {
   const sync = options.sync === 'incremental' ? 'bitmap' : options.sync
   assert(sync !== 'bitmap' || bitmap !== null, 'bitmap-for-bitmap-sync')
   return { sync, bitmap, bitmapMode, clusterBytes }
-}
-
-function deviceNameOf(node: BlockNode): string {
-  for (const backend of node.graph.backends.values()) if (backend.root?.node === node) return backend.name
-  return ''
 }

@@ -131,12 +131,22 @@ export function findReplaced(options: MirrorOptions): BlockNode {
   return named
 }
 
+/** A replica that somebody else uses as well shows its data to that user, too. */
+function isReplaceable(shown: BlockNode, replaced: BlockNode): boolean {
+  for (let node: BlockNode | null = shown; node !== null; node = node.filtered?.node ?? null) {
+    if (node === replaced) return true
+    const replicas = node.driver.replicas().filter((replica) => replica.node.parents.size === 1)
+    if (replicas.some((replica) => isReplaceable(replica.node, replaced))) return true
+  }
+  return false
+}
+
 /**
  * Only what shows the same data as the source may be replaced by its copy: the source, or what it filters. Throws
  * BlockError.
  */
 export function checkReplaceable(source: BlockNode, replaced: BlockNode): void {
-  for (let node: BlockNode | null = source; node !== null; node = node.filtered?.node ?? null) if (node === replaced) return
+  if (isReplaceable(source, replaced)) return
   throw new BlockError(
     `Cannot replace '${replaced.name}' by a node mirrored from '${source.name}', because it cannot be guaranteed that ` +
       'doing so would not lead to an abrupt change of visible data',

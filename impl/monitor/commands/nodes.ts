@@ -1,8 +1,8 @@
 /** Nodes: adding, deleting, reopening, making images, changing lengths. */
-import { BlockBackend, BlockError, checkUnblocked, Permission } from '../../block'
+import { BlockBackend, BlockError, type BlockGraph, type BlockNode, checkUnblocked, Permission } from '../../block'
 import { setWriteThreshold } from '../../block/write_threshold'
 import { addBlockdev, createBlockdev, deleteBlockdev, findDriver, reopenBlockdevs } from '../../blockdev'
-import { OK, strerror } from '../../co'
+import { type Co, OK, strerror } from '../../co'
 import { changeBackingFile } from '../../jobs'
 import type { JsonObject } from '../../json'
 import type { CommandTable } from '../command'
@@ -74,6 +74,18 @@ export const NODE_COMMANDS: CommandTable = {
     // Everything runs in one thread: the node's place does not change.
     return undefined
   },
+  *'x-blockdev-change'({ graph }, args) {
+    const parent = graph.lookup(args.string('parent'))
+    const childName = args.optionalString('child')
+    const nodeName = args.optionalString('node')
+    if (childName !== undefined && nodeName !== undefined) {
+      throw new BlockError('The parameters child and node are in conflict')
+    }
+    if (childName !== undefined) yield* removeChild(graph, parent, childName)
+    else if (nodeName !== undefined) yield* addChild(graph, parent, nodeName)
+    else throw new BlockError('Either child or node must be specified')
+    return undefined
+  },
   *'blockdev-set-active'({ graph }, args) {
     const name = args.optionalString('node-name')
     const node = name === undefined ? null : graph.findNode(name)
@@ -87,4 +99,35 @@ export const NODE_COMMANDS: CommandTable = {
     yield* changeBackingFile(graph, device, findNode(graph, args.string('image-node-name')), args.string('backing-file'))
     return undefined
   },
+}
+
+/** Throws BlockError. */
+function* removeChild(graph: BlockGraph, parent: BlockNode, name: string): Co<void> {
+  const child = parent.children.get(name)
+  if (child === undefined) throw new BlockError(`Node '${parent.name}' does not have child '${name}'`)
+  const { node } = child
+  yield* graph.drainedBegin(parent)
+  try {
+    graph.removeChild(child)
+  } finally {
+    graph.drainedEnd(parent)
+  }
+  yield* graph.release(node)
+}
+
+/** Throws BlockError. */
+function* addChild(graph: BlockGraph, parent: BlockNode, name: string): Co<void> {
+  const node = graph.findNode(name)
+  if (node === null) throw new BlockError(`Node '${name}' not found`)
+  yield* graph.drainedBegin(parent)
+  yield* graph.drainedBegin(node)
+  try {
+    // Whoever asks for what no driver of the parent's kind can do hears that first.
+    parent.driver.nextChildName(node)
+    if (node.parents.size > 0) throw new BlockError(`The node ${name} already has a parent`)
+    graph.addChild(parent, node)
+  } finally {
+    graph.drainedEnd(node)
+    graph.drainedEnd(parent)
+  }
 }

@@ -129,7 +129,7 @@ export class IoProgram {
       this.image = yield* this.openImage(filename, opening, optionTexts)
     } catch (error) {
       if (!(error instanceof BlockError)) throw error
-      tool.complainOf(error, filename === null ? "can't open: " : `can't open device ${filename}: `)
+      tool.complainOf(error, filename === null || opening.isOptions ? "can't open: " : `can't open device ${filename}: `)
       return error.errno
     }
     this.session.backend = this.image.backend

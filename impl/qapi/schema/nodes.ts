@@ -1,5 +1,5 @@
 /** Descriptions of nodes: what blockdev-add takes. */
-import { alternate, command, enumeration, type QapiModule, struct, union } from '../types'
+import { alternate, command, enumeration, event, type QapiModule, struct, union } from '../types'
 
 export const NODES: QapiModule = {
   types: {
@@ -30,6 +30,7 @@ export const NODES: QapiModule = {
         'null-co': 'BlockdevOptionsNull',
         preallocate: 'BlockdevOptionsPreallocate',
         qcow2: 'BlockdevOptionsQcow2',
+        quorum: 'BlockdevOptionsQuorum',
         raw: 'BlockdevOptionsRaw',
         'snapshot-access': 'BlockdevOptionsGenericFormat',
         throttle: 'BlockdevOptionsThrottle',
@@ -52,6 +53,7 @@ export const NODES: QapiModule = {
       'null-co',
       'preallocate',
       'qcow2',
+      'quorum',
       'raw',
       'throttle',
       'vdi',
@@ -225,6 +227,15 @@ export const NODES: QapiModule = {
     BlockdevQcow2EncryptionFormat: enumeration(['aes', 'luks']),
     QCryptoBlockOptionsQCow: struct({ '?key-secret': 'str' }),
     QCryptoBlockOptionsLUKS: struct({ '?key-secret': 'str' }),
+    BlockdevOptionsQuorum: struct({
+      '?blkverify': 'bool',
+      children: '[BlockdevRef]',
+      'vote-threshold': 'int',
+      '?rewrite-corrupted': 'bool',
+      '?read-pattern': 'QuorumReadPattern',
+    }),
+    QuorumReadPattern: enumeration(['quorum', 'fifo']),
+    QuorumOpType: enumeration(['read', 'write', 'flush']),
     BlockdevOptionsRaw: struct({ '?offset': 'int', '?size': 'int' }, 'BlockdevOptionsGenericFormat'),
     BlockdevOptionsThrottle: struct({ 'throttle-group': 'str', file: 'BlockdevRef' }),
   },
@@ -232,6 +243,20 @@ export const NODES: QapiModule = {
     'blockdev-add': command('BlockdevOptions', null, { allowsPreconfig: true }),
     'blockdev-reopen': command({ options: '[BlockdevOptions]' }, null, { allowsPreconfig: true }),
     'blockdev-del': command({ 'node-name': 'str' }, null, { allowsPreconfig: true }),
+    'x-blockdev-change': command({ parent: 'str', '?child': 'str', '?node': 'str' }, null, {
+      allowsPreconfig: true,
+      features: ['unstable'],
+    }),
     'blockdev-set-active': command({ '?node-name': 'str', active: 'bool' }, null, { allowsPreconfig: true }),
+  },
+  events: {
+    QUORUM_FAILURE: event({ reference: 'str', 'sector-num': 'int', 'sectors-count': 'int' }),
+    QUORUM_REPORT_BAD: event({
+      type: 'QuorumOpType',
+      '?error': 'str',
+      'node-name': 'str',
+      'sector-num': 'int',
+      'sectors-count': 'int',
+    }),
   },
 }

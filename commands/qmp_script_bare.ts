@@ -1,0 +1,101 @@
+/**
+ * A conversation with a system program that has no machine (`-machine none`), about what needs none: replicas. It is held
+ * with QEMU's program and with ours in a folder that has the images `r0.raw`, `r1.raw` and `r2.raw`.
+ */
+import { call, hmp, type Step } from './qmp_script'
+
+export const BARE_ARGUMENTS: readonly string[] = [
+  ...['-machine', 'none', '-nodefaults', '-display', 'none', '-S', '-qmp', 'stdio'],
+]
+
+const io = (node: string, command: string): string => hmp(`qemu-io ${node} "${command}"`)
+const add = (driver: string, name: string, more: Readonly<Record<string, unknown>> = {}): string =>
+  call('blockdev-add', { driver, 'node-name': name, ...more })
+const quorum = (name: string, threshold: number, children: readonly unknown[], more: Readonly<Record<string, unknown>> = {}) =>
+  add('quorum', name, { 'vote-threshold': threshold, children, ...more })
+const raw = (name: string, index: number): unknown => ({
+  driver: 'raw',
+  'node-name': name,
+  file: { driver: 'file', filename: `r${index}.raw` },
+})
+const change = (parent: string, more: Readonly<Record<string, unknown>>): string => call('x-blockdev-change', { parent, ...more })
+
+const FAILING = ['write', 'read', 'flush'].map((iotype) => ({ event: 'none', iotype, errno: iotype === 'write' ? 28 : 5 }))
+
+const QUORUM: readonly Step[] = [
+  add('raw', 'r', { file: { driver: 'file', filename: 'r1.raw' } }),
+  io('r', 'write -q -P 0x11 4k 4k'),
+  call('blockdev-del', { 'node-name': 'r' }),
+  quorum('q', 2, [raw('c0', 0), raw('c1', 1), raw('c2', 2)]),
+  io('q', 'read -q -P 0 1k 64k'),
+  { event: 'QUORUM_REPORT_BAD', data: { 'node-name': 'c1' } },
+  io('q', 'write -q -P 0x22 0 64k'),
+  io('q', 'read -q -P 0x22 0 64k'),
+  io('q', 'write -q -z 64k 64k'),
+  io('q', 'write -q -z -u 64k 64k'),
+  io('q', 'discard -q 0 64k'),
+  io('q', 'map'),
+  io('q', 'info'),
+  io('q', 'truncate 2M'),
+  io('c0', 'write -q 0 512'),
+  call('query-named-block-nodes', { flat: true }),
+  change('q', { child: 'children.1' }),
+  change('q', { child: 'children.1' }),
+  change('q', { child: 'children.2' }),
+  change('q', { child: 'children.2', node: 'c0' }),
+  change('q', {}),
+  change('q', { node: 'c9' }),
+  change('q', { node: 'c0' }),
+  change('c0', { node: 'c0' }),
+  change('c0', { child: 'file' }),
+  change('nope', { child: 'file' }),
+  add('null-co', 'n', { size: 1048576, 'read-zeroes': true }),
+  change('q', { node: 'n' }),
+  change('q', { child: 'children.3' }),
+  change('q', { node: 'n' }),
+  call('query-named-block-nodes', { flat: true }),
+  call('blockdev-del', { 'node-name': 'n' }),
+  add('null-co', 'm', { size: 1048576, 'read-zeroes': true }),
+  add('null-co', 'long', { size: 2097152, 'read-zeroes': true }),
+  quorum('q2', 0, ['m']),
+  quorum('q2', 2, ['m']),
+  quorum('q2', 1, []),
+  quorum('q2', 1, ['m'], { blkverify: true }),
+  quorum('q2', 1, ['m'], { 'read-pattern': 'x' }),
+  quorum('q2', 2, ['m', 'm'], { blkverify: true, 'rewrite-corrupted': true }),
+  quorum('q2', 1, ['m', 'long']),
+  quorum('q2', 1, ['m', 'gone']),
+  quorum('q2', 2, ['m', 'm'], { blkverify: true }),
+  change('q2', { node: 'long' }),
+  io('q2', 'read -q 0 64k'),
+  call('blockdev-del', { 'node-name': 'q2' }),
+  call('blockdev-del', { 'node-name': 'q' }),
+]
+
+const QUORUM_ERRORS: readonly Step[] = [
+  add('blkdebug', 'd0', { image: 'm', 'inject-error': FAILING }),
+  add('null-co', 'm1', { size: 1048576, 'read-zeroes': true }),
+  add('blkdebug', 'd1', { image: 'm1', 'inject-error': FAILING }),
+  add('null-co', 'm2', { size: 1048576, 'read-zeroes': true }),
+  quorum('p', 2, ['d0', 'd1', 'm2']),
+  io('p', 'write -q 1k 1k'),
+  { event: 'QUORUM_FAILURE' },
+  call('blockdev-del', { 'node-name': 'p' }),
+  // It is told of one node once in a second.
+  { event: 'QUORUM_REPORT_BAD', data: { 'node-name': 'd0', type: 'flush' } },
+  add('null-co', 'm3', { size: 1048576, 'read-zeroes': true }),
+  add('blkdebug', 'd2', { image: 'm3', 'inject-error': FAILING.filter(({ iotype }) => iotype === 'read') }),
+  quorum('f', 1, ['d2', 'm2'], { 'read-pattern': 'fifo', blkverify: true }),
+  io('f', 'read -q 1k 1k'),
+  { event: 'QUORUM_REPORT_BAD', data: { type: 'read' } },
+  io('f', 'read -q 1000 1000'),
+  call('blockdev-del', { 'node-name': 'f' }),
+  quorum('w', 1, [raw('c0', 0), raw('c1', 1)], { 'rewrite-corrupted': true }),
+  io('w', 'read -q -P 0 0 64k'),
+  { event: 'QUORUM_REPORT_BAD', data: { 'node-name': 'c0' } },
+  call('blockdev-del', { 'node-name': 'w' }),
+  add('raw', 'r', { file: { driver: 'file', filename: 'r0.raw' } }),
+  io('r', 'read -P 0 8k 56k'),
+]
+
+export const BARE_SCRIPT: readonly Step[] = [call('qmp_capabilities'), ...QUORUM, ...QUORUM_ERRORS, call('quit')]
