@@ -187,8 +187,9 @@ function wrongOptions({ rows, clusterSize, extendedL2 = false }: Options): strin
   return hasRow(rows) ? null : `--rows ${rows}: no row of the qcow2 table has this in its name`
 }
 
-export async function main(args: readonly string[], streams: Streams): Promise<number> {
-  const command = new Command('bench')
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
+  return new Command('bench')
     .description(
       'Measures worlds per second, a real copy against qemu-img, qcow2 images against qemu-utils, NBD against qemu-nbd, and the page of a report in Chromium.',
     )
@@ -202,6 +203,10 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     .option('--directory <folder>', 'where to make the files')
     .option('--json', 'print the result as one JSON object')
     .allowExcessArguments(false)
+}
+
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const options = command.opts<Options>()

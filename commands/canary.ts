@@ -12,7 +12,7 @@ import { Command } from 'commander'
 import { readReport } from '../reports/format'
 import type { LeakAnswer, LeakTask } from './canary_worker'
 import { type ChildExit, jsonOf, runChild } from './child_command'
-import { EXIT_OK, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
+import { EXIT_OK, parseOrExitCode, runProgram, type Streams, workersOption } from './cli'
 import { makeScratch, removeScratch, whileCleanedUp } from './interrupt'
 import { type Leak, readLeaks } from './leaks'
 import { inOrder, runPlanted } from './planted_thread'
@@ -146,12 +146,17 @@ function lineOf({ name, problem }: CanaryStep): string {
   return problem === null ? `ok      ${name}\n` : `FAILED  ${name}: ${problem}\n`
 }
 
-export async function main(args: readonly string[], { out }: Streams): Promise<number> {
-  const command = new Command('canary')
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
+  return new Command('canary')
     .description('Plants a known bug and leaks of nondeterminism, and says whether each is noticed.')
-    .option('--workers <count>', 'leaks that are tried at once', wholeNumber(1, 256), os.availableParallelism())
+    .addOption(workersOption('leaks that are tried at once'))
     .option('--json', 'print the result as one JSON object')
     .addHelpText('after', '\nExit codes: 0 all were noticed, 1 something was not, 2 usage\n')
+}
+
+export async function main(args: readonly string[], { out }: Streams): Promise<number> {
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, { out, err: process.stderr })
   if (exitCode !== null) return exitCode
   const { workers, json: isJson = false } = command.opts<{ workers: number; json?: boolean }>()

@@ -1,5 +1,7 @@
 /** What the command lines share: options that are refused in one clear line, with exit code 2. */
-import { type Command, CommanderError, InvalidArgumentError } from 'commander'
+import * as os from 'node:os'
+import * as path from 'node:path'
+import { type Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { thrownText } from '../impl/programs/defect'
 import { EXIT_CODES } from '../sim/verdict'
 import type { Output } from './progress'
@@ -72,13 +74,20 @@ export function runProgram(name: string, main: (args: readonly string[], streams
   })
 }
 
+/** What reads the argument of an option, and says for the reference what it takes. */
+export interface NumberParser {
+  (text: string): number
+  readonly takes: string
+}
+
 /** A parser of whole numbers in [min, max]. */
-export function wholeNumber(min: number, max: number): (text: string) => number {
-  return (text) => {
+export function wholeNumber(min: number, max: number): NumberParser {
+  const parse = (text: string): number => {
     const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
     if (!(value >= min && value <= max)) throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`)
     return value
   }
+  return Object.assign(parse, { takes: `${min} to ${max}` })
 }
 
 /** A parser of numbers of seconds: digits, with an optional fraction. */
@@ -86,4 +95,14 @@ export function seconds(text: string): number {
   const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN
   if (!(value > 0 && value <= 1e7)) throw new InvalidArgumentError('It must be a positive number of seconds.')
   return value
+}
+
+/** `--workers`: how many threads, one a core unless somebody says otherwise. */
+export function workersOption(about: string, min = 1): Option {
+  return new Option('--workers <count>', about).argParser(wholeNumber(min, 256)).default(os.availableParallelism(), 'one a core')
+}
+
+/** `--out`: a folder, given from the root of the repository where it is left out. */
+export function folderOption(about: string, folder: string): Option {
+  return new Option('--out <folder>', about).default(path.join(__dirname, '..', folder), folder)
 }

@@ -101,8 +101,9 @@ function readScript(file: string | 0): string[] {
   return text.split('\n')
 }
 
-export async function main(args: readonly string[], streams: Streams): Promise<number> {
-  const command = new Command('debug')
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
+  return new Command('debug')
     .description('Steps through the world of a report, forwards and backwards.')
     .argument('<file>', 'a report')
     .option('--script <file>', 'take commands from a file')
@@ -112,6 +113,10 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     ])
     .addHelpText('after', '\nType help for the commands. Exit codes: 0, 1 an until or expect was not met, 2 usage.\n')
     .allowExcessArguments(false)
+}
+
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const { script, command: given } = command.opts<Options>()

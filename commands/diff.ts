@@ -102,8 +102,9 @@ export function compare(one: History, other: History, contextLines: number, out:
   return EXIT_DIFFERENT
 }
 
-export async function main(args: readonly string[], streams: Streams): Promise<number> {
-  const command = new Command('diff')
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
+  return new Command('diff')
     .description('Names the first event in which the worlds of two reports differ.')
     .argument('<file>', 'a report')
     .argument('[other]', 'another one; may be left out with --revision')
@@ -111,6 +112,10 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     .option('--context <lines>', 'lines before and after', wholeNumber(0, CONTEXT_LINES_MAX), 5)
     .addHelpText('after', '\nExit codes: 0 the same, 1 different, 2 usage.\n')
     .allowExcessArguments(false)
+}
+
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const { revision, context } = command.opts<{ revision?: string; context: number }>()

@@ -3,7 +3,6 @@
  * properties/exhaustive). Counts are compared with `scenarios/exhaustive.json`: whoever makes a tier smaller says so there.
  */
 import * as fs from 'node:fs'
-import * as os from 'node:os'
 import * as path from 'node:path'
 import { Command } from 'commander'
 import { firstFailure } from '../properties/campaign'
@@ -17,10 +16,11 @@ import {
   EXIT_INTERRUPTED,
   EXIT_OK,
   EXIT_USAGE,
+  folderOption,
   parseOrExitCode,
   runProgram,
   type Streams,
-  wholeNumber,
+  workersOption,
 } from './cli'
 import { RANGE_CELLS, searchRange } from './exhaustive_ranges'
 import { HANG_SECONDS, type Range, runFleet } from './fleet'
@@ -123,21 +123,22 @@ function jsonOf({ tally, folder, shrunk, seconds, exitCode }: Outcome): object {
   return { cells, executions: worlds, byTier: executions, events, probes, failures, shrunk, seconds, exitCode }
 }
 
-export async function main(args: readonly string[], streams: Streams): Promise<number> {
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
   const names = TIERS.map(({ name }) => name)
-  const command = new Command('exhaustive')
+  return new Command('exhaustive')
     .description('Runs every small plan under every schedule with few deviations.')
     .argument('[tiers...]', `which ones of: ${names.join(', ')} (default: all)`)
-    .option(
-      '--workers <count>',
-      'threads; 0 runs in the main one (default: one a core)',
-      wholeNumber(0, 256),
-      os.availableParallelism(),
-    )
-    .option('--out <folder>', 'where reports go', path.join(root, 'reports/out'))
+    .addOption(workersOption('threads; 0 runs in the main one', 0))
+    .addOption(folderOption('where reports go', 'reports/out'))
     .option('--update', 'keep the counts of the tiers that run as those that must not be undercut')
     .option('--json', 'print the result as one JSON object')
     .addHelpText('after', EXIT_CODES_HELP)
+}
+
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
+  const names = TIERS.map(({ name }) => name)
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const unknown = command.args.find((name) => !names.includes(name))

@@ -9,12 +9,11 @@ import * as path from 'node:path'
 import { Command, Option } from 'commander'
 import type { Subject } from '../properties/campaign'
 import type { ProfileName } from '../properties/plans'
-import { EXIT_CODES_HELP, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, seconds, wholeNumber } from './cli'
+import { EXIT_CODES_HELP, EXIT_USAGE, folderOption, parseOrExitCode, runProgram, type Streams, seconds, wholeNumber } from './cli'
 import { type FuzzOptions, fuzz } from './fuzz_campaign'
 import { whileInterruptible } from './interrupt'
 import { requiredProbesOf } from './probe_floors'
 
-const root = path.resolve(__dirname, '..')
 const DEFAULT_SECONDS = 20
 /** Starting threads costs as much as so many worlds. */
 const WORLDS_WITHOUT_THREADS = 200
@@ -38,7 +37,8 @@ interface Arguments {
   images?: string
 }
 
-function parser(): Command {
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
   return new Command('fuzz')
     .usage('[options]')
     .description('Runs worlds of consecutive seeds under all checkers; writes a report for each kind of failure.')
@@ -48,7 +48,7 @@ function parser(): Command {
     .option('--time <seconds>', `stop after so much real time (default: ${DEFAULT_SECONDS}, without --runs)`, seconds)
     .option('--workers <count>', 'threads; 0 runs in the main one (default: one a core)', wholeNumber(0, 256))
     .option('--profile <name>', 'which plans to make', 'default')
-    .option('--out <folder>', 'where reports go', path.join(root, 'reports/out'))
+    .addOption(folderOption('where reports go', 'reports/out'))
     .option('--json', 'print the result as one JSON object')
     .option('--replay-share <percent>', 'share of the worlds that run twice, to compare', wholeNumber(0, 100), 5)
     .option('--stop-after <count>', 'stop after so many failing worlds; 0: never', wholeNumber(0, INDEX_MAX), 0)
@@ -98,7 +98,7 @@ function fuzzAgainst(args: Arguments, options: FuzzOptions, streams: Streams): P
 }
 
 export async function main(args: readonly string[], streams: Streams): Promise<number> {
-  const command = parser()
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const options = optionsOf(command.opts<Arguments>())

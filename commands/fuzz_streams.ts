@@ -20,14 +20,19 @@ const CASES = 20_000
 const SEED_MAX = 2 ** 31
 const EXIT_FAILED = 1
 
-export async function main(args: readonly string[], streams: Streams): Promise<number> {
-  const command = new Command('fuzz:streams')
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
+  return new Command('fuzz:streams')
     .usage('[options]')
     .description('Spoils conversations of NBD and QMP, and sends them to servers, clients and monitors.')
     .option('--cases <count>', 'conversations for each of them', wholeNumber(1, SEED_MAX), CASES)
     .option('--from <seed>', 'number of the first conversation', wholeNumber(0, SEED_MAX), 0)
     .addHelpText('after', `\nExit codes: 0 no case failed, 1 some did (it ends after ${FAILURES_MAX}), 2 usage\n`)
     .allowExcessArguments(false)
+}
+
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const { cases, from } = command.opts<{ cases: number; from: number }>()

@@ -7,12 +7,11 @@
  */
 import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
-import * as os from 'node:os'
 import * as path from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import picocolors from 'picocolors'
 import { makeFolder } from '../reports/format'
-import { EXIT_INTERRUPTED, EXIT_OK, parseOrExitCode, runProgram, type Streams, UsageError, wholeNumber } from './cli'
+import { EXIT_INTERRUPTED, EXIT_OK, parseOrExitCode, runProgram, type Streams, UsageError, workersOption } from './cli'
 import { tellGithub } from './gate/github'
 import { junitXml } from './gate/junit'
 import { corpusStep, scenarioStep } from './gate/known_step'
@@ -140,14 +139,15 @@ async function runGate(options: Options, streams: Streams): Promise<number> {
   return exitCode
 }
 
-export async function main(args: readonly string[], streams: Streams): Promise<number> {
-  const command = new Command('gate')
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
+  return new Command('gate')
     .description('Runs what has to pass before a merge.')
     .option('--only <steps>', 'these steps alone, separated by commas', stepNames)
     .option('--skip <steps>', 'all but these', stepNames)
     .option('--commit <text>', 'what the seeds are made of (default: the commit that is checked out)')
     .option('--artifacts <folder>', 'where reports and results go', (text) => path.resolve(text), DEFAULT_ARTIFACTS)
-    .option('--workers <count>', 'threads', wholeNumber(1, 256), os.availableParallelism())
+    .addOption(workersOption('threads'))
     .option('--scale <factor>', 'so many times the worlds', positiveNumber, 1)
     .option('--list', 'print the steps and their budgets')
     .option('--json', 'print the result as one JSON object')
@@ -155,6 +155,10 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
       'after',
       `\nExit codes: 0 passed, 1 something failed, 2 usage, 3 coverage, speed or situations are missing, ${EXIT_INTERRUPTED} interrupted\n`,
     )
+}
+
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const options = command.opts<Options>()

@@ -10,7 +10,7 @@ import { Command, Option } from 'commander'
 import type { Codecs } from '../impl/block/codec'
 import { loadCodecs } from '../impl/host'
 import { EXIT_CODES } from '../sim/verdict'
-import { EXIT_OK, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
+import { EXIT_OK, folderOption, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
 import { drawBytes, runBytes } from './interop_bytes'
 import { drawDamaged, runDamaged } from './interop_damaged'
 import { drawMetadata, runMetadata } from './interop_metadata'
@@ -48,7 +48,8 @@ export interface InteropFailure {
   plan: unknown
 }
 
-function parser(): Command {
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
   return new Command('interop')
     .usage('[options]')
     .description("Compares our images with those of Debian's qemu-utils: content, maps, and whether they are sound.")
@@ -61,11 +62,7 @@ function parser(): Command {
     .option('--damaged <count>', 'damaged images that both check and repair', wholeNumber(0, RUNS_MAX), DAMAGED)
     .option('--bytes <count>', 'images that both make, compared byte by byte', wholeNumber(0, RUNS_MAX), BYTES)
     .option('--metadata <count>', 'images whose snapshots, bitmaps and options both change', wholeNumber(0, RUNS_MAX), METADATA)
-    .option(
-      '--out <folder>',
-      'where the images of failing pairs are kept',
-      path.join(path.resolve(__dirname, '..'), 'reports/out/interop'),
-    )
+    .addOption(folderOption('where the images of failing pairs are kept', 'reports/out/interop'))
     .option('--conversation <name>', 'of the command lines, only those of conversations whose name holds this')
     .option('--json', 'print the result as one JSON object')
     .allowExcessArguments(false)
@@ -251,7 +248,7 @@ function tellConversation({ theirs: program, result }: QmpOutcome, out: Streams[
 }
 
 async function main(args: readonly string[], streams: Streams): Promise<number> {
-  const command = parser()
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   return await whileCleanedUp(() => runParts(command.opts<Arguments>(), streams))

@@ -3,11 +3,10 @@
  * hole in the net; so is one that shows only as another class of failure than it should, and a checker without which no
  * bug is missed. The worlds that have found a bug then run without any: what fails there too has proved nothing.
  */
-import * as os from 'node:os'
 import * as path from 'node:path'
 import { Command } from 'commander'
 import { grouped } from '../reports/text'
-import { EXIT_COVERAGE, EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
+import { EXIT_COVERAGE, EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, wholeNumber, workersOption } from './cli'
 import { isOfMirror, type Mutant, readMutants } from './mutant_catalogue'
 import { type KillRecord, readKills, writeKills } from './mutant_kills'
 import { sumAll } from './mutant_sum'
@@ -223,12 +222,13 @@ async function shrinkAll(mutants: readonly Mutant[], options: Options, { out }: 
   return EXIT_OK
 }
 
-export async function main(args: readonly string[], streams: Streams): Promise<number> {
-  const command = new Command('mutants')
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
+  return new Command('mutants')
     .description('Plants known bugs and says whether the worlds find them.')
     .argument('[ids...]', 'which ones (default: all)')
     .option('--seed <text>', 'root of the seeds', 'mutants')
-    .option('--workers <count>', 'threads', wholeNumber(1, 256), os.availableParallelism())
+    .addOption(workersOption('threads'))
     .option('--checkers', 'also say which checkers find what when they are alone; with all mutants, each must be needed')
     .option('--exhaustive', 'ask the exhaustive search instead of random worlds, of the mutants of the mirror alone')
     .option('--fast', 'begin with the world in which each was found last')
@@ -243,6 +243,10 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
       'after',
       '\nExit codes: 0 all killed, 2 usage, 3 some survive or a checker is not needed, 16 the code fails without any bug planted\n',
     )
+}
+
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const all = readMutants(path.join(root, 'scenarios/mutants'))

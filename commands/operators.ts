@@ -5,7 +5,6 @@
  */
 import { createHash } from 'node:crypto'
 import * as fs from 'node:fs'
-import * as os from 'node:os'
 import * as path from 'node:path'
 import { Command } from 'commander'
 import { counted, grouped } from '../reports/text'
@@ -18,6 +17,7 @@ import {
   type Streams,
   UsageError,
   wholeNumber,
+  workersOption,
 } from './cli'
 import { whileInterruptible } from './interrupt'
 import { Equivalents, readEquivalents } from './operator_equivalents'
@@ -231,12 +231,13 @@ function conclude(outcomes: readonly OperatorOutcome[], unsound: readonly string
   return exitCode
 }
 
-export async function main(args: readonly string[], streams: Streams): Promise<number> {
-  const command = new Command('operators')
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
+  return new Command('operators')
     .description('Changes operators, literals, calls and statements one by one, and says which changes nothing notices.')
     .argument('<paths...>', 'files and folders, relative to the root of the repository')
     .option('--seed <text>', 'root of the seeds of worlds', 'operators')
-    .option('--workers <count>', 'threads', wholeNumber(1, 256), os.availableParallelism())
+    .addOption(workersOption('threads'))
     .option('--sample <count>', 'so many mutants of each room, always the same ones of the same text', wholeNumber(1, 1e6))
     .option('--worlds <factor>', 'so many times as many worlds', wholeNumber(1, 1000), 1)
     .option('--min <percent>', 'the least score', wholeNumber(0, 100), 90)
@@ -246,6 +247,10 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
       'after',
       '\nExit codes: 0 the score is reached, 2 usage, 3 it is not, or an equivalent is killed,\n  16 something fails without any mutant, 130 interrupted\n',
     )
+}
+
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const options = command.opts<Options>()

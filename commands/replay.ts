@@ -139,8 +139,9 @@ function printJudgement(judgement: Judgement, again: Report | null, options: Rep
   return judgement.exitCode
 }
 
-export async function main(args: readonly string[], streams: Streams): Promise<number> {
-  const command = new Command('replay')
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
+  return new Command('replay')
     .description('Runs the world of a report again and says whether it still fails.')
     .argument('<file>', 'a report')
     .option('--json', 'print the outcome as one JSON object')
@@ -148,6 +149,10 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
     .option('--shrink', 'look for the smallest world that fails in the same way; writes FILE.small.json')
     .addHelpText('after', VERDICTS_HELP + EXIT_CODES_HELP)
     .allowExcessArguments(false)
+}
+
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const subject = (): Runner => {

@@ -2,11 +2,10 @@
  * npm run schedules: how many worlds it takes to find each of the mirror's mutants under each schedule, the median of some
  * trials; and the mixture of schedules under which they are found soonest. The mixture of the generator is set from it.
  */
-import * as os from 'node:os'
 import * as path from 'node:path'
 import { Command } from 'commander'
 import { grouped } from '../reports/text'
-import { EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
+import { EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, wholeNumber, workersOption } from './cli'
 import { isOfMirror, type Mutant, readMutants } from './mutant_catalogue'
 import { inOrder, runPlanted } from './planted_thread'
 import {
@@ -82,14 +81,19 @@ function summary(tables: readonly TrialTable[], worldsMax: number): { lines: str
   }
 }
 
-export async function main(args: readonly string[], streams: Streams): Promise<number> {
-  const command = new Command('schedules')
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
+  return new Command('schedules')
     .description('Measures how soon each schedule finds the mutants of the mirror, and which mixture finds them soonest.')
     .argument('[ids...]', 'which mutants (default: all of the mirror that plain disks show)')
     .option('--trials <count>', 'times that each is looked for, each with seeds of its own', wholeNumber(1, 99), 9)
     .option('--worlds <count>', 'worlds of a trial', wholeNumber(1, 100_000), 300)
-    .option('--workers <count>', 'threads', wholeNumber(1, 256), os.availableParallelism())
+    .addOption(workersOption('threads'))
     .option('--json', 'print the result as one JSON object')
+}
+
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const { trials, worlds: worldsMax, workers, json } = command.opts<Options>()

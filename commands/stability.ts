@@ -9,7 +9,7 @@ import * as os from 'node:os'
 import * as path from 'node:path'
 import { Command } from 'commander'
 import { writeReport } from '../reports/format'
-import { EXIT_COVERAGE, EXIT_OK, parseOrExitCode, runProgram, type Streams, UsageError, wholeNumber } from './cli'
+import { EXIT_COVERAGE, EXIT_OK, parseOrExitCode, runProgram, type Streams, UsageError, wholeNumber, workersOption } from './cli'
 import { makeScratch, removeScratch, whileCleanedUp } from './interrupt'
 import { type Mutant, readMutants } from './mutant_catalogue'
 import { type Edit, inOrder, runPlanted } from './planted_thread'
@@ -95,15 +95,20 @@ function lineOf({ id, gathered, again }: MutantReports): string {
   return `${id.padEnd(52)}${reproduced} of ${gathered.length} reproduced, ${kept} of ${deletions} fail with an operation less`
 }
 
-export async function main(args: readonly string[], { out, err }: Streams): Promise<number> {
-  const command = new Command('stability')
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
+  return new Command('stability')
     .description('Says whether reports of failures outlive a change of the generator, and failures the loss of an operation.')
     .argument('[ids...]', 'of which mutants (default: all)')
     .option('--seed <text>', 'root of the seeds', 'stability')
     .option('--reports <count>', 'how many reports there must be', wholeNumber(1, 100_000), 100)
-    .option('--workers <count>', 'threads', wholeNumber(1, 256), os.availableParallelism())
+    .addOption(workersOption('threads'))
     .option('--json', 'print the result as one JSON object')
     .addHelpText('after', '\nExit codes: 0 all is stable, 2 usage, 3 something is not\n')
+}
+
+export async function main(args: readonly string[], { out, err }: Streams): Promise<number> {
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, { out, err })
   if (exitCode !== null) return exitCode
   const options = command.opts<Options>()

@@ -59,12 +59,17 @@ export async function viewPage(report: Report, neighbour: Neighbour | null, comm
   return pageOf({ data: { report, neighbour, command }, style, scripts: await bundleScripts() })
 }
 
-export async function main(args: readonly string[], { out, err }: Streams): Promise<number> {
-  const command = new Command('view')
+/** The options, as --help and docs/reference.md show them. */
+export function definition(): Command {
+  return new Command('view')
     .description('Writes an HTML file that shows what went wrong in the world of a report, event by event.')
     .argument('<file>', 'a report')
     .option('-o, --output <file>', 'where to write it (default: beside the report)')
     .allowExcessArguments(false)
+}
+
+export async function main(args: readonly string[], { out, err }: Streams): Promise<number> {
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, { out, err })
   if (exitCode !== null) return exitCode
   const file = command.args[0]!
