@@ -38,7 +38,7 @@ module.exports = {
       '^impl/host/',
       [
         '^impl/(host|block|co)/',
-        '^(node:)?(fs|os|path|tty|events|net|tls|stream|worker_threads|zlib)$',
+        '^(node:)?(crypto|fs|os|path|tty|events|net|tls|stream|worker_threads|zlib)$',
         ...npm('koffi', '@bokuweb/zstd-wasm'),
       ],
       'the only room that touches the machine',

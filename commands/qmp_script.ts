@@ -349,10 +349,6 @@ const OBJECTS: readonly Step[] = [
 ]
 
 const REOPENING: readonly Step[] = [
-  call('blockdev-reopen', {
-    options: [{ driver: 'qcow2', 'node-name': 'top', file: 'topf', 'read-only': true, backing: 'base' }],
-  }),
-  call('blockdev-reopen', { options: [{ driver: 'qcow2', 'node-name': 'top', file: 'topf', backing: 'base' }] }),
   // The second cannot change: the first stays writable.
   call('blockdev-reopen', {
     options: [
@@ -361,6 +357,10 @@ const REOPENING: readonly Step[] = [
     ],
   }),
   call('query-named-block-nodes', { flat: true }),
+  call('blockdev-reopen', {
+    options: [{ driver: 'qcow2', 'node-name': 'top', file: 'topf', 'read-only': true, backing: 'base' }],
+  }),
+  call('blockdev-reopen', { options: [{ driver: 'qcow2', 'node-name': 'top', file: 'topf', backing: 'base' }] }),
 ]
 
 export const QMP_SCRIPT: readonly Step[] = [

@@ -48,6 +48,7 @@ export function* openBacking(context: BlockdevContext, request: BackingRequest):
       isProtocol: false,
       noBacking: false,
       isForCheck: false,
+      isForInfo: place.isForInfo,
       chain: filename === null ? place.chain : [...place.chain, filename],
     })
   } catch (error) {

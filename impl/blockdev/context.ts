@@ -2,15 +2,17 @@
  * What all nodes of one graph share while they are opened and closed: the host's files, the throttle groups, what is known
  * about each node beyond the graph, and who owns nodes that nothing stands on.
  */
-import type { BlockGraph, BlockNode, HostFiles } from '../block'
+import { BlockError, type BlockGraph, type BlockNode, type HostFiles } from '../block'
 import type { Codecs } from '../block/codec'
+import type { Cryptography } from '../block/crypto/cryptography'
 import type { Corruption, Repair } from '../block/drivers/qcow2'
 import { ThrottleGroups } from '../block/throttle'
-import type { StreamHost, TlsCredentials } from '../co'
+import { ENOTSUP, type StreamHost, type TlsCredentials } from '../co'
 import { releaseNode } from './close'
 import type { BlockdevDriver } from './driver'
 import type { Options } from './options'
 import { formatOf } from './probe'
+import { Secrets } from './secrets'
 
 /** How a node was opened: for whoever shows or reopens it. */
 export interface NodeOrigin {
@@ -33,6 +35,10 @@ export interface BlockdevContextOptions {
   files: HostFiles
   codecs: Codecs
   repair?: Repair
+  /** Absent: encrypted images are not opened. */
+  cryptography?(): Cryptography
+  /** Files that secrets lie in. Throws BlockError. Absent: there are none. */
+  readSecretFile?(path: string): Uint8Array
   /** How NBD servers are reached; absent: they are not. */
   streams?: StreamHost
   /** Keys and certificates by the id of their object; null: there is no such object. */
@@ -50,6 +56,8 @@ export class BlockdevContext {
   readonly files: HostFiles
   readonly codecs: Codecs
   readonly repair: Repair | null
+  private readonly findCryptography: () => Cryptography | null
+  readonly secrets: Secrets
   readonly streams: StreamHost | null
   readonly tlsCredentials: (id: string) => TlsCredentials | null
   readonly throttleGroups: ThrottleGroups
@@ -71,6 +79,11 @@ export class BlockdevContext {
     this.files = options.files
     this.codecs = options.codecs
     this.repair = options.repair ?? null
+    this.findCryptography = options.cryptography ?? (() => null)
+    this.secrets = new Secrets({
+      cryptography: () => this.demandCryptography('Secret'),
+      readFile: options.readSecretFile ?? refuseFile,
+    })
     this.streams = options.streams ?? null
     this.tlsCredentials = options.tlsCredentials ?? (() => null)
     this.throttleGroups = new ThrottleGroups(options.graph.kernel)
@@ -78,4 +91,14 @@ export class BlockdevContext {
     this.say = options.say ?? (() => {})
     this.corrupted = options.corrupted ?? (() => {})
   }
+  /** Throws BlockError where there is none. */
+  demandCryptography(what: string): Cryptography {
+    const cryptography = this.findCryptography()
+    if (cryptography === null) throw new BlockError(`${what} encryption is not available here`, { errno: ENOTSUP })
+    return cryptography
+  }
+}
+
+function refuseFile(path: string): never {
+  throw new BlockError(`Unable to read ${path}: there are no files here`)
 }

@@ -16,6 +16,8 @@ export interface OpenPlace {
   isProtocol: boolean
   noBacking: boolean
   isForCheck: boolean
+  /** The node only tells about itself: no keys are needed. */
+  isForInfo: boolean
   /** The full names of the images above in a backing chain. */
   chain: readonly string[]
 }
@@ -46,6 +48,8 @@ export interface Opening {
   readonly isProbed: boolean
   /** The node is to be checked or repaired: nothing is written on opening, and broken images are taken. */
   readonly isForCheck: boolean
+  /** The node is only to tell about itself: it is opened without its key. */
+  readonly isForInfo: boolean
   /** Opens a child. Throws BlockError, also if the user has not described it. */
   child(wanted: WantedChild): Co<BlockNode>
   /** The same, but null if the user has not described it. */

@@ -37,6 +37,8 @@ export interface OpenRequest {
   /** The image is not opened, though its header has the name of one. */
   noBacking?: boolean
   isForCheck?: boolean
+  /** The image is only to tell about itself: encrypted ones need no key. */
+  isForInfo?: boolean
 }
 
 /**
@@ -44,9 +46,9 @@ export interface OpenRequest {
  * node: attach something to it, or let `releaseNode` have it.
  */
 export function openImage(context: BlockdevContext, request: OpenRequest): Co<BlockNode> {
-  const { noBacking = false, isForCheck = false } = request
+  const { noBacking = false, isForCheck = false, isForInfo = false } = request
   const options = request.options ?? new Options()
-  const place = { depth: 0, isProtocol: false, noBacking, isForCheck, chain: [] }
+  const place = { depth: 0, isProtocol: false, noBacking, isForCheck, isForInfo, chain: [] }
   return openNode(context, request.filename ?? null, request.reference ?? null, options, place)
 }
 
@@ -212,6 +214,7 @@ class NodeBuilder {
       filename: imageName,
       isProbed: known === null,
       isForCheck: place.isForCheck,
+      isForInfo: place.isForInfo,
       child: (wanted) => this.demandChild(wanted, file),
       childIfThere: (wanted) => this.childIfThere(wanted, file),
     }
@@ -303,6 +306,7 @@ class NodeBuilder {
       isProtocol: !wanted.isProbed,
       noBacking: false,
       isForCheck: false,
+      isForInfo: place.isForInfo,
       chain: place.chain,
     })
     this.children.push(node)

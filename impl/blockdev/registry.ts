@@ -7,6 +7,7 @@ import { COMPRESS } from './drivers/compress'
 import { COPY_BEFORE_WRITE } from './drivers/copy_before_write'
 import { COPY_ON_READ } from './drivers/copy_on_read'
 import { FILE, HOST_DEVICE } from './drivers/file'
+import { LUKS } from './drivers/luks'
 import { NBD } from './drivers/nbd'
 import { NULL_AIO, NULL_CO } from './drivers/null'
 import { PREALLOCATE } from './drivers/preallocate'
@@ -27,6 +28,7 @@ export const DRIVERS: readonly BlockdevDriver[] = [
   COPY_ON_READ,
   FILE,
   HOST_DEVICE,
+  LUKS,
   NBD,
   NULL_AIO,
   NULL_CO,

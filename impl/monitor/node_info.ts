@@ -1,5 +1,6 @@
 /** What queries tell about nodes: BlockDeviceInfo and ImageInfo of QMP. Never fails: what is not known is left out. */
 import { type BlockNode, listBitmaps } from '../block'
+import { LuksDriver } from '../block/drivers/luks'
 import { Qcow2Driver } from '../block/drivers/qcow2'
 import { writeThresholdOf } from '../block/write_threshold'
 import { type BlockdevContext, backingNameOf, describeNode, snapshotInfos } from '../blockdev'
@@ -28,7 +29,7 @@ export function nodeInfo(context: BlockdevContext, node: BlockNode, isFlat: bool
     backing_file_depth: isFlat ? 0 : chainDepth(node),
     children: [...node.children.values()].map((child) => jsonObject({ child: child.name, 'node-name': child.node.name })),
     active: true,
-    encrypted: false,
+    encrypted: isEncrypted(node),
     detect_zeroes: node.options.detectZeroes,
     bps: 0,
     bps_rd: 0,
@@ -72,6 +73,7 @@ export function imageInfo(context: BlockdevContext, node: BlockNode, isFlat: boo
     'dirty-flag': dirtyFlag(node),
     'actual-size': node.filtered === null ? actualBytes(node) : undefined,
     'virtual-size': node.lengthBytes,
+    encrypted: isEncrypted(node) ? true : undefined,
     'cluster-size': clusterBytes > 0 && node.filtered === null ? clusterBytes : undefined,
     'backing-filename': backingName === '' ? undefined : backingName,
     'full-backing-filename': backingName === '' ? undefined : fullBackingName(context, node, backingName),
@@ -86,6 +88,10 @@ export function imageInfo(context: BlockdevContext, node: BlockNode, isFlat: boo
 /** Disks that store nothing take nothing. */
 function actualBytes({ driver }: BlockNode): number | undefined {
   return driver.allocatedBytes() ?? (driver.name.startsWith('null-') ? 0 : undefined)
+}
+
+function isEncrypted({ driver }: BlockNode): boolean {
+  return driver instanceof LuksDriver
 }
 
 function dirtyFlag({ driver }: BlockNode): boolean | undefined {
@@ -137,6 +143,7 @@ function specificInfo(node: BlockNode): JsonObject | undefined {
     for (const key of QCOW2_MEMBERS) if (told[key] !== undefined) data.set(key, toJson(told[key]))
     return jsonObject({ type: 'qcow2', data })
   }
+  if (driver instanceof LuksDriver) return jsonObject({ type: 'luks', data: toJson(driver.specificInfo()) })
   if (driver.name === 'raw') {
     const file = node.children.get('file')
     return file === undefined ? undefined : specificInfo(file.node)

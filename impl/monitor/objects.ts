@@ -39,10 +39,10 @@ export class ObjectStore {
       throw new BlockError(`attempt to add duplicate property '${id}' to object (type 'container')`, { errno: EEXIST })
     }
     if (type === 'throttle-group') this.context.throttleGroups.create(id, propertiesOf(object))
-    else if (type === 'secret') checkSecret(object)
+    else if (type === 'secret') this.context.secrets.add(id, object)
     else if (type === 'tls-creds-x509' || type === 'tls-creds-psk') this.credentials.set(id, this.makeCredentials(type, object))
     else if (type !== 'iothread') throw new BlockError(`Objects of type '${type}' are not supported`)
-    this.objects.set(id, { type, object })
+    this.objects.set(id, { type, object: type === 'secret' ? withoutData(object) : object })
   }
 
   /** Throws BlockError. */
@@ -50,6 +50,7 @@ export class ObjectStore {
     const stored = this.objects.get(id)
     if (stored === undefined) throw new BlockError(`object '${id}' not found`, { errno: ENOENT })
     if (stored.type === 'throttle-group') this.context.throttleGroups.remove(id)
+    if (stored.type === 'secret') this.context.secrets.remove(id)
     this.credentials.delete(id)
     this.objects.delete(id)
   }
@@ -100,7 +101,9 @@ function propertiesOf(object: JsonObject): Record<string, unknown> {
   return properties
 }
 
-function checkSecret(object: JsonObject): void {
-  if (object.has('data') && object.has('file')) throw new BlockError("'file' and 'data' are mutually exclusive")
-  if (!object.has('data') && !object.has('file')) throw new BlockError("Must provide 'file' or 'data'")
+/** What may be asked about a secret. */
+function withoutData(object: JsonObject): JsonObject {
+  const told = new Map(object)
+  told.delete('data')
+  return told
 }

@@ -5,6 +5,7 @@
  * Never fails: what is not known is left out.
  */
 import type { BlockNode } from '../../block'
+import { LuksDriver } from '../../block/drivers/luks'
 import { Qcow2Driver } from '../../block/drivers/qcow2'
 import { type BlockdevContext, backingNameOf, isFullName, snapshotInfos } from '../../blockdev'
 import { JsonDouble, type JsonObject, type JsonValue, jsonObject, printedOrder } from '../../json'
@@ -42,6 +43,7 @@ export function specificInfo(node: BlockNode): JsonObject | null {
     for (const key of QCOW2_MEMBERS) if (told[key] !== undefined) data.set(key, toJson(told[key]))
     return jsonObject({ type: 'qcow2', data })
   }
+  if (driver instanceof LuksDriver) return jsonObject({ type: 'luks', data: toJson(driver.specificInfo()) })
   if (driver.name === 'file') return jsonObject({ type: 'file', data: new Map() })
   return null
 }
@@ -124,12 +126,18 @@ export function imageInfo(context: BlockdevContext, node: BlockNode): JsonObject
     'dirty-flag': node.driver instanceof Qcow2Driver && isDirty(node.driver),
     'actual-size': allocatedBytes ?? undefined,
     'virtual-size': node.lengthBytes,
+    encrypted: isEncrypted(node) ? true : undefined,
     'cluster-size': isFormat && clusterBytes > 0 && node.driver.name !== 'raw' ? clusterBytes : undefined,
     ...backingMembers(context, node),
     snapshots: snapshots.length === 0 ? undefined : snapshots,
     'format-specific': specificInfo(node) ?? undefined,
     children,
   })
+}
+
+/** Whether what a node stores is encrypted. */
+function isEncrypted({ driver }: BlockNode): boolean {
+  return driver instanceof LuksDriver
 }
 
 function isDirty({ header }: Qcow2Driver): boolean {

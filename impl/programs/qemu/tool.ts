@@ -5,11 +5,13 @@
  * What may fail: everything, as ToolExit after it has been said what is wrong. BlockError leaves a command only by
  * `Tool.run`, which prints it.
  */
+import * as fs from 'node:fs'
 import { BlockBackend, BlockError, BlockGraph, type BlockNode, Permission } from '../../block'
 import type { Codecs } from '../../block/codec'
+import type { Cryptography } from '../../block/crypto/cryptography'
 import { BlockdevContext, Options, openImage, parseJsonOrKeyval, parseQemuOpts, releaseNode } from '../../blockdev'
 import { assert, type Co, type Errno, OK, type StreamHost, strerror, type TlsCredentials } from '../../co'
-import { HOST_CODECS, HostLoop, loadCodecs, RealFiles } from '../../host'
+import { errnoOf, HOST_CODECS, HostLoop, loadCodecs, RealFiles } from '../../host'
 import type { Terminals } from './terminal'
 import { ToolObjects } from './tool_objects'
 
@@ -55,6 +57,7 @@ export interface ImageRequest {
   excludesWriters?: boolean
   noBacking?: boolean
   isForCheck?: boolean
+  isForInfo?: boolean
   cache?: CacheMode
   /** Further options of the node. */
   extra?: ReadonlyArray<readonly [string, boolean | string]>
@@ -75,7 +78,8 @@ export class Tool {
   readonly context: BlockdevContext
   /** Filled in before anything runs: compressed images need it. */
   private readonly codecs: Codecs = { ...HOST_CODECS }
-  readonly objects = new ToolObjects(this.loop)
+  readonly objects: ToolObjects
+  private crypto: Cryptography | null = null
   private sockets: StreamHost | null = null
   /** Whether an image is being closed by `close`, and what went wrong then. */
   private isClosing = false
@@ -97,6 +101,8 @@ export class Tool {
       graph: this.graph,
       files: this.files,
       codecs: this.codecs,
+      cryptography: () => this.cryptography,
+      readSecretFile,
       streams: { connect: (address) => this.streams.connect(address), listen: (address) => this.streams.listen(address) },
       tlsCredentials: (id) => this.findCredentials(id),
       // Those that come in several lines are printed as they are.
@@ -107,6 +113,7 @@ export class Tool {
       say: (line) => this.print(`${line}\n`),
       corrupted: (_node, { text }) => terminals.err.write(`${text}\n`),
     })
+    this.objects = new ToolObjects(this.loop, this.context.secrets)
   }
 
   /** Most images are files: sockets are loaded when one is wanted. */
@@ -115,6 +122,13 @@ export class Tool {
     const { Sockets }: typeof import('../../host/sockets') = require('../../host/sockets')
     this.sockets = new Sockets(this.loop)
     return this.sockets
+  }
+  /** Few images are encrypted. */
+  private get cryptography(): Cryptography {
+    if (this.crypto !== null) return this.crypto
+    const { HostCryptography }: typeof import('../../host/cryptography') = require('../../host/cryptography')
+    this.crypto = new HostCryptography(this.loop)
+    return this.crypto
   }
   get kernel() {
     return this.loop.kernel
@@ -209,11 +223,11 @@ export class Tool {
   }
 
   private openNode(filename: string | null, options: Options, request: ImageRequest): Co<BlockNode> {
-    const { noBacking = false, isForCheck = false } = request
+    const { noBacking = false, isForCheck = false, isForInfo = false } = request
     const reference = filename === null && options.size > 0 ? options.get('file') : undefined
     const isReference = typeof reference === 'string' && !options.has('driver')
     if (isReference && this.graph.findNode(reference) === null) this.graph.lookup(reference)
-    return openImage(this.context, { filename, options, noBacking, isForCheck })
+    return openImage(this.context, { filename, options, noBacking, isForCheck, isForInfo })
   }
 
   /** Takes a node in the way in which programs use it. */
@@ -272,5 +286,14 @@ export class Tool {
 
   errorText(errno: number): string {
     return strerror(errno)
+  }
+}
+
+/** What a secret says that lies in a file. Throws BlockError. */
+function readSecretFile(path: string): Uint8Array {
+  try {
+    return fs.readFileSync(path)
+  } catch (error) {
+    throw new BlockError(`Unable to read ${path}: Failed to open file “${path}”: ${strerror(errnoOf(error))}`)
   }
 }

@@ -5,6 +5,7 @@
  * What may fail: a description that is wrong, as BlockError with QEMU's texts.
  */
 import { BlockError } from '../../block'
+import type { Secrets } from '../../blockdev'
 import { assert, EEXIST, type TlsCredentials } from '../../co'
 import type { HostLoop } from '../../host'
 import type { JsonObject } from '../../json'
@@ -17,7 +18,10 @@ export class ToolObjects {
   private readonly ids = new Map<string, JsonObject>()
   private readonly credentials = new Map<string, TlsCredentials>()
 
-  constructor(private readonly loop: HostLoop) {}
+  constructor(
+    private readonly loop: HostLoop,
+    private readonly secrets: Secrets,
+  ) {}
 
   /** Keys and certificates by the id of their object; null: there is no such object, or it is another thing. */
   tlsCredentials(id: string): TlsCredentials | null {
@@ -39,10 +43,10 @@ export class ToolObjects {
     if (!isKnown) throw new BlockError(`Parameter 'qom-type' does not accept value '${type}'`)
     if (typeof id !== 'string') throw new BlockError("Parameter 'id' is missing")
     if (!/^[A-Za-z][A-Za-z0-9._-]*$/.test(id)) throw new BlockError("Parameter 'id' expects an identifier")
-    if (type === 'secret') checkSecret(object)
     if (this.ids.has(id)) {
       throw new BlockError(`attempt to add duplicate property '${id}' to object (type 'container')`, { errno: EEXIST })
     }
+    if (type === 'secret') this.secrets.add(id, object)
     if (isTls) this.credentials.set(id, makeCredentials(this.loop, type, object))
     this.ids.set(id, object)
     assert(this.ids.has(id), 'object-added')
@@ -77,14 +81,4 @@ function makeCredentials(loop: HostLoop, type: string, object: JsonObject): TlsC
   const { pskCredentials, x509Credentials }: typeof import('../../host/tls') = require('../../host/tls')
   if (type === 'tls-creds-x509') return x509Credentials(loop, { endpoint, dir, verifyPeer })
   return pskCredentials(loop, { endpoint, dir }, typeof username === 'string' ? username : undefined)
-}
-
-const SECRET_MEMBERS = new Set(['qom-type', 'id', 'data', 'file', 'format', 'keyid', 'iv'])
-
-function checkSecret(object: JsonObject): void {
-  for (const key of object.keys()) {
-    if (!SECRET_MEMBERS.has(key)) throw new BlockError(`Parameter '${key}' is unexpected`)
-  }
-  if (object.has('data') && object.has('file')) throw new BlockError("'file' and 'data' are mutually exclusive")
-  if (!object.has('data') && !object.has('file')) throw new BlockError("Must provide 'file' or 'data'")
 }

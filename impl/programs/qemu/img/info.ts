@@ -34,7 +34,7 @@ function* collect(tool: Tool, given: Given): Co<Told[]> {
     if (seen.has(filename)) tool.fail(`Backing file '${filename}' creates an infinite loop.`)
     seen.add(filename)
     const image: OpenImage = yield* tool.demandImage({
-      ...{ filename, format, isOptions, forceShare: given.forceShare, noBacking: true },
+      ...{ filename, format, isOptions, forceShare: given.forceShare, noBacking: true, isForInfo: true },
     })
     const info = imageInfo(tool.context, image.node)
     told.push({ info, text: humanInfo(info, image.node) })
