@@ -25,6 +25,7 @@ export const NODES: QapiModule = {
         'copy-on-read': 'BlockdevOptionsCor',
         file: 'BlockdevOptionsFile',
         host_device: 'BlockdevOptionsFile',
+        luks: 'BlockdevOptionsLUKS',
         nbd: 'BlockdevOptionsNbd',
         'null-aio': 'BlockdevOptionsNull',
         'null-co': 'BlockdevOptionsNull',
@@ -48,6 +49,7 @@ export const NODES: QapiModule = {
       'file',
       'snapshot-access',
       'host_device',
+      'luks',
       'nbd',
       'null-aio',
       'null-co',
@@ -226,6 +228,7 @@ export const NODES: QapiModule = {
     }),
     BlockdevQcow2EncryptionFormat: enumeration(['aes', 'luks']),
     QCryptoBlockOptionsQCow: struct({ '?key-secret': 'str' }),
+    BlockdevOptionsLUKS: struct({ '?key-secret': 'str' }, 'BlockdevOptionsGenericFormat'),
     QCryptoBlockOptionsLUKS: struct({ '?key-secret': 'str' }),
     BlockdevOptionsQuorum: struct({
       '?blkverify': 'bool',
