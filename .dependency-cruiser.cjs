@@ -73,7 +73,7 @@ module.exports = {
         '^reports/',
         '^sim/(plan|verdict|plan_check|film_frames|faults/index)[.]ts$',
         '^(node:)?(fs|path|crypto|buffer)$',
-        ...npm('picocolors', 'valibot'),
+        ...npm('picocolors', 'uplot', 'valibot'),
       ],
       'reports see plans, traces and verdicts as plain data',
     ),

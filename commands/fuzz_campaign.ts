@@ -162,7 +162,7 @@ interface Summary {
   wasInterrupted: boolean
 }
 
-function missedProbes(tally: Tally, required: readonly RequiredProbe[]): RequiredProbe[] {
+export function missedProbes(tally: Tally, required: readonly RequiredProbe[]): RequiredProbe[] {
   if (tally.worlds < COVERAGE_WORLDS_MIN) return []
   return required.filter(
     ({ name, worldsPerTenThousandMin }) =>
@@ -178,7 +178,7 @@ function exitCodeOf(tally: Tally, missed: readonly RequiredProbe[], wasInterrupt
   return missed.length > 0 ? EXIT_COVERAGE : EXIT_OK
 }
 
-function failuresOf(tally: Tally): number {
+export function failuresOf(tally: Tally): number {
   return tally.groups.reduce((sum, group) => sum + group.count, 0)
 }
 
@@ -206,7 +206,7 @@ function textOf({ options, tally, folder, required, missed, seconds, wasInterrup
 }
 
 /** How often each fault has fired; those that the profile must see are there with 0 as well. */
-function firingsByName(tally: Tally, required: readonly RequiredProbe[]): Record<string, number> {
+export function firingsByName(tally: Tally, required: readonly RequiredProbe[]): Record<string, number> {
   const names = new Set(Object.keys(tally.faults))
   const floors = Object.fromEntries(required.map(({ name }) => [name, 1]))
   for (const [name] of firingsOf(floors)) names.add(name)
@@ -215,7 +215,7 @@ function firingsByName(tally: Tally, required: readonly RequiredProbe[]): Record
 
 const COLUMNS = 110
 
-function faultLines(tally: Tally, required: readonly RequiredProbe[]): string[] {
+export function faultLines(tally: Tally, required: readonly RequiredProbe[]): string[] {
   const lines: string[] = []
   let line = ''
   for (const [name, count] of Object.entries(firingsByName(tally, required))) {

@@ -9,7 +9,7 @@ import { firingsOf } from '../sim/faults'
 import type { Plan } from '../sim/plan'
 import type { Failure, FailureClass, TraceRecord, WorldResult } from '../sim/verdict'
 
-/** Failures kept of one key, those of the lowest world indexes. */
+/** Failures kept of one key. */
 export const KEPT_PER_KEY = 4
 /** Distance of the checkpoints of a world's hash, in events. */
 export const CHECKPOINT_EVENTS = 64
@@ -29,6 +29,8 @@ export interface CampaignOptions {
   seed: string
   /** Share of the worlds that run twice to compare their hashes, in percent. */
   replayPercent: number
+  /** Which failures of one key are kept (default: first). */
+  keep?: KeepName
 }
 
 /** A failing world with all that a report needs. */
@@ -98,8 +100,26 @@ export function campaignHash(tally: Tally): string {
   return hex(tally.hashHigh) + hex(tally.hashLow)
 }
 
+/** Which of two failures of one key is kept rather: negative, the left one. */
+export type KeepOrder = (left: Kept, right: Kept) => number
+export type KeepName = 'first' | 'smallest'
+type Kept = Pick<FoundFailure, 'index' | 'plan'>
+
+export const KEEP_ORDERS: Readonly<Record<KeepName, KeepOrder>> = {
+  first: (left, right) => left.index - right.index,
+  /** Smaller plans are easier to understand; of equal ones the first. */
+  smallest: (left, right) => sizeOf(left.plan) - sizeOf(right.plan) || left.index - right.index,
+}
+
+const sizes = new WeakMap<Plan, number>()
+function sizeOf(plan: Plan): number {
+  const size = sizes.get(plan) ?? JSON.stringify(plan).length
+  sizes.set(plan, size)
+  return size
+}
+
 /** Adds `from` to `into`. */
-export function mergeTally(into: Tally, from: Tally): void {
+export function mergeTally(into: Tally, from: Tally, order: KeepOrder = KEEP_ORDERS.first): void {
   into.worlds += from.worlds
   into.replays += from.replays
   into.events += from.events
@@ -112,7 +132,7 @@ export function mergeTally(into: Tally, from: Tally): void {
   for (const group of from.groups) {
     const mine = groupOf(into, group.class, group.key)
     mine.count += group.count
-    for (const found of group.found) keep(mine, found)
+    for (const found of group.found) keep(mine, found, order)
   }
 }
 
@@ -133,10 +153,12 @@ export class Chunk {
   readonly endIndex: number
   private readonly subject: Subject
   private readonly options: CampaignOptions
+  private readonly order: KeepOrder
 
   constructor(subject: Subject, options: CampaignOptions, firstIndex: number, count: number) {
     this.subject = subject
     this.options = options
+    this.order = KEEP_ORDERS[options.keep ?? 'first']
     this.index = firstIndex
     this.endIndex = firstIndex + count
   }
@@ -172,15 +194,16 @@ export class Chunk {
    * be kept, because a report that does not replay is worth nothing.
    */
   private examine(plan: Plan, result: WorldResult): WorldResult {
-    const isKept = result.failure !== null && this.wouldKeep(result.failure)
+    const isKept = result.failure !== null && this.wouldKeep(plan, result.failure)
     if (!isKept && !isChosen(this.options.seed, this.index, this.options.replayPercent)) return result
     this.tally.replays++
     return checkExactness(this.subject, plan, result)
   }
 
-  private wouldKeep(failure: Failure): boolean {
+  private wouldKeep(plan: Plan, failure: Failure): boolean {
     const group = this.tally.groups.find((other) => other.key === failure.key)
-    return group === undefined || group.found.length < KEPT_PER_KEY
+    if (group === undefined || group.found.length < KEPT_PER_KEY) return true
+    return this.order({ index: this.index, plan }, group.found.at(-1)!) < 0
   }
 
   private add(seed: string, plan: Plan, result: WorldResult): void {
@@ -197,9 +220,9 @@ export class Chunk {
     if (result.failure === null) return
     const group = groupOf(tally, result.failure.class, result.failure.key)
     group.count++
-    if (group.found.length === KEPT_PER_KEY) return
+    if (!this.wouldKeep(plan, result.failure)) return
     const { failure, events, timeNs, hash, checkpoints, trace } = result
-    group.found.push({ index: this.index, seed, plan, failure, events, timeNs, hash, checkpoints, trace })
+    keep(group, { index: this.index, seed, plan, failure, events, timeNs, hash, checkpoints, trace }, this.order)
   }
 }
 
@@ -317,9 +340,9 @@ export function groupOf(tally: Tally, failureClass: FailureClass, key: string): 
   return group
 }
 
-function keep(group: FailureGroup, found: FoundFailure): void {
+function keep(group: FailureGroup, found: FoundFailure, order: KeepOrder): void {
   group.found.push(found)
-  group.found.sort((a, b) => a.index - b.index)
+  group.found.sort(order)
   if (group.found.length > KEPT_PER_KEY) group.found.length = KEPT_PER_KEY
 }
 

@@ -29,12 +29,12 @@ export interface PageParts {
   scripts: readonly string[]
 }
 
-function escaped(text: string): string {
+export function escaped(text: string): string {
   return text.replace(/[&<>"]/g, (letter) => `&#${letter.charCodeAt(0)};`)
 }
 
 /** A script may hold what ends its element. */
-function insideScript(text: string): string {
+export function insideScript(text: string): string {
   return text.replace(/<\/(script)/gi, '<\\/$1').replace(/<!--/g, '<\\!--')
 }
 
