@@ -218,6 +218,9 @@ async function sparseness(subject: JudgedSubject, programs: Programs, count: Cou
   }
   if (source.format !== undefined && source.format.preallocation !== 'off') bound.allowAll()
 
+  // A new plain file is given its first block, for others to find out how it must be aligned.
+  if (options.command === 'drive-mirror-absolute-paths' && destination.format === undefined)
+    bound.allow(0, Math.min(4096, destination.lengthBytes))
   // A hole that is shorter than a chunk is copied as data, and so is a short chunk at the end.
   const tailBytes = destination.lengthBytes % chunkBytes
   if (tailBytes > 0) bound.allow(destination.lengthBytes - tailBytes, destination.lengthBytes)
