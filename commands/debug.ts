@@ -11,7 +11,7 @@ import { changeNote } from '../reports/viewer/words'
 import { EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, UsageError } from './cli'
 import { GuestNotes } from './debug/guest_notes'
 import { Session } from './debug/session'
-import { filmOf } from './view_simulator'
+import { filmOf } from './simulators'
 
 const EXIT_UNMET = 1
 const SCRIPT_BYTES_MAX = 1 << 20
@@ -28,8 +28,7 @@ export function openSession(file: string): { session: Session; note: string } {
   const { report } = reading
   const notes = new GuestNotes()
   const film = filmOf(report.plan, report.decisions, [notes.factory])
-  if (film === null || film.frames.length === 0)
-    throw new UsageError(`${file}: worlds of this kind are not filmed: use npm run replay -- ${file} --trace`)
+  if (film.frames.length === 0) throw new UsageError(`${file}: ${film.result.failure?.text ?? 'the world has no event'}`)
   return { session: new Session(new Viewing([film]), notes), note: changeNote(report, film, 'as it is now') }
 }
 

@@ -7,9 +7,13 @@ import { sampleReport } from '../reports/testing'
 import { smallPlan } from '../sim/testing'
 import { benchViewer, longReport } from './bench_viewer'
 import { findBrowser, inBrowser } from './browser'
+import { subjectOf } from './subject'
 import { viewPage } from './view'
 
 const PAGE_BYTES_MAX = 600_000
+/** Monitors bring all commands with their schema. */
+const PAGE_BYTES_OF = { jobs: PAGE_BYTES_MAX, nbd: PAGE_BYTES_MAX, monitor: 1_500_000, image: PAGE_BYTES_MAX }
+const TABS = ['Events', 'Job', 'Queues', 'Waits', 'Plan', 'Chunk']
 const FIRST_PAINT_MS_MAX = 1000
 /** Of a frame, of which there are sixty a second; a step takes about 4 where nothing else runs. */
 const STEP_CPU_MS_MAX = 16
@@ -37,6 +41,24 @@ test('pages of shrunk reports are small enough to be sent', async () => {
   }
 })
 
+browserTest('worlds of every kind have a page that shows them', async (program) => {
+  await inBrowser(program, async (open) => {
+    for (const profile of ['jobs', 'nbd', 'monitor', 'image'] as const) {
+      const plan = subjectOf(profile).planOf('page.1')
+      const html = await viewPage({ ...report, plan }, null, 'npm run replay -- FILE')
+      assert.ok(Buffer.byteLength(html) <= PAGE_BYTES_OF[profile], `${profile}: ${Buffer.byteLength(html)} bytes`)
+      const errors: string[] = []
+      const page = await open(html, { errors })
+      await page.keyboard.press('Home')
+      assert.match((await page.getByRole('slider').getAttribute('aria-valuetext')) ?? '', /^event 1 of /, profile)
+      for (const tab of TABS) await page.getByRole('tab', { name: tab }).click()
+      for (let map = 0; map < 12; map++) await page.keyboard.press('m')
+      assert.equal(errors, [], profile)
+      await page.close()
+    }
+  })
+})
+
 browserTest('in a browser the world is run again, and keys move through it', async (program) => {
   const neighbour = { plan: { ...report.plan, guest: report.plan.guest.slice(1) }, difference: 'without one' }
   const html = await viewPage(report, neighbour, 'npm run replay -- FILE')
@@ -52,7 +74,7 @@ browserTest('in a browser the world is run again, and keys move through it', asy
     assert.match((await place()) ?? '', /^event 10 of /)
     await page.keyboard.press('n')
     assert.match((await page.locator('p.now').textContent()) ?? '', /The neighbour, without one, which passes/)
-    for (const tab of ['Events', 'Job', 'Queues', 'Waits', 'Plan', 'Chunk']) await page.getByRole('tab', { name: tab }).click()
+    for (const tab of TABS) await page.getByRole('tab', { name: tab }).click()
     assert.equal(errors, [])
   })
 })

@@ -8,19 +8,21 @@ import { Command } from 'commander'
 import { type Report, readReport } from '../reports/format'
 import { grouped } from '../reports/text'
 import { type Neighbour, pageOf } from '../reports/viewer/document'
+import type { Plan } from '../sim/plan'
 import { EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams } from './cli'
 import { findNeighbour } from './neighbour'
+import { simulatorOf } from './simulators'
 
 const root = path.resolve(__dirname, '..')
-const SCRIPTS = ['commands/view_simulator.ts', 'reports/viewer/browser/app.ts']
+const APP = 'reports/viewer/browser/app.ts'
 
 interface Mutation {
   mutant?: { file: string }
   mutate(source: string, file: string): string
 }
 
-/** The scripts of the page, from the sources as they are now. */
-export async function bundleScripts(): Promise<string[]> {
+/** The scripts of the page of a plan, from the sources as they are now. */
+async function bundleScripts(plan: Plan): Promise<string[]> {
   const esbuild: typeof import('esbuild') = require('esbuild')
   const { mutant, mutate } = require('../scripts/mutant.cjs') as Mutation
   const planted: import('esbuild').Plugin = {
@@ -32,7 +34,7 @@ export async function bundleScripts(): Promise<string[]> {
       })
     },
   }
-  const built = SCRIPTS.map((entry) =>
+  const built = [`commands/simulators/${simulatorOf(plan)}.ts`, APP].map((entry) =>
     esbuild.build({
       absWorkingDir: root,
       entryPoints: [entry],
@@ -56,7 +58,7 @@ export async function bundleScripts(): Promise<string[]> {
 /** The whole page of a report. */
 export async function viewPage(report: Report, neighbour: Neighbour | null, command: string): Promise<string> {
   const style = fs.readFileSync(path.join(root, 'reports/viewer/browser/style.css'), 'utf8')
-  return pageOf({ data: { report, neighbour, command }, style, scripts: await bundleScripts() })
+  return pageOf({ data: { report, neighbour, command }, style, scripts: await bundleScripts(report.plan) })
 }
 
 /** The options, as --help and docs/reference.md show them. */

@@ -30,6 +30,13 @@ export interface NbdReply {
   /** Of a block status, by context id. */
   extents: ReadonlyMap<number, readonly NbdExtent[]>
 }
+/** A request that was sent. `command` as on the wire. */
+export interface NbdSent {
+  readonly cookie: number
+  readonly command: number
+  readonly offsetBytes: number
+  readonly lengthBytes: number
+}
 interface Request {
   readonly command: number
   readonly flags: number
@@ -73,6 +80,7 @@ export class NbdConversation {
   /** Ids of metadata contexts by name. */
   readonly contexts = new Map<string, number>()
   private readonly onReply: (reply: NbdReply) => void
+  private readonly onRequest: (request: NbdSent) => void
   private readonly fromClient = new ByteQueue()
   private readonly fromServer = new ByteQueue()
   private readonly options: number[] = []
@@ -82,8 +90,9 @@ export class NbdConversation {
   private isLost = false
   private hasExportInfo = false
 
-  constructor(onReply: (reply: NbdReply) => void = () => {}) {
+  constructor(onReply: (reply: NbdReply) => void = () => {}, onRequest: (request: NbdSent) => void = () => {}) {
     this.onReply = onReply
+    this.onRequest = onRequest
   }
 
   /** Options and requests that wait for an answer. */
@@ -163,6 +172,7 @@ export class NbdConversation {
       if (this.requests.has(cookie)) this.breach('client', 'cookie-in-use', 'two requests under way have one cookie')
       const data = command === NbdCommand.Read && lengthBytes <= PAYLOAD_MAX_BYTES ? new Uint8Array(lengthBytes) : null
       this.requests.set(cookie, { command, flags, offsetBytes, lengthBytes, data, seen: [], extents: new Map(), error: 0 })
+      this.onRequest({ cookie, command, offsetBytes, lengthBytes })
     }
     return true
   }

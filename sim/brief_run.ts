@@ -5,9 +5,10 @@
  * What may fail: anything that the plan says, and the code under test; the first failure is in the result. Nothing is thrown.
  */
 import { AssertionFailure } from '../impl/co'
+import type { BriefWatcher } from './brief_watch'
 import type { Plan } from './plan'
 import { BufferPool } from './pool'
-import { Trace } from './trace'
+import { type Line, Trace } from './trace'
 import { withTripwires } from './tripwires'
 import type { Failure, WorldEnd, WorldResult } from './verdict'
 import { errorText, stackOf } from './watch'
@@ -25,14 +26,18 @@ const QUIET_END: WorldEnd = {
 export abstract class BriefRun {
   protected readonly plan: Plan
   protected readonly pool: BufferPool
-  protected readonly trace = new Trace(false)
+  protected readonly trace: Trace
+  /** null: nobody films. */
+  protected readonly eye: BriefWatcher | null
   protected failure: Failure | null = null
   protected operationsDone = 0
   private readonly probes: Record<string, number> = {}
 
-  constructor(plan: Plan, pool: BufferPool) {
+  constructor(plan: Plan, pool: BufferPool, eye: BriefWatcher | null) {
     this.plan = plan
     this.pool = pool
+    this.eye = eye
+    this.trace = new Trace(eye !== null)
   }
 
   /** From the beginning to the end; what it throws is a fault of the harness. */
@@ -46,15 +51,25 @@ export abstract class BriefRun {
     this.probes[probe] = (this.probes[probe] ?? 0) + 1
   }
 
+  /** A line of the trace; not part of its hash. */
+  protected note(lane: string, text: string): void {
+    this.trace.line(lane, itself, '', text, 0, 0, 0)
+  }
+
   protected crashed(error: unknown): void {
     const key = error instanceof AssertionFailure ? error.invariant : error instanceof Error ? error.name : 'exception'
     this.found('crash', `crash/${key}`, error)
   }
 
-  /** The first one counts. */
-  found(kind: Failure['class'], key: string, error: unknown): void {
+  /** The first one counts. `place`: where it is, if it is anywhere. */
+  found(
+    kind: Failure['class'],
+    key: string,
+    error: unknown,
+    place: Pick<Failure, 'disk' | 'offsetBytes' | 'lengthBytes'> = {},
+  ): void {
     const { step, timeNs } = this.trace
-    this.failure ??= { class: kind, key, text: errorText(error), details: stackOf(error), step, timeNs }
+    this.failure ??= { class: kind, key, text: errorText(error), ...place, details: stackOf(error), step, timeNs }
   }
 
   result(): WorldResult {
@@ -68,10 +83,14 @@ export abstract class BriefRun {
       checkpoints: trace.checkpoints,
       probes,
       faultsFired,
-      trace: [],
+      trace: failure !== null || this.eye !== null ? trace.records() : [],
       end: { ...QUIET_END, guestOperationsDone: this.operationsDone, ...this.endFacts() },
     }
   }
+}
+
+function itself({ word }: Line): string {
+  return word
 }
 
 /** Runs what `make` makes, with memory of its own; `harnessKey` names what the harness itself does wrong. */

@@ -5,16 +5,18 @@
  * What may fail: what the plan says, and the code under test; the first failure is in the result. Nothing is thrown.
  */
 import { BlockError, BlockGraph, type BlockNode } from '../impl/block'
-import { type Co, Kernel, type Label, makeLabel } from '../impl/co'
-import type { Job } from '../impl/jobs'
+import { type Co, Kernel, type Label, makeLabel, OK } from '../impl/co'
+import { type Job, MirrorJob } from '../impl/jobs'
 import { BriefRun } from './brief_run'
+import type { BriefScene, BriefWatcher } from './brief_watch'
 import { VirtualClockwork } from './clockwork'
 import type { Decider } from './decider'
 import type { DiskWatcher } from './disk'
 import type { FlatModel } from './flat_model'
-import type { ControlOperation, Plan } from './plan'
+import { type ControlOperation, type GuestOperation, type Plan, SECTOR_BYTES } from './plan'
 import type { BufferPool } from './pool'
 import { Troubles } from './troubles'
+import { diskArrives, diskEnds, guestSubmits, jobTells, orderDone, orderRefused } from './watch'
 
 const TEARDOWN = makeLabel('teardown')
 /** A job that nobody brings to its end needs a few words; one that needs more is stuck. */
@@ -27,8 +29,8 @@ export abstract class BriefWorld extends BriefRun {
   protected readonly graph: BlockGraph
   protected readonly troubles: Troubles
 
-  constructor(plan: Plan, pool: BufferPool, decider: Decider) {
-    super(plan, pool)
+  constructor(plan: Plan, pool: BufferPool, decider: Decider, eye: BriefWatcher | null) {
+    super(plan, pool, eye)
     this.decider = decider
     this.clockwork = new VirtualClockwork(decider)
     this.kernel = new Kernel(this.clockwork)
@@ -38,15 +40,44 @@ export abstract class BriefWorld extends BriefRun {
   }
 
   protected watcher(): DiskWatcher {
+    const { trace, eye } = this
     return {
-      diskSubmitted: () => {},
-      diskCompleted: ({ offsetBytes, lengthBytes }, errno) => {
-        this.trace.mix(offsetBytes)
-        this.trace.mix(lengthBytes)
-        this.trace.mix(errno)
+      diskSubmitted: (request) => {
+        const { disk, label, operation, offsetBytes, lengthBytes, mayUnmap } = request
+        trace.line(disk, diskArrives, label.id, operation, offsetBytes, lengthBytes, mayUnmap ? 1 : 0)
+        if (operation !== 'status') eye?.began(disk, request, label.id, operation, offsetBytes, lengthBytes)
+      },
+      diskCompleted: (request, errno) => {
+        const { disk, label, operation, offsetBytes, lengthBytes } = request
+        trace.mix(offsetBytes)
+        trace.mix(lengthBytes)
+        trace.mix(errno)
+        trace.line(disk, diskEnds, label.id, operation, offsetBytes, lengthBytes, errno)
+        eye?.ended(request, errno !== OK)
       },
       hit: (probe) => this.count(probe),
     }
+  }
+
+  /** What somebody who films would see now. */
+  protected abstract scene(): BriefScene
+
+  /** A guest's operation begins. */
+  protected began(operation: GuestOperation): void {
+    const { id, kind, offsetBytes, lengthBytes } = operation
+    this.trace.line('guest', guestSubmits, id, kind, offsetBytes, lengthBytes, 0)
+    this.eye?.began('guest', operation, id, kind, offsetBytes, lengthBytes)
+  }
+
+  protected ended(operation: GuestOperation, errno: number): void {
+    const { id, kind, offsetBytes, lengthBytes } = operation
+    this.trace.line('guest', diskEnds, id, kind, offsetBytes, lengthBytes, errno)
+    this.eye?.ended(operation, errno !== OK)
+  }
+
+  /** The job says something. */
+  protected told(event: string, word: unknown): void {
+    this.trace.line('job', jobTells, event, typeof word === 'string' ? word : '', 0, 0, 0)
   }
 
   protected atOnce(body: Co<void>, label: Label = TEARDOWN): void {
@@ -66,6 +97,7 @@ export abstract class BriefWorld extends BriefRun {
       trace.begin(nextNs)
       trace.end(clockwork.step(kernel, nextNs).label.hash)
       if (kernel.failure !== null) this.crashed(kernel.failure.error)
+      this.eye?.step(trace.step, trace.timeNs, this.scene())
     }
   }
 
@@ -78,9 +110,11 @@ export abstract class BriefWorld extends BriefRun {
         yield* this.kernel.sleepNs(order.durationNs)
         this.graph.drainedEnd(node)
       } else giveOrder(job, order)
+      this.trace.line('control', orderDone, order.id, order.kind, 0, 0, 0)
       this.count(`order/${order.kind}`)
     } catch (error) {
       if (!(error instanceof BlockError)) throw error
+      this.trace.line('control', orderRefused, order.id, error.message, 0, 0, 0)
       this.count(`order/${order.kind}-refused`)
     }
   }
@@ -100,7 +134,8 @@ export abstract class BriefWorld extends BriefRun {
   ): void {
     const sector = model.firstWrong(bytes, offsetBytes, isWanted)
     if (sector === -1) return
-    this.found('content', key, new Error(`${what} has other data in sector ${sector} than what was written there last`))
+    const error = new Error(`${what} has other data in sector ${sector} than what was written there last`)
+    this.found('content', key, error, { offsetBytes: sector * SECTOR_BYTES, lengthBytes: SECTOR_BYTES })
   }
 
   protected countFaults(probes: Record<string, number>): Record<string, number> {
@@ -124,4 +159,12 @@ export function helpJob(job: Job): void {
   else if (job.isUserPaused) job.resume()
   else if (job.isReady && !job.isCompleteRequested && !job.isCancelRequested) job.complete()
   else job.cancel(true)
+}
+
+/** What is to be seen of a job. */
+export function sceneOfJob(job: Job | null): Pick<BriefScene, 'jobStatus' | 'jobOffsetBytes' | 'jobLengthBytes' | 'mirror'> {
+  if (job === null) return { jobStatus: 'none', jobOffsetBytes: 0, jobLengthBytes: 0, mirror: null }
+  const { offsetBytes, lengthBytes } = job.progress
+  const mirror = job instanceof MirrorJob ? job.view : null
+  return { jobStatus: job.status, jobOffsetBytes: offsetBytes, jobLengthBytes: lengthBytes, mirror }
 }

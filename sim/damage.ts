@@ -18,8 +18,9 @@ import {
 } from '../impl/block'
 import { PORTABLE_CODECS } from '../impl/block/codec_portable'
 import { openQcow2, type Qcow2Driver, type Qcow2OpenOptions } from '../impl/block/drivers/qcow2'
-import { type Co, describeWait, type Errno, Kernel, makeLabel, OK } from '../impl/co'
+import { type Co, describeWait, type Errno, Kernel, makeLabel, OK, strerror } from '../impl/co'
 import { BriefRun, runBriefly } from './brief_run'
+import type { BriefWatcher } from './brief_watch'
 import { VirtualClockwork } from './clockwork'
 import { dullDecider } from './decider'
 import { SimDisk } from './disk'
@@ -31,6 +32,7 @@ import { type DamagePlan, type DamageUsePlan, type GuestOperation, type Plan, SE
 import type { BufferPool } from './pool'
 import type { DiskStore } from './store'
 import type { WorldEnd, WorldResult } from './verdict'
+import { errorText } from './watch'
 
 const USER = makeLabel('user')
 /** Far beyond what any sound image needs for so few operations. */
@@ -51,16 +53,19 @@ const BITMAPS_EXTENSION = 0x23852875
 type TableRange = readonly [startBytes: number, lengthBytes: number]
 
 /** `memoryInUse`: bytes in use now, to judge by what the image makes us ask for; absent: nobody looks. */
-export function runDamaged(plan: Plan, memoryInUse: () => number = () => 0): WorldResult {
-  return runBriefly('harness/damage', (pool) => new DamagedRun(plan, pool, memoryInUse))
+export function runDamaged(plan: Plan, memoryInUse: () => number = () => 0, eye: BriefWatcher | null = null): WorldResult {
+  return runBriefly('harness/damage', (pool) => new DamagedRun(plan, pool, memoryInUse, eye))
 }
 
 class DamagedRun extends BriefRun {
   private readonly memoryInUse: () => number
   private gauge: MemoryGauge | null = null
+  private file: DiskStore | null = null
+  /** Pictures taken: there is no time here. */
+  private moments = 0
 
-  constructor(plan: Plan, pool: BufferPool, memoryInUse: () => number) {
-    super(plan, pool)
+  constructor(plan: Plan, pool: BufferPool, memoryInUse: () => number, eye: BriefWatcher | null) {
+    super(plan, pool, eye)
     this.memoryInUse = memoryInUse
   }
 
@@ -70,8 +75,13 @@ class DamagedRun extends BriefRun {
     const stores = emptyStores('source', source, format, this.pool)
     makeImage(stores, source, format)
     this.furnish(stores.file)
+    this.file = stores.file
+    this.say('the image is sound')
     const fields = new ImageFields(stores.file)
-    for (const change of damage ?? []) fields.damage(change)
+    for (const change of damage ?? []) {
+      fields.damage(change)
+      this.say(`${change.id}: ${damageText(change)}`)
+    }
     const gauge = new MemoryGauge(this.memoryInUse)
     this.gauge = gauge
     this.toTheEnd((graph) => this.use(graph, stores.file))
@@ -79,6 +89,16 @@ class DamagedRun extends BriefRun {
     if (gauge.peakBytes <= IMAGE_MEMORY_MAX_BYTES) return
     const text = `the image makes us ask for ${gauge.peakBytes} bytes of memory, more than ${IMAGE_MEMORY_MAX_BYTES}`
     this.found('invariant', 'image/memory', new Error(text))
+  }
+
+  /** For those who film: a moment of its own for whatever happens. */
+  private say(text: string): void {
+    const { eye, file, trace } = this
+    if (eye === null || file === null) return
+    this.moments++
+    eye.line(this.moments, 'image', text)
+    const job = { jobStatus: 'none', jobOffsetBytes: 0, jobLengthBytes: 0, mirror: null }
+    eye.step(this.moments, trace.timeNs, { ...job, kernel: null, guestDisk: 'image', disks: { kind: 'file', file } })
   }
 
   private toTheEnd(body: (graph: BlockGraph) => Co<void>): void {
@@ -123,6 +143,7 @@ class DamagedRun extends BriefRun {
       if (damageUse?.snapshotUse === 'show') yield* this.show(graph, file)
       const parts = this.parts(file, readOnly)
       const opened = yield* openImageNodes(graph, parts)
+      this.say(`opened${readOnly ? ' to be read only' : ''}: a disk of ${opened.node.lengthBytes} bytes`)
       if (damageUse !== undefined && !readOnly) yield* this.useMore(opened.node, damageUse)
       const backend = new BlockBackend(graph, 'user')
       backend.attach(opened.node, Permission.ConsistentRead | (readOnly ? 0 : Permission.Write), Permission.All)
@@ -131,10 +152,12 @@ class DamagedRun extends BriefRun {
       this.count(failures > 0 ? 'image/gives-errors' : 'image/works')
       backend.dispose()
       yield* opened.close()
+      this.say('closed')
     } catch (error) {
       if (!(error instanceof BlockError)) throw error
       if (error.message === '') this.found('protocol', 'image/refused-without-words', error)
       this.trace.mixText(error.message)
+      this.say(`refused: ${error.message}`)
       this.count('image/refused')
     }
   }
@@ -149,6 +172,7 @@ class DamagedRun extends BriefRun {
       const result = yield* checkOnce(graph, this.parts(file, fix === 'none'), fix)
       this.trace.mix(result.errno)
       this.trace.mix(result.corruptions + result.leaks + result.checkErrors)
+      this.say(`check, repairs ${fix}: ${checkText(result)}`)
       if (round === 0) this.count(result.errno === OK ? 'image/checked' : 'image/not-checked')
       if (fix !== 'all' || result.errno !== OK || result.corruptions + result.checkErrors > 0) return
       const { errno, corruptions, leaks, checkErrors } = yield* checkOnce(graph, this.parts(file, true), 'none')
@@ -185,6 +209,7 @@ class DamagedRun extends BriefRun {
     const first = node.namedBitmaps.keys().next().value
     if (bitmapUse === 'remove' && first !== undefined) yield* removeBitmap(node, first)
     this.trace.mix(errno)
+    this.say(`snapshot: ${snapshotUse}, bitmap: ${bitmapUse}: ${outcomeText(errno)}`)
   }
 
   private *operate(backend: BlockBackend, node: BlockNode, operation: GuestOperation, readOnly: boolean): Co<Errno> {
@@ -207,6 +232,7 @@ class DamagedRun extends BriefRun {
     this.trace.begin(this.operationsDone)
     this.trace.mix(errno)
     this.trace.end(0)
+    this.say(`${operation.id}: ${kind} ${at}+${Math.max(0, bytes)}: ${outcomeText(errno)}`)
     return errno
   }
 
@@ -214,6 +240,7 @@ class DamagedRun extends BriefRun {
     // A file that grows without bound is refused by the disk below, in its own words.
     if (error instanceof Error && error.message.startsWith('the file of the source grows to')) this.count('image/runs-wild')
     else super.crashed(error)
+    this.say(`breaks down: ${errorText(error)}`)
   }
 
   protected countFaults(): Record<string, number> {
@@ -222,6 +249,18 @@ class DamagedRun extends BriefRun {
   protected endFacts(): Partial<WorldEnd> {
     return { memoryBytesMax: this.gauge?.peakBytes ?? 0 }
   }
+}
+
+function outcomeText(errno: Errno): string {
+  return errno === OK ? 'done' : strerror(errno)
+}
+
+function damageText({ target, index, widthBytes, value }: DamagePlan): string {
+  return target === 'length' ? `the file is cut, by ${index}` : `${target}, field ${index} of ${widthBytes} bytes: 0x${value}`
+}
+
+function checkText({ errno, corruptions, leaks, checkErrors }: CheckResult): string {
+  return errno === OK ? `${corruptions} corruptions, ${leaks} leaks, ${checkErrors} errors` : strerror(errno)
 }
 
 function newSnapshot(name: string): NewSnapshot {
@@ -352,6 +391,7 @@ class ImageFields {
     const [startBytes, lengthBytes] = this.tables[target]
     const at = startBytes + (index % Math.max(1, Math.floor(lengthBytes / widthBytes))) * widthBytes
     if (at + widthBytes > store.lengthBytes) return
+    store.changeCount++
     let left = BigInt(`0x${value}`)
     for (let byte = widthBytes - 1; byte >= 0; byte--, left >>= 8n) view.setUint8(at + byte, Number(left & 0xffn))
   }

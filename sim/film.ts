@@ -8,14 +8,19 @@ import { describeWait } from '../impl/co'
 import { SECTOR_BYTES, writerOf } from '../model/stamp'
 import type { Decider } from './decider'
 import { DiskCamera, shared } from './film_disk'
-import type { Film, FilmLane, Frame, MirrorFrame, Situation, Span } from './film_frames'
-import type { Checker, CheckerFactory, DiskRequestView, MirrorView, WorldView } from './observer'
+import type { DiskFrame, Film, Frame, Situation } from './film_frames'
+import { frameOfMirror } from './film_mirror'
+import { Spans } from './film_spans'
+import type { Checker, CheckerFactory, DiskRequestView, WorldView } from './observer'
 import type { DiskName, GuestOperation, Plan } from './plan'
 import type { WorldResult } from './verdict'
 import { runWorld, type WorldOptions } from './world'
 
 /** Frames kept; what comes after is not filmed. */
 export const FRAMES_MAX = 20_000
+/** Unit of the maps where no mirror says what its chunks are. */
+export const CHUNK_BYTES_DEFAULT = 4096
+const NO_LAYERS: readonly DiskFrame[] = []
 
 export interface FilmOptions {
   decider?: Decider
@@ -31,7 +36,8 @@ export function filmWorld(plan: Plan, options: FilmOptions = {}): Film {
   return camera.film(result)
 }
 
-function writersOf({ guest, source, destination }: Plan): Map<number, string> {
+/** Who has written what a world's disks hold, by what is in their sectors. */
+export function writersOf({ guest, source, destination }: Plan): Map<number, string> {
   const ids = guest.map(({ id }) => id)
   for (const disk of [source, destination]) {
     for (const { id } of [...disk.initial, ...(disk.format?.backing?.initial ?? [])]) ids.push(id)
@@ -50,8 +56,7 @@ class Camera implements Checker {
   }
   private readonly plan: Plan
   private readonly frames: Frame[] = []
-  private readonly spans: Span[] = []
-  private readonly open = new Map<object | string, Span>()
+  private readonly spans = new Spans()
   private readonly situations: Situation[] = []
   private readonly met: Record<string, number> = Object.create(null)
   private readonly sourceCamera = new DiskCamera()
@@ -66,11 +71,18 @@ class Camera implements Checker {
     const { frames, spans, world } = this
     const unit = (disk: DiskName): number => world?.[disk].allocationUnitBytes ?? SECTOR_BYTES
     const allocationUnitBytes = { source: unit('source'), destination: unit('destination') }
+    const granularityBytes = frames.find(({ mirror }) => mirror !== null)?.mirror?.granularityBytes
     return {
+      kind: 'mirror',
+      names: { source: 'source', destination: 'destination' },
+      lanes: ['guest', 'device', 'mirror', 'source', 'destination'],
+      layers: [],
+      chunkBytes: granularityBytes ?? (this.plan.mirror.granularityBytes || CHUNK_BYTES_DEFAULT),
+      lengthBytes: this.plan.source.lengthBytes,
       plan: this.plan,
       result,
       frames,
-      spans,
+      spans: spans.all,
       situations: this.situations,
       lines: result.trace,
       allocationUnitBytes,
@@ -80,58 +92,29 @@ class Camera implements Checker {
 
   // ---------------------------------------------------------------------------------------------------------------- spans
 
-  private begin(key: object | string, lane: FilmLane, id: string, kind: string, offsetBytes: number, lengthBytes: number): void {
-    const fromStep = this.world!.step
-    const span = { lane, id, kind, offsetBytes, lengthBytes, fromStep, toStep: Infinity, isBad: false }
-    this.open.set(key, span)
-    this.spans.push(span)
+  private get now(): number {
+    return this.world!.step
   }
-
-  private finish(key: object | string, isBad: boolean): void {
-    const span = this.open.get(key)
-    if (span === undefined) return
-    span.toStep = this.world!.step
-    span.isBad = isBad
-    this.open.delete(key)
-  }
-
   guestSubmitted({ id, kind, offsetBytes, lengthBytes }: GuestOperation): null {
-    this.begin(`guest/${id}`, 'guest', id, kind, offsetBytes, lengthBytes)
+    this.spans.begin(`guest/${id}`, this.now, 'guest', id, kind, offsetBytes, lengthBytes)
     return null
   }
   guestCompleted({ id }: GuestOperation, status: number): null {
-    this.finish(`guest/${id}`, status !== 0)
+    this.spans.finish(`guest/${id}`, this.now, status !== 0)
     return null
   }
   guestAborted({ id }: GuestOperation): null {
-    this.finish(`guest/${id}`, true)
+    this.spans.finish(`guest/${id}`, this.now, true)
     return null
   }
   diskSubmitted(disk: DiskName, { serial, origin, operation, offsetBytes, lengthBytes }: DiskRequestView): null {
     // What the mirror asks about is not what it does.
-    if (operation !== 'status') this.begin(`${disk}/${serial}`, disk, origin, operation, offsetBytes, lengthBytes)
+    if (operation !== 'status') this.spans.begin(`${disk}/${serial}`, this.now, disk, origin, operation, offsetBytes, lengthBytes)
     return null
   }
   diskCompleted(disk: DiskName, { serial }: DiskRequestView, errno: number): null {
-    this.finish(`${disk}/${serial}`, errno !== 0)
+    this.spans.finish(`${disk}/${serial}`, this.now, errno !== 0)
     return null
-  }
-
-  /** What the mirror works on is told by nobody: it is there after one event and not after another. */
-  private followMirror(mirror: MirrorView | null): void {
-    const present = new Set<object | string>()
-    const follow = (lane: FilmLane, one: { kind: string; offsetBytes: number; lengthBytes: number }, isBad: boolean): void => {
-      present.add(one)
-      const known = this.open.get(one)
-      if (known === undefined) this.begin(one, lane, one.kind, one.kind, one.offsetBytes, one.lengthBytes)
-      const span = this.open.get(one)!
-      span.isBad = isBad
-    }
-    for (const request of mirror?.filterRequests ?? []) follow('device', request, false)
-    for (const operation of mirror?.operations ?? []) follow('mirror', operation, !operation.isInFlight)
-    for (const [key, span] of this.open) {
-      if (typeof key !== 'string' && !present.has(key)) this.finish(key, span.isBad)
-    }
   }
 
   // --------------------------------------------------------------------------------------------------------------- frames
@@ -147,7 +130,7 @@ class Camera implements Checker {
   }
 
   step(world: FilmedWorld): void {
-    this.followMirror(world.mirror)
+    this.spans.followMirror(world.mirror, world.step)
     this.followSituations(world)
     if (this.frames.length >= FRAMES_MAX) return
     const last = this.frames.at(-1)
@@ -161,37 +144,9 @@ class Camera implements Checker {
       guestDisk: world.guestDisk,
       source: this.sourceCamera.frame(world.source),
       destination: this.destinationCamera.frame(world.destination),
+      layers: NO_LAYERS,
       mirror: world.mirror === null ? null : frameOfMirror(world.mirror, last?.mirror ?? null),
       waits: shared(waits, last?.waits),
     })
   }
-}
-
-/** What a mirror was before, where nothing of it has changed since. */
-function frameOfMirror(mirror: MirrorView, old: MirrorFrame | null): MirrorFrame {
-  const { dirtyWords, zeroWords, inFlightWords, cowWords, statistics } = mirror
-  const kept = (words: Uint32Array | null, before: Uint32Array | null | undefined): Uint32Array | null => {
-    if (words === null) return null
-    const same = shared(words, before)
-    return same === words ? words.slice() : same
-  }
-  const fresh: MirrorFrame = {
-    phase: mirror.phase,
-    copyMode: mirror.copyMode,
-    activelySynced: mirror.activelySynced,
-    wasReady: mirror.wasReady,
-    granularityBytes: mirror.granularityBytes,
-    chunkCount: mirror.chunkCount,
-    dirty: kept(dirtyWords, old?.dirty)!,
-    zero: kept(zeroWords, old?.zero),
-    inFlight: kept(inFlightWords, old?.inFlight),
-    cow: kept(cowWords, old?.cow),
-    copiedBytes: statistics.copiedBytes,
-    skippedZeroBytes: statistics.skippedZeroBytes,
-    zeroedBytes: statistics.zeroedBytes,
-    discardedBytes: statistics.discardedBytes,
-  }
-  if (old === null) return fresh
-  for (const name of Object.keys(fresh) as Array<keyof MirrorFrame>) if (fresh[name] !== old[name]) return fresh
-  return old
 }

@@ -40,7 +40,7 @@ function sectorsOf({ bytes, lengthBytes }: DiskView, old: Uint32Array | undefine
   let fresh: Uint32Array | null = old?.length === count ? null : new Uint32Array(count)
   for (let sector = 0; sector < count; sector++) {
     const before = old?.[sector]
-    const value = isStill(words, sector, before) ? before : sectorAt(bytes, sector)
+    const value = isStill(words, sector, before) ? before : sectorAt(bytes, sector * SECTOR_BYTES, sector)
     if (fresh === null) {
       if (value === before) continue
       fresh = old!.slice()
@@ -56,9 +56,41 @@ function isStill(words: Int32Array, sector: number, before: number | undefined):
   return holdsStamp(words, sector * SECTOR_WORDS, before, sector)
 }
 
-function sectorAt(bytes: Uint8Array, sector: number): number {
-  const reading = readSector(bytes, sector * SECTOR_BYTES)
+/** What the bytes of a sector say of it. */
+export function sectorAt(bytes: Uint8Array, atBytes: number, sector: number): number {
+  const reading = readSector(bytes, atBytes)
   if (reading.kind === 'zero') return 0
   if (reading.kind === 'corrupt') return CORRUPT_SECTOR
   return reading.sectorIndex === sector ? reading.writer : MISDIRECTED_SECTOR
+}
+
+const HASH_FACTOR = 0x9e3779b1
+/** Hashes stay below the values that mean something else. */
+const HASH_MAX = 0x7fff_ffff
+
+/** Of a file whose sectors nobody has stamped: each is known by a hash of its bytes. */
+export class FileCamera {
+  private old: DiskFrame | null = null
+  private seenCount = -1
+
+  frame({ bytes, lengthBytes, allocationUnitBytes, allocated, changeCount }: DiskView): DiskFrame {
+    if (this.old !== null && this.seenCount === changeCount) return this.old
+    this.seenCount = changeCount
+    const count = Math.ceil(lengthBytes / SECTOR_BYTES)
+    const sectors = Uint32Array.from({ length: count }, (_, sector) => hashOf(bytes, sector * SECTOR_BYTES))
+    const taken = allocated.slice(0, Math.ceil(lengthBytes / allocationUnitBytes))
+    const { old } = this
+    this.old = { sectors: shared(sectors, old?.sectors), allocated: shared(taken, old?.allocated) }
+    return this.old
+  }
+}
+
+/** 0 for zeroes alone. */
+function hashOf(bytes: Uint8Array, atBytes: number): number {
+  const endBytes = Math.min(atBytes + SECTOR_BYTES, bytes.length)
+  let hash = 0
+  for (let at = atBytes; at < endBytes; at++) {
+    if (hash !== 0 || bytes[at] !== 0) hash = Math.imul(hash ^ bytes[at]! ^ (at - atBytes + 1), HASH_FACTOR)
+  }
+  return hash === 0 ? 0 : Math.max(1, (hash ^ (hash >>> 15)) & HASH_MAX)
 }

@@ -5,8 +5,18 @@
 import type { DiskName, Plan } from './plan'
 import type { TraceRecord, WorldResult } from './verdict'
 
-/** Who something happens at; `device` shows requests of the guest while the mirror's filter has them. */
-export type FilmLane = 'guest' | 'device' | 'mirror' | 'source' | 'destination'
+/**
+ * Who something happens at: `guest`, `mirror`, `source`, `destination`, others by the kind of world; `device` shows requests
+ * of the guest while the mirror's filter has them.
+ */
+export type FilmLane = string
+
+/**
+ * What the two disks of a film are. mirror, pair: a source and its copy, in a world with a device or in one of NBD or
+ * monitors; chain: what a guest must find, and what its chain of images shows; file: an image's file before it was damaged,
+ * and now.
+ */
+export type FilmKind = 'mirror' | 'pair' | 'chain' | 'file'
 
 /** Something that takes time. */
 export interface Span {
@@ -23,9 +33,13 @@ export interface Span {
   isBad: boolean
 }
 
-/** What a sector holds: 0 for zeroes, a writer (model/stamp.ts), or one of the two below. */
+/** What a sector holds: 0 for zeroes, a writer (model/stamp.ts; of a file, a hash of its bytes), or one of these. */
 export const CORRUPT_SECTOR = 0xffff_ffff
 export const MISDIRECTED_SECTOR = 0xffff_fffe
+/** Nobody can say what the sector must hold; it is never wrong. */
+export const ANYTHING_SECTOR = 0xffff_fffd
+/** Of a layer: what lies below shows. */
+export const NOTHING_SECTOR = 0xffff_fffc
 
 export interface DiskFrame {
   /** One a sector. */
@@ -58,9 +72,12 @@ export interface Frame {
   readonly jobStatus: string
   readonly jobOffsetBytes: number
   readonly jobLengthBytes: number
-  readonly guestDisk: DiskName
+  /** The node that the guest is on. */
+  readonly guestDisk: string
   readonly source: DiskFrame
   readonly destination: DiskFrame
+  /** What else there is to see, in the order of the film's list. */
+  readonly layers: readonly DiskFrame[]
   readonly mirror: MirrorFrame | null
   /** Every coroutine that waits, and for what. */
   readonly waits: readonly string[]
@@ -72,7 +89,21 @@ export interface Situation {
   readonly name: string
 }
 
+/** A disk beside the two, such as an image of a chain. */
+export interface Layer {
+  readonly name: string
+  readonly allocationUnitBytes: number
+}
+
 export interface Film {
+  readonly kind: FilmKind
+  /** How the two disks are called. */
+  readonly names: Readonly<Record<DiskName, string>>
+  readonly lanes: readonly FilmLane[]
+  readonly layers: readonly Layer[]
+  /** The unit of the maps. */
+  readonly chunkBytes: number
+  readonly lengthBytes: number
   readonly plan: Plan
   readonly result: WorldResult
   /** The first one shows what was there before anything happened. */

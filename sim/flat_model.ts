@@ -65,6 +65,11 @@ export class FlatModel {
     for (let sector = first; sector < end; sector++) this.isMixed[sector] = 1
   }
 
+  /** Whether one knows now what a sector must hold. */
+  isCertain(sector: number): boolean {
+    return this.isKnown[sector] === 1 && this.changing[sector] === 0
+  }
+
   /** To be asked when a look at a range begins; the answer says later which of its sectors nobody has changed since. */
   look(offsetBytes: number, lengthBytes: number): (sector: number) => boolean {
     const { first, end } = sectorsOf(offsetBytes, lengthBytes)

@@ -35,6 +35,8 @@ export class JobDisks {
   /** The image above the base. */
   imageNode!: BlockNode
   targetNode: BlockNode | null = null
+  /** Every image as it was opened, from the guest's down, and then the target of a backup. */
+  readonly imageNodes: BlockNode[] = []
   /** What the target of a backup holds before. */
   oldCopy!: Uint8Array
   private readonly graph: BlockGraph
@@ -96,6 +98,8 @@ export class JobDisks {
     }
     if (this.overlay !== null) this.guestNode = yield* this.openOverlay(this.overlay)
     if (plan.job!.kind === 'backup') yield* this.openTarget()
+    for (let node: BlockNode | null = this.guestNode; node !== null; node = node.below()) this.imageNodes.push(node)
+    if (this.targetNode !== null) this.imageNodes.push(this.targetNode)
   }
 
   private *openOverlay(store: DiskStore): Co<BlockNode> {

@@ -5,10 +5,11 @@
  * What may fail: what the plan says, and the code under test; the first failure is in the result. Nothing is thrown.
  */
 import { BlockBackend, BlockError, type BlockNode, DirtyBitmap, Permission, RequestFlag } from '../impl/block'
-import { assert, type Co, describeWait, makeLabel, OK } from '../impl/co'
+import { assert, type Co, describeWait, type Errno, makeLabel, OK } from '../impl/co'
 import { type Job, type JobEvent, JobManager, startBackup, startCommit, startStream } from '../impl/jobs'
 import { runBriefly } from './brief_run'
-import { BriefWorld, helpJob, WORDS_MAX } from './brief_world'
+import type { BriefScene, BriefWatcher } from './brief_watch'
+import { BriefWorld, helpJob, sceneOfJob, WORDS_MAX } from './brief_world'
 import type { Decider } from './decider'
 import { FlatModel } from './flat_model'
 import { JobDisks } from './job_disks'
@@ -22,8 +23,8 @@ const STARTER = makeLabel('job-start')
 const CLUSTER_BYTES = 65536
 
 /** `decider`: absent, what the plan's seed gives. */
-export function runJob(plan: Plan, decider: Decider = deciderOf(plan)): WorldResult {
-  return runBriefly('harness/job', (pool) => new JobRun(plan, pool, decider))
+export function runJob(plan: Plan, decider: Decider = deciderOf(plan), eye: BriefWatcher | null = null): WorldResult {
+  return runBriefly('harness/job', (pool) => new JobRun(plan, pool, decider, eye))
 }
 
 class JobRun extends BriefWorld {
@@ -44,8 +45,8 @@ class JobRun extends BriefWorld {
   /** The model as it was when the job took hold of the disk. */
   private before!: { bytes: Uint8Array; isKnown: Uint8Array }
 
-  constructor(plan: Plan, pool: BufferPool, decider: Decider) {
-    super(plan, pool, decider)
+  constructor(plan: Plan, pool: BufferPool, decider: Decider, eye: BriefWatcher | null) {
+    super(plan, pool, decider, eye)
     this.jobs = new JobManager(this.kernel, (event) => this.jobEvent(event))
     this.disks = new JobDisks(this.graph, plan, pool, { decider, troubles: this.troubles, watcher: this.watcher() })
     this.device = new BlockBackend(this.graph, 'drive0')
@@ -108,12 +109,14 @@ class JobRun extends BriefWorld {
     } catch (error) {
       if (!(error instanceof BlockError)) throw error
       this.refusal = error.message
+      this.note('job', `refused: ${error.message}`)
       this.count('job/refused')
     }
   }
 
   private jobEvent({ event, data }: JobEvent): void {
     this.trace.mixText(event)
+    this.told(event, data['status'] ?? data['action'] ?? data['error'])
     if (event === 'BLOCK_JOB_COMPLETED') {
       this.copiedEnd = data['error'] === undefined ? 'completed' : 'failed'
       this.count(`job/${this.plan.job!.kind}-${this.copiedEnd}`)
@@ -135,23 +138,33 @@ class JobRun extends BriefWorld {
     for (const operation of this.plan.guest) {
       if (operation.lane !== lane) continue
       if (operation.thinkNs > 0) yield* this.kernel.sleepNs(operation.thinkNs)
-      if (operation.kind === 'flush' || operation.kind === 'get-id') this.trace.mix(yield* this.device.flush())
-      else if (operation.kind === 'read') yield* this.read(operation)
-      else yield* this.change(operation)
+      this.began(operation)
+      let errno: Errno
+      if (operation.kind === 'flush' || operation.kind === 'get-id') errno = yield* this.flush()
+      else if (operation.kind === 'read') errno = yield* this.read(operation)
+      else errno = yield* this.change(operation)
+      this.ended(operation, errno)
       this.operationsDone++
     }
   }
 
-  private *read({ offsetBytes, lengthBytes, id }: GuestOperation): Co<void> {
+  private *read({ offsetBytes, lengthBytes, id }: GuestOperation): Co<Errno> {
     const buffer = new Uint8Array(lengthBytes)
     // Of what changes meanwhile either is right.
     const isStable = this.model.look(offsetBytes, lengthBytes)
     const errno = yield* this.device.pread(offsetBytes, buffer)
     this.trace.mix(errno)
     if (errno === OK) this.compare(this.model, buffer, offsetBytes, 'content/guest-read', `a read (${id})`, isStable)
+    return errno
   }
 
-  private *change(operation: GuestOperation): Co<void> {
+  private *flush(): Co<Errno> {
+    const errno = yield* this.device.flush()
+    this.trace.mix(errno)
+    return errno
+  }
+
+  private *change(operation: GuestOperation): Co<Errno> {
     const { kind, offsetBytes, lengthBytes } = operation
     const change = this.model.begin(operation)
     let errno: number
@@ -160,6 +173,7 @@ class JobRun extends BriefWorld {
     else errno = yield* this.device.pwriteZeroes(offsetBytes, lengthBytes, operation.unmap === true ? RequestFlag.MayUnmap : 0)
     this.trace.mix(errno)
     this.model.end(change, errno === OK)
+    return errno
   }
 
   // -------------------------------------------------------------------------------------------------------------- the end
@@ -251,6 +265,15 @@ class JobRun extends BriefWorld {
       if (Buffer.compare(copy.subarray(at, at + SECTOR_BYTES), bytes.subarray(at, at + SECTOR_BYTES)) !== 0) return false
     }
     return true
+  }
+
+  protected scene(): BriefScene {
+    const { job, disks, device, kernel, model } = this
+    const root = device.root?.node ?? null
+    const guestDisk = root?.name ?? 'nothing'
+    const nodes = disks.imageNodes.map((node) => (this.graph.findNode(node.name) === node ? node : null))
+    const chain = { kind: 'chain' as const, model: model ?? null, root, nodes }
+    return { ...sceneOfJob(job), kernel, guestDisk, disks: chain }
   }
 
   protected endFacts(): Partial<WorldEnd> {

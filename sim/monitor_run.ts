@@ -13,7 +13,8 @@ import { DAEMON_COMMANDS, Dispatcher, endActivity, QmpEnvironment, QmpSession } 
 import { QMP_MODULES } from '../impl/qapi'
 import { QmpConversation } from '../model/qmp_conversation'
 import { runBriefly } from './brief_run'
-import { BriefWorld, helpJob } from './brief_world'
+import type { BriefScene, BriefWatcher } from './brief_watch'
+import { BriefWorld, helpJob, sceneOfJob } from './brief_world'
 import type { Decider } from './decider'
 import { SimDisk } from './disk'
 import { FlatModel } from './flat_model'
@@ -40,8 +41,8 @@ const NO_FILES: HostFiles = {
 }
 
 /** `decider`: absent, what the plan's seed gives. */
-export function runMonitor(plan: Plan, decider: Decider = deciderOf(plan)): WorldResult {
-  return runBriefly('harness/monitor', (pool) => new MonitorRun(plan, pool, decider))
+export function runMonitor(plan: Plan, decider: Decider = deciderOf(plan), eye: BriefWatcher | null = null): WorldResult {
+  return runBriefly('harness/monitor', (pool) => new MonitorRun(plan, pool, decider, eye))
 }
 
 class MonitorRun extends BriefWorld {
@@ -55,8 +56,8 @@ class MonitorRun extends BriefWorld {
   private copiedEnd = 'none'
   private job: MirrorJob | null = null
 
-  constructor(plan: Plan, pool: BufferPool, decider: Decider) {
-    super(plan, pool, decider)
+  constructor(plan: Plan, pool: BufferPool, decider: Decider, eye: BriefWatcher | null) {
+    super(plan, pool, decider, eye)
     const { graph, kernel } = this
     const source = new DiskStore('source', plan.source, pool)
     const destination = new DiskStore('destination', plan.destination, pool)
@@ -115,6 +116,7 @@ class MonitorRun extends BriefWorld {
   private heard(event: string, data: unknown): void {
     this.trace.mixText(event)
     const facts = data instanceof Map ? (data as ReadonlyMap<string, unknown>) : new Map<string, unknown>()
+    this.told(event, facts.get('status') ?? facts.get('action') ?? facts.get('error'))
     if (event === 'JOB_STATUS_CHANGE' && facts.get('id') === JOB_ID && facts.get('status') === 'created') {
       this.job = this.environment.jobs.find(JOB_ID) as MirrorJob
       this.copiedEnd = 'none'
@@ -140,15 +142,19 @@ class MonitorRun extends BriefWorld {
     }
     const stream = yield* new Link(kernel, this.decider, this.plan.monitor!.link, plan.id, serve, null).connect()
     const answered = new WaitQueue(kernel)
+    const asked: object[] = []
     const conversation = new QmpConversation((command, isError) => {
+      const key = asked.shift()
+      if (key !== undefined) this.eye?.ended(key, isError)
       this.operationsDone++
       this.count(`qmp/${isError ? 'refused' : 'answered'}/${command}`)
       this.trace.mixText(command)
       answered.wakeAll()
     })
-    const reader = kernel.spawn(this.read(stream, conversation), makeLabel(`${plan.id}-reads`))
+    const reader = kernel.spawn(this.read(plan.id, stream, conversation), makeLabel(`${plan.id}-reads`))
     for (const [index, { id, afterNs, isPatient, text, expects }] of plan.commands.entries()) {
       if (index === plan.leavesAfter) {
+        this.note(plan.id, 'leaves')
         this.count('monitor/user-left')
         stream.close()
         return
@@ -158,6 +164,10 @@ class MonitorRun extends BriefWorld {
         yield* answered.wait({ describe: () => `${plan.id} waits for ${conversation.openCommands} answers` })
       const { command, sentId } = namesOf(text)
       conversation.command(sentId, command, expects)
+      const key = {}
+      asked.push(key)
+      this.note(plan.id, `${id} → ${text}`)
+      this.eye?.began('users', key, `${plan.id}/${id}`, command, 0, 0)
       if ((yield* stream.write(Buffer.from(`${text}\n`))) !== OK) {
         this.found('protocol', 'qmp/left', new Error(`the monitor left ${plan.id} before ${id}`))
         return
@@ -168,10 +178,12 @@ class MonitorRun extends BriefWorld {
     yield* kernel.join(reader)
   }
 
-  private *read(stream: ByteStream, conversation: QmpConversation): Co<void> {
+  private *read(userId: string, stream: ByteStream, conversation: QmpConversation): Co<void> {
     const buffer = new Uint8Array(READ_BYTES)
     for (let count = yield* stream.read(buffer); count > 0; count = yield* stream.read(buffer)) {
-      conversation.received(Buffer.from(buffer.subarray(0, count)).toString('latin1'))
+      const text = Buffer.from(buffer.subarray(0, count)).toString('latin1')
+      this.note(userId, `← ${text.trim()}`)
+      conversation.received(text)
       const [breach] = conversation.breaches
       if (breach !== undefined) this.found('protocol', breach.key, new Error(breach.text))
     }
@@ -200,21 +212,25 @@ class MonitorRun extends BriefWorld {
   private *operate(operation: GuestOperation): Co<void> {
     const { kind, offsetBytes, lengthBytes } = operation
     const { device, model } = this
-    if (kind === 'flush' || kind === 'get-id') this.trace.mix(yield* device.flush())
-    else if (kind === 'read') {
+    this.began(operation)
+    let errno: number
+    if (kind === 'flush' || kind === 'get-id') {
+      errno = yield* device.flush()
+      this.trace.mix(errno)
+    } else if (kind === 'read') {
       const buffer = new Uint8Array(lengthBytes)
       const isStable = model.look(offsetBytes, lengthBytes)
-      const errno = yield* device.pread(offsetBytes, buffer)
+      errno = yield* device.pread(offsetBytes, buffer)
       if (errno === OK) this.compare(model, buffer, offsetBytes, 'content/guest-read', `a read (${operation.id})`, isStable)
     } else {
       const change = model.begin(operation)
-      let errno: number
       if (kind === 'write') errno = yield* device.pwrite(offsetBytes, change.data)
       else if (kind === 'discard') errno = yield* device.pdiscard(offsetBytes, lengthBytes)
       else errno = yield* device.pwriteZeroes(offsetBytes, lengthBytes, operation.unmap === true ? RequestFlag.MayUnmap : 0)
       model.end(change, errno === OK)
       this.trace.mix(errno)
     }
+    this.ended(operation, errno)
   }
 
   // -------------------------------------------------------------------------------------------------------------- the end
@@ -230,6 +246,12 @@ class MonitorRun extends BriefWorld {
     const found = readAfresh(this.stores[name], this.plan[name], this.pool)
     const what = `the ${name}, on which the guest is`
     this.compare(this.model, found.subarray(0, this.model.bytes.length), 0, 'content/at-end', what)
+  }
+
+  protected scene(): BriefScene {
+    const { job, kernel, stores, device } = this
+    const guestDisk = device.root?.node.name ?? 'nothing'
+    return { ...sceneOfJob(job), kernel, guestDisk, disks: { kind: 'pair', ...stores } }
   }
 
   protected endFacts(): Partial<WorldEnd> {

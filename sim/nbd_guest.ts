@@ -26,6 +26,8 @@ export interface NbdGuestHooks {
   connect(): Co<ByteStream | null>
   wrong(kind: 'protocol' | 'content' | 'harness', key: string, text: string): void
   hit(probe: string): void
+  /** A request is about to be sent. */
+  began(operation: GuestOperation): void
   /** A request is over; -1: it was lost. */
   ended(operation: GuestOperation | null, error: number): void
 }
@@ -78,6 +80,7 @@ export class NbdGuest {
     const { kind, offsetBytes, lengthBytes } = operation
     const isFlush = kind === 'flush' || kind === 'get-id'
     const isChange = !isFlush && kind !== 'read'
+    this.hooks.began(operation)
     const change = isChange ? model.begin(operation) : null
     const isStatus = kind === 'read' && this.conversation.contexts.size > 0 && this.nextCookie % 2 === 0
     const isStable = kind === 'read' ? model.look(offsetBytes, lengthBytes) : null

@@ -9,9 +9,10 @@ import { BlockError, type BlockNode } from '../impl/block'
 import { type Co, describeWait, makeLabel } from '../impl/co'
 import { type JobEvent, JobManager, type MirrorJob, startMirror } from '../impl/jobs'
 import { NbdServer, openNbd } from '../impl/nbd'
-import { NbdConversation } from '../model/nbd_conversation'
+import { NbdCommand, NbdConversation, type NbdSent } from '../model/nbd_conversation'
 import { runBriefly } from './brief_run'
-import { BriefWorld, helpJob, WORDS_MAX } from './brief_world'
+import type { BriefScene, BriefWatcher } from './brief_watch'
+import { BriefWorld, helpJob, sceneOfJob, WORDS_MAX } from './brief_world'
 import type { Decider } from './decider'
 import { SimDisk } from './disk'
 import { faultProbe, isFailing } from './faults'
@@ -19,7 +20,7 @@ import { FlatModel } from './flat_model'
 import { readAfresh } from './fresh_open'
 import { Link, type LinkWatcher } from './link'
 import { NbdGuest } from './nbd_guest'
-import type { CutPlan, NbdClientPlan, NbdPlan, Plan } from './plan'
+import type { CutPlan, GuestOperation, NbdClientPlan, NbdPlan, Plan } from './plan'
 import type { BufferPool } from './pool'
 import { deciderOf } from './schedules'
 import { DiskStore } from './store'
@@ -35,8 +36,8 @@ const EXPORT = 'disk'
 const JOB_ID = 'job'
 
 /** `decider`: absent, what the plan's seed gives. */
-export function runNbd(plan: Plan, decider: Decider = deciderOf(plan)): WorldResult {
-  return runBriefly('harness/nbd', (pool) => new NbdRun(plan, pool, decider))
+export function runNbd(plan: Plan, decider: Decider = deciderOf(plan), eye: BriefWatcher | null = null): WorldResult {
+  return runBriefly('harness/nbd', (pool) => new NbdRun(plan, pool, decider, eye))
 }
 
 class NbdRun extends BriefWorld {
@@ -56,8 +57,8 @@ class NbdRun extends BriefWorld {
   private refusal: string | null = null
   private copiedEnd = 'none'
 
-  constructor(plan: Plan, pool: BufferPool, decider: Decider) {
-    super(plan, pool, decider)
+  constructor(plan: Plan, pool: BufferPool, decider: Decider, eye: BriefWatcher | null) {
+    super(plan, pool, decider, eye)
     this.nbd = plan.nbd!
     const { kernel, graph } = this
     this.jobs = new JobManager(kernel, (event) => this.jobEvent(event))
@@ -118,7 +119,15 @@ class NbdRun extends BriefWorld {
 
   /** Takes apart what goes over the link of the job. */
   private listen(): LinkWatcher {
-    const conversation = new NbdConversation()
+    this.note('link', 'the job calls its server')
+    const sent = new Map<number, NbdSent>()
+    const conversation = new NbdConversation(
+      ({ cookie, error }) => this.eye?.ended(sent.get(cookie)!, error !== 0),
+      (request) => {
+        sent.set(request.cookie, request)
+        this.eye?.began('link', request, 'job', nameOfCommand(request.command), request.offsetBytes, request.lengthBytes)
+      },
+    )
     const judge = (): void => {
       const [breach] = conversation.breaches
       if (breach !== undefined) this.found('protocol', breach.key, new Error(`the ${breach.end} of the job: ${breach.text}`))
@@ -144,7 +153,10 @@ class NbdRun extends BriefWorld {
       },
       wrong: (kind, key, text) => this.found(kind, key, new Error(text)),
       hit: (probe) => this.count(probe),
-      ended: (_operation, error) => {
+      began: (operation) => this.began(operation),
+      ended: (operation, error) => {
+        if (operation !== null && error < 0) this.lost(operation)
+        else if (operation !== null) this.ended(operation, error)
         this.operationsDone++
         this.trace.mix(error)
         if (error > 0) this.count('nbd/guest-failed')
@@ -153,11 +165,18 @@ class NbdRun extends BriefWorld {
     this.guests.set(plan.lane, { guest, link })
   }
 
+  /** The connection broke before the answer. */
+  private lost(operation: GuestOperation): void {
+    this.note('guest', `${operation.id}: ${operation.kind} lost`)
+    this.eye?.ended(operation, true)
+  }
+
   private *cut({ link: which, afterNs, downNs }: CutPlan): Co<void> {
     yield* this.kernel.sleepNs(afterNs)
     if (which === 'target') {
       const { job } = this
       if (!this.targetLink.cut(downNs)) return
+      this.note('link', `the link of the job is cut for ${downNs} ns`)
       this.count(job === null ? 'nbd/target-cut' : `nbd/target-cut-${job.status}`)
       this.count(faultProbe('connection-loss'))
       return
@@ -169,6 +188,7 @@ class NbdRun extends BriefWorld {
       other.guest.wasCut = false
       return
     }
+    this.note('link', `the link of lane ${which} is cut for ${downNs} ns`)
     this.count('nbd/guest-cut')
     this.count(faultProbe('connection-loss'))
   }
@@ -182,12 +202,14 @@ class NbdRun extends BriefWorld {
     } catch (error) {
       if (!(error instanceof BlockError)) throw error
       this.refusal = error.message
+      this.note('job', `refused: ${error.message}`)
       this.count('job/refused')
     }
   }
 
   private jobEvent({ event, data }: JobEvent): void {
     this.trace.mixText(event)
+    this.told(event, data['status'] ?? data['action'] ?? data['error'])
     if (event === 'BLOCK_JOB_COMPLETED') {
       const isCancelled = this.job?.isCompleteRequested !== true
       this.copiedEnd = data['error'] !== undefined ? 'failed' : isCancelled ? 'cancelled-after-ready' : 'completed'
@@ -255,6 +277,12 @@ class NbdRun extends BriefWorld {
     yield* graph.removeNode(farNode)
   }
 
+  protected scene(): BriefScene {
+    const { job, kernel, stores } = this
+    const guestDisk = [...this.nearServer.exports()][0]?.backend.root?.node.name ?? 'nothing'
+    return { ...sceneOfJob(job), kernel, guestDisk, disks: { kind: 'pair', ...stores } }
+  }
+
   protected endFacts(): Partial<WorldEnd> {
     const { job } = this
     return {
@@ -268,4 +296,9 @@ class NbdRun extends BriefWorld {
 /** As memory is that held something else before: who forgets to fill it shows that. */
 function usedBuffer(bytes: number): Uint8Array {
   return new Uint8Array(bytes).fill(0xa5)
+}
+
+function nameOfCommand(command: number): string {
+  const [name] = Object.entries(NbdCommand).find(([, value]) => value === command) ?? [`command ${command}`]
+  return name.toLowerCase()
 }

@@ -329,16 +329,16 @@ export function stackOf(error: unknown): string[] {
 function range(line: Line): string {
   return line.lengthBytes === 0 ? '' : ` ${line.offsetBytes}+${line.lengthBytes}`
 }
-function diskArrives(line: Line): string {
+export function diskArrives(line: Line): string {
   return `${line.subject}: ${line.word}${range(line)}${line.word === 'write-zeroes' && line.code === 1 ? ' may unmap' : ''}`
 }
-function diskEnds(line: Line): string {
+export function diskEnds(line: Line): string {
   return `${line.subject}: ${line.word}${range(line)} ${line.code === OK ? 'done' : `fails: ${strerror(line.code)}`}`
 }
 function diskMeets(line: Line): string {
   return `${line.subject}: meets ${line.word}`
 }
-function guestSubmits(line: Line): string {
+export function guestSubmits(line: Line): string {
   return `${line.subject}: ${line.word}${range(line)}`
 }
 function guestEnds(line: Line): string {
@@ -347,13 +347,13 @@ function guestEnds(line: Line): string {
 function guestLoses(line: Line): string {
   return `${line.subject}: ${line.word} lost in a reset`
 }
-function jobTells(line: Line): string {
+export function jobTells(line: Line): string {
   return line.word === '' ? line.subject : `${line.subject} ${line.word}`
 }
-function orderDone(line: Line): string {
+export function orderDone(line: Line): string {
   return `${line.subject}: ${line.word}`
 }
-function orderRefused(line: Line): string {
+export function orderRefused(line: Line): string {
   return `${line.subject}: refused: ${line.word}`
 }
 function mirrorIs(line: Line): string {

@@ -3,7 +3,7 @@
  * name of a fact is itself, on the right side of a comparison. Parsing throws UsageError with the place and what may stand there.
  */
 
-import { ChunkState, chunkBytesOf, chunkCountOf, chunkState, isEqualChunk, sectorText } from '../../reports/viewer/story'
+import { ChunkState, chunkCountOf, chunkState, isEqualChunk, sectorText } from '../../reports/viewer/story'
 import { type Bit, bitsOf, markedCount } from '../../reports/viewer/words'
 import { type Film, type Frame, isMarked } from '../../sim/film_frames'
 import { UsageError } from '../cli'
@@ -25,7 +25,7 @@ function wrongCount({ film, frame }: Moment): number {
   return count
 }
 function isWrong(film: Film, frame: Frame, chunk: number): boolean {
-  return chunkState(film, frame, chunk, chunkBytesOf(film)) === ChunkState.Wrong
+  return chunkState(film, frame, chunk, film.chunkBytes) === ChunkState.Wrong
 }
 const marked =
   (bit: Bit): Condition =>
@@ -65,11 +65,11 @@ const FUNCTIONS: Readonly<Record<string, (moment: Moment, index: number) => Valu
   inflight: bit('inFlight'),
   zero: bit('zero'),
   cow: bit('cow'),
-  equal: ({ film, frame }, chunk) => isEqualChunk(frame, chunk, chunkBytesOf(film)),
+  equal: ({ film, frame }, chunk) => isEqualChunk(frame, chunk, film.chunkBytes),
   wrong: ({ film, frame }, chunk) => isWrong(film, frame, chunk),
   changed: ({ film, frame, frameIndex }, chunk) => {
     const before = film.frames[Math.max(0, frameIndex - 1)]!
-    const unit = chunkBytesOf(film)
+    const unit = film.chunkBytes
     return (
       bitsOf(before, chunk).join() !== bitsOf(frame, chunk).join() ||
       isEqualChunk(before, chunk, unit) !== isEqualChunk(frame, chunk, unit)

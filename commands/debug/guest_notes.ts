@@ -57,7 +57,7 @@ export class GuestNotes implements Checker {
   differences(film: Film, frame: Frame): SectorDifference[] {
     const { plan } = film
     const model = this.modelAt(film, frame)
-    const bytes = bytesOf(frame[frame.guestDisk])
+    const bytes = bytesOf(frame.guestDisk === 'destination' ? frame.destination : frame.source)
     const found: SectorDifference[] = []
     for (let offsetBytes = 0; offsetBytes < Math.min(bytes.length, plan.source.lengthBytes); offsetBytes += SECTOR_BYTES) {
       const read = model.beginRead(offsetBytes, SECTOR_BYTES)

@@ -4,7 +4,7 @@
  */
 
 import { eventText, timeText } from '../../reports/text'
-import { isEqualChunk, storyOf } from '../../reports/viewer/story'
+import { isEqualChunk, isSameSector, sectorText, storyOf } from '../../reports/viewer/story'
 import type { Viewing } from '../../reports/viewer/viewing'
 import {
   BITS,
@@ -13,17 +13,16 @@ import {
   chunkSectors,
   eventsAround,
   jobRows,
-  LANES,
   momentText,
   planText,
   queueLines,
   waitLines,
 } from '../../reports/viewer/words'
-import type { Film, FilmLane } from '../../sim/film_frames'
+import type { Film, FilmLane, Frame } from '../../sim/film_frames'
 import { isMarked } from '../../sim/film_frames'
 import { UsageError } from '../cli'
 import { CONDITION_HELP, type Moment, parseCondition } from './condition'
-import type { GuestNotes } from './guest_notes'
+import type { GuestNotes, SectorDifference } from './guest_notes'
 
 const STEPS_MAX = 1_000_000
 const DIFFERENCES_SHOWN_MAX = 40
@@ -265,7 +264,9 @@ export class Session {
       ]
     }
     if (rest !== '') throw new UsageError(`diff: "${rest}" is not "disks"`)
-    const found = this.notes.differences(film, frame)
+    if (film.kind === 'pair' || film.kind === 'file')
+      throw new UsageError('diff: of this kind of world the model is asked in its own time; diff disks compares both')
+    const found = film.kind === 'chain' ? chainDifferences(film, frame) : this.notes.differences(film, frame)
     if (found.length === 0) return ['  the guest’s disk is what the model says']
     const lines = found
       .slice(0, DIFFERENCES_SHOWN_MAX)
@@ -291,7 +292,7 @@ export class Session {
       `  ${lane}`,
       ...orNothing(queueLines(film, frame.step, lane), 'nothing').map((line) => `  ${line}`),
     ]
-    return LANES.flatMap(of)
+    return film.lanes.flatMap(of)
   }
 
   // ----------------------------------------------------------------------------------------------------------------- rest
@@ -386,6 +387,17 @@ function number(text: string, max: number): number {
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
   if (!(value <= max)) throw new UsageError(`"${text}" is not a whole number from 0 to ${max}`)
   return value
+}
+
+/** Where the guest's disk is not what the guest must find. */
+function chainDifferences(film: Film, { source, destination }: Frame): SectorDifference[] {
+  const found: SectorDifference[] = []
+  source.sectors.forEach((value, sectorIndex) => {
+    const actual = destination.sectors[sectorIndex]
+    if (isSameSector(value, actual)) return
+    found.push({ sectorIndex, expected: sectorText(film, value), actual: sectorText(film, actual ?? 0) })
+  })
+  return found
 }
 
 function orNothing(lines: readonly string[], none: string): string[] {

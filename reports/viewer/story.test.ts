@@ -32,7 +32,7 @@ function mirror(changes: Partial<MirrorFrame>): MirrorFrame {
 
 function frame(step: number, source: DiskFrame, destination: DiskFrame, view: MirrorFrame | null): Frame {
   const rest = { timeNs: step * 10, jobStatus: 'running', jobOffsetBytes: 0, jobLengthBytes: 0, guestDisk: 'source' as const }
-  return { step, source, destination, mirror: view, waits: [], ...rest }
+  return { step, source, destination, layers: [], mirror: view, waits: [], ...rest }
 }
 
 function film(frames: Frame[], changes: Partial<Film> = {}): Film {
@@ -40,6 +40,12 @@ function film(frames: Frame[], changes: Partial<Film> = {}): Film {
   const result = { failure: { ...failure, step: 7, offsetBytes: 1024 } } as Film['result']
   const units = { source: 512, destination: 512 }
   return {
+    kind: 'mirror',
+    names: { source: 'source', destination: 'destination' },
+    lanes: ['guest', 'device', 'mirror', 'source', 'destination'],
+    layers: [],
+    chunkBytes: CHUNK_BYTES,
+    lengthBytes: 2 * CHUNK_BYTES,
     plan,
     result,
     frames,

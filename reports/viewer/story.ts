@@ -2,11 +2,18 @@
  * What a film says in words: where things went wrong, and what happened there before. Plain data in, plain data out; the
  * page and the terminal debugger tell the same story.
  */
-import { CORRUPT_SECTOR, type Film, type Frame, isMarked, MISDIRECTED_SECTOR, type Span } from '../../sim/film_frames'
+import {
+  ANYTHING_SECTOR,
+  CORRUPT_SECTOR,
+  type Film,
+  type Frame,
+  isMarked,
+  MISDIRECTED_SECTOR,
+  NOTHING_SECTOR,
+  type Span,
+} from '../../sim/film_frames'
 
 const SECTOR_BYTES = 512
-/** Units of the map where no mirror says what its chunks are. */
-const CHUNK_BYTES_DEFAULT = 4096
 const STORY_LINES_MAX = 40
 
 /** How far a chunk is. */
@@ -23,14 +30,8 @@ export const ChunkState = {
 } as const
 export type ChunkState = (typeof ChunkState)[keyof typeof ChunkState]
 
-/** The unit of the maps: the mirror's granularity. */
-export function chunkBytesOf(film: Film): number {
-  const mirror = film.frames.find((frame) => frame.mirror !== null)?.mirror
-  return mirror?.granularityBytes ?? (film.plan.mirror.granularityBytes || CHUNK_BYTES_DEFAULT)
-}
-
-export function chunkCountOf(film: Film): number {
-  return Math.max(1, Math.ceil(film.plan.source.lengthBytes / chunkBytesOf(film)))
+export function chunkCountOf({ lengthBytes, chunkBytes }: Film): number {
+  return Math.max(1, Math.ceil(lengthBytes / chunkBytes))
 }
 
 /** Whether both disks hold the same in a chunk. */
@@ -39,13 +40,22 @@ export function isEqualChunk(frame: Frame, chunkIndex: number, chunkBytes: numbe
   const end = first + chunkBytes / SECTOR_BYTES
   const { source, destination } = frame
   for (let sector = Math.floor(first); sector < end && sector < source.sectors.length; sector++) {
-    if (source.sectors[sector] !== destination.sectors[sector]) return false
+    if (!isSameSector(source.sectors[sector], destination.sectors[sector])) return false
   }
   return true
 }
 
+/** A sector of which nobody can say what it must hold is as it should be. */
+export function isSameSector(one: number | undefined, other: number | undefined): boolean {
+  return one === other || one === ANYTHING_SECTOR || other === ANYTHING_SECTOR
+}
+
 export function chunkState(film: Film, frame: Frame, chunkIndex: number, chunkBytes: number): ChunkState {
   const { mirror } = frame
+  // These two are to be the same at any time, whatever a job is at.
+  if (film.kind === 'chain' && !isEqualChunk(frame, chunkIndex, chunkBytes)) return ChunkState.Wrong
+  if (film.kind === 'file') return isEqualChunk(frame, chunkIndex, chunkBytes) ? ChunkState.Equal : ChunkState.Wrong
+  if (film.kind === 'chain' && mirror === null) return ChunkState.Equal
   if (mirror === null || mirror.phase === 'starting' || mirror.phase === 'zeroing') return ChunkState.Outside
   if (isMarked(mirror.inFlight, chunkIndex)) return ChunkState.InFlight
   if (isMarked(mirror.dirty, chunkIndex)) return ChunkState.Dirty
@@ -63,7 +73,7 @@ export function frameIndexAt(film: Film, step: number): number {
 export function failingChunk(film: Film): number | null {
   const { failure } = film.result
   if (failure === null) return null
-  if (failure.offsetBytes !== undefined) return Math.floor(failure.offsetBytes / chunkBytesOf(film))
+  if (failure.offsetBytes !== undefined) return Math.floor(failure.offsetBytes / film.chunkBytes)
   return failure.chunkIndex ?? null
 }
 
@@ -74,7 +84,7 @@ export function failingChunk(film: Film): number | null {
 export function firstWrongFrame(film: Film): number {
   const { frames, result } = film
   if (result.failure === null) return -1
-  const chunkBytes = chunkBytesOf(film)
+  const chunkBytes = film.chunkBytes
   const chunk = failingChunk(film)
   const chunkCount = chunkCountOf(film)
   const isWrong = (frame: Frame): boolean => {
@@ -151,7 +161,7 @@ export function firstAfter(list: ReadonlyArray<{ readonly step: number }>, step:
 }
 
 function wholeStory(film: Film, chunkIndex: number): StoryLine[] {
-  const chunkBytes = chunkBytesOf(film)
+  const chunkBytes = film.chunkBytes
   const { frames } = film
   const lines: StoryLine[] = []
   for (const span of film.spans) {
@@ -187,5 +197,8 @@ export function sectorText(film: Film, value: number): string {
   if (value === 0) return 'zeroes'
   if (value === CORRUPT_SECTOR) return 'bytes that nobody wrote'
   if (value === MISDIRECTED_SECTOR) return 'data that belongs elsewhere'
+  if (value === ANYTHING_SECTOR) return 'whatever it likes'
+  if (value === NOTHING_SECTOR) return 'nothing of its own'
+  if (film.kind === 'file') return `bytes ${value.toString(16).padStart(8, '0')}`
   return `data of ${film.writers.get(value) ?? 'an unknown writer'}`
 }

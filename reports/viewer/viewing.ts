@@ -1,6 +1,15 @@
 /** What is looked at: a film, a frame of it, a chunk. Whoever draws is told when that changes. */
 import type { Film, Frame } from '../../sim/film_frames'
-import { chunkBytesOf, chunkCountOf, failingChunk, firstDifference, firstWrongFrame, frameIndexAt } from './story'
+import { ChunkState, chunkCountOf, chunkState, failingChunk, firstDifference, firstWrongFrame, frameIndexAt } from './story'
+
+/** The first chunk that is wrong in a frame; 0 where none is. */
+function firstWrongChunk(film: Film, frameIndex: number): number {
+  const frame = film.frames[frameIndex]
+  if (frame === undefined) return 0
+  for (let chunk = 0; chunk < chunkCountOf(film); chunk++)
+    if (chunkState(film, frame, chunk, film.chunkBytes) === ChunkState.Wrong) return chunk
+  return 0
+}
 
 export class Viewing {
   readonly films: readonly Film[]
@@ -22,7 +31,7 @@ export class Viewing {
     this.wrongFrame = firstWrongFrame(film)
     const difference = neighbour === undefined ? null : firstDifference(film, neighbour)
     this.divergenceFrame = difference === null ? -1 : frameIndexAt(film, difference.step)
-    this.chunkIndex = Math.min(failingChunk(film) ?? 0, chunkCountOf(film) - 1)
+    this.chunkIndex = Math.min(failingChunk(film) ?? firstWrongChunk(film, this.wrongFrame), chunkCountOf(film) - 1)
     this.frameIndex = Math.max(0, this.failureFrame)
   }
 
@@ -33,7 +42,7 @@ export class Viewing {
     return this.film.frames[this.frameIndex]!
   }
   get chunkBytes(): number {
-    return chunkBytesOf(this.film)
+    return this.film.chunkBytes
   }
   get chunkCount(): number {
     return chunkCountOf(this.film)

@@ -15,7 +15,6 @@ const EVENTS_BEFORE = 10
 export const EVENTS_SHOWN = 24
 const WAITS_SHOWN_MAX = 40
 
-export const LANES: readonly FilmLane[] = ['guest', 'device', 'mirror', 'source', 'destination']
 export const BITS = ['dirty', 'inFlight', 'zero', 'cow'] as const
 export type Bit = (typeof BITS)[number]
 

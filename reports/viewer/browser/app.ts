@@ -15,8 +15,8 @@ import { Timeline } from './timeline'
 
 declare global {
   interface Window {
-    /** Runs a world and films it; null for worlds that cannot be filmed. Made by the other script of the page. */
-    mirrorsimFilm(plan: Plan, decisions: Readonly<Record<string, number>> | undefined): Film | null
+    /** Runs a world and films it. Made by the other script of the page. */
+    mirrorsimFilm(plan: Plan, decisions: Readonly<Record<string, number>> | undefined): Film
     /** For tests: what is looked at. */
     mirrorsimViewing?: Viewing
   }
@@ -113,7 +113,7 @@ class App {
       this.tabPanel,
     )
     const keys =
-      'Keys: ← → one event, with Shift ten; Home, End; j k another chunk; f failure; d where it went wrong; e where the neighbour differs; n neighbour; t light or dark.'
+      'Keys: ← → one event, with Shift ten; Home, End; j k another chunk; f failure; d where it went wrong; e where the neighbour differs; n neighbour; m another map over time; t light or dark.'
     root.replaceChildren(
       ...(note === '' ? [] : [element('p', { class: 'bad', role: 'status' }, note)]),
       bar,
@@ -138,7 +138,7 @@ class App {
   private key(event: KeyboardEvent): void {
     const { viewing } = this
     const target = event.target as HTMLElement
-    if (event.ctrlKey || event.metaKey || event.altKey || target === this.range) return
+    if (event.ctrlKey || event.metaKey || event.altKey || target === this.range || target instanceof HTMLSelectElement) return
     const by = event.shiftKey ? FAST : 1
     const actions: Record<string, () => void> = {
       ArrowLeft: () => viewing.goTo(viewing.frameIndex - by),
@@ -151,6 +151,7 @@ class App {
       d: () => viewing.filmIndex === 0 && viewing.wrongFrame >= 0 && viewing.goTo(viewing.wrongFrame),
       e: () => viewing.filmIndex === 0 && viewing.divergenceFrame >= 0 && viewing.goTo(viewing.divergenceFrame),
       n: () => viewing.switchFilm(),
+      m: () => this.spacetime.chooseNext(),
       t: () => this.changeTheme(),
     }
     const action = actions[event.key]
@@ -209,9 +210,10 @@ function start(): void {
   if (matchMedia('(prefers-color-scheme: dark)').matches) document.documentElement.dataset['theme'] = 'dark'
   const { report, neighbour } = data
   const film = window.mirrorsimFilm(report.plan, report.decisions)
-  if (film === null || film.frames.length === 0) {
+  if (film.frames.length === 0) {
     const plan = element('pre', {}, JSON.stringify(report.plan, null, 1))
-    root.replaceChildren(element('p', {}, 'Worlds of this kind are not filmed. This is the plan:'), plan)
+    const why = film.result.failure?.text ?? 'it has no event'
+    root.replaceChildren(element('p', {}, `The world cannot be run here: ${why}. This is its plan:`), plan)
     root.removeAttribute('aria-busy')
     return
   }

@@ -35,10 +35,14 @@ export function forgetColours(): void {
   colours.clear()
 }
 
-/** `#rrggbb` as one word for the pixels of an ImageData on a machine with the usual order of bytes. */
-export function pixelOf(hex: string): number {
-  const value = Number.parseInt(hex.slice(1), 16)
-  return (0xff000000 | ((value & 0xff) << 16) | (value & 0xff00) | (value >> 16)) >>> 0
+/** Where the names of lanes and rows stand: everything behind them is in line from drawing to drawing. */
+export const NAME_PIXELS = 126
+
+/** A name before its lane or row; `y`: the line that the letters stand on. */
+export function writeName(context: CanvasRenderingContext2D, name: string, y: number): void {
+  context.font = '13px system-ui, sans-serif'
+  context.fillStyle = colour('text')
+  context.fillText(name, 6, y, NAME_PIXELS - 10)
 }
 
 export interface Surface {

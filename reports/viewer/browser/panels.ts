@@ -1,7 +1,7 @@
 /** What is known at one event: events around it, the chunk's story, job, queues, who waits, the plan. */
 import { storyOf } from '../story'
 import type { Viewing } from '../viewing'
-import { bitsOf, chunkSectors, eventsAround, jobRows, LANES, planText, queueLines, waitLines } from '../words'
+import { bitsOf, chunkSectors, eventsAround, jobRows, planText, queueLines, waitLines } from '../words'
 import { element } from './elements'
 
 function table(rows: ReadonlyArray<readonly [name: string, value: string]>): HTMLElement {
@@ -34,7 +34,11 @@ function eventsPanel(viewing: Viewing): HTMLElement {
 
 function chunkPanel(viewing: Viewing): HTMLElement {
   const { film, frame, chunkIndex, chunkBytes, frameIndex } = viewing
-  const head = element('tr', {}, ...['sector', 'source', 'destination'].map((name) => element('th', { scope: 'col' }, name)))
+  const head = element(
+    'tr',
+    {},
+    ...['sector', film.names.source, film.names.destination].map((name) => element('th', { scope: 'col' }, name)),
+  )
   const sectors = chunkSectors(viewing)
   const rows = sectors.rows.map(({ sectorIndex, source, destination, isEqual }) => {
     const cells = [String(sectorIndex), source, destination]
@@ -55,7 +59,7 @@ function chunkPanel(viewing: Viewing): HTMLElement {
 }
 
 function queuesPanel(viewing: Viewing): HTMLElement {
-  const parts = LANES.flatMap((lane) => [
+  const parts = viewing.film.lanes.flatMap((lane) => [
     element('h2', {}, lane),
     lines(queueLines(viewing.film, viewing.frame.step, lane), 'nothing'),
   ])

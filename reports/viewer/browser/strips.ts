@@ -1,37 +1,28 @@
 /** The disk at one moment: a strip for what each side holds and allocates, and one for each of the mirror's maps. */
-
-import { type DiskFrame, isMarked } from '../../../sim/film_frames'
-import type { DiskName } from '../../../sim/plan'
-import { isEqualChunk, sectorText } from '../story'
+import type { Frame } from '../../../sim/film_frames'
+import { sectorText } from '../story'
+import { isEmptyCell, type Strip, stripsOf } from '../strip'
 import type { Viewing } from '../viewing'
-import { colour, element, Marker, surfaceOf } from './elements'
+import { colour, element, Marker, NAME_PIXELS, surfaceOf, writeName } from './elements'
 
 const SECTOR_BYTES = 512
-const NAME_PIXELS = 130
 const ROW_PIXELS = 14
 const STRIP_PIXELS = ROW_PIXELS - 3
 /** Narrower cells have no gap between them. */
 const CELL_WITH_GAP_PIXELS_MIN = 4
 const HUE_FACTOR = 0x9e3779b1
-const SPECIAL_MIN = 0xffff_fffe
+const CORRUPT_MIN = 0xffff_fffe
+/** Values that say less than who wrote: nothing, anything. */
+const VAGUE_MIN = 0xffff_fff0
 
 /** A colour that tells one writer from another. */
-function colourOfSector(value: number): string {
+export function colourOfCell({ shade }: Strip, value: number): string {
+  if (shade !== 'writer') return colour(shade)
   if (value === 0) return colour('hole')
-  if (value >= SPECIAL_MIN) return colour('wrong')
+  if (value >= CORRUPT_MIN) return colour('wrong')
+  if (value >= VAGUE_MIN) return colour('panel')
   const hue = (Math.imul(value, HUE_FACTOR) >>> 0) % 360
   return `hsl(${hue} 55% 55%)`
-}
-
-interface Strip {
-  readonly name: string
-  /** While these are the same objects, so is the strip. */
-  readonly shows: readonly unknown[]
-  readonly cells: number
-  readonly cellBytes: number
-  /** What tells cells apart, and the colour of each; null: empty. */
-  at(index: number): number
-  colourOf(value: number): string | null
 }
 
 export class Strips {
@@ -39,6 +30,7 @@ export class Strips {
   private readonly viewing: Viewing
   private readonly canvas: HTMLCanvasElement
   private readonly chunk = new Marker()
+  private strips: readonly Strip[] = []
   private drawn: Array<readonly unknown[]> = []
   private drawnFilm = -1
   private width = 0
@@ -50,7 +42,7 @@ export class Strips {
     this.root = element(
       'section',
       {},
-      element('h2', {}, 'The disk at this event: a colour for each writer, white or black for zeroes'),
+      element('h2', {}, 'The disk after this event: a colour for each writer, black or white for zeroes'),
       element('div', { class: 'drawing' }, this.canvas, this.chunk.root),
     )
   }
@@ -61,87 +53,55 @@ export class Strips {
     this.viewing.select(Math.floor(share * this.viewing.chunkCount))
   }
 
-  private holds(name: string, { sectors }: DiskFrame): Strip {
-    const at = (index: number): number => sectors[index]!
-    return { name, shows: [sectors], cells: sectors.length, cellBytes: SECTOR_BYTES, at, colourOf: colourOfSector }
-  }
-
-  private allocates(name: string, { allocated }: DiskFrame, disk: DiskName): Strip {
-    const colourOf = (value: number): string | null => (value === 1 ? colour('dim') : null)
-    const cellBytes = this.viewing.film.allocationUnitBytes[disk]
-    return { name, shows: [allocated], cells: allocated.length, cellBytes, at: (index) => allocated[index]!, colourOf }
-  }
-
-  private marks(name: string, shade: string, shows: readonly unknown[], isSet: (chunk: number) => boolean): Strip {
-    const { chunkCount: cells, chunkBytes: cellBytes } = this.viewing
-    const colourOf = (value: number): string | null => (value === 1 ? colour(shade) : null)
-    return { name, shows, cells, cellBytes, at: (index) => (isSet(index) ? 1 : 0), colourOf }
-  }
-
-  private strips(): Strip[] {
-    const { frame, chunkBytes } = this.viewing
-    const { mirror, source, destination } = frame
-    const bits = (words: Uint32Array | null, name: string, shade: string): Strip =>
-      this.marks(name, shade, [words], (chunk) => isMarked(words, chunk))
-    return [
-      this.holds('source holds', source),
-      this.allocates('source allocates', source, 'source'),
-      this.holds('destination holds', destination),
-      this.allocates('dest. allocates', destination, 'destination'),
-      this.marks('they differ', 'wrong', [source, destination], (chunk) => !isEqualChunk(frame, chunk, chunkBytes)),
-      bits(mirror?.dirty ?? null, 'dirty', 'dirty'),
-      bits(mirror?.inFlight ?? null, 'in flight', 'flight'),
-      bits(mirror?.zero ?? null, 'zero', 'zero'),
-      bits(mirror?.cow ?? null, 'cow', 'cow'),
-    ]
-  }
-
   forget(): void {
     this.drawnFilm = -1
   }
 
   draw(): void {
     const { viewing, canvas } = this
-    const strips = this.strips()
-    const height = strips.length * ROW_PIXELS + 2
     if (this.drawnFilm !== viewing.filmIndex) {
       this.drawnFilm = viewing.filmIndex
-      this.width = surfaceOf(canvas, height).width
+      this.strips = stripsOf(viewing.film)
+      this.width = surfaceOf(canvas, this.strips.length * ROW_PIXELS + 2).width
       this.drawn = []
     }
+    const { strips } = this
     const context = canvas.getContext('2d')!
     const diskWidth = this.width - NAME_PIXELS - 2
     strips.forEach((strip, row) => {
       const old = this.drawn[row]
-      if (old?.every((one, index) => one === strip.shows[index]) === true) return
-      this.drawn[row] = strip.shows
-      this.drawStrip(context, strip, row * ROW_PIXELS + 2, diskWidth, old === undefined)
+      const shows = strip.shows(viewing.frame)
+      if (old?.every((one, index) => one === shows[index]) === true) return
+      this.drawn[row] = shows
+      if (old === undefined) writeName(context, strip.name, row * ROW_PIXELS + ROW_PIXELS - 2)
+      this.drawStrip(context, strip, viewing.frame, row * ROW_PIXELS + 2, diskWidth)
     })
-    const chunkPixels = diskWidth / viewing.chunkCount
-    this.chunk.place(NAME_PIXELS + viewing.chunkIndex * chunkPixels - 2, 0, Math.max(6, chunkPixels + 4), height)
+    const chunkPixels = (viewing.chunkBytes * diskWidth) / this.spanBytes
+    const left = NAME_PIXELS + viewing.chunkIndex * chunkPixels - 2
+    this.chunk.place(left, 0, Math.max(6, chunkPixels + 4), strips.length * ROW_PIXELS + 2)
     canvas.setAttribute('aria-label', this.inWords())
   }
 
-  private drawStrip(context: CanvasRenderingContext2D, strip: Strip, y: number, width: number, withName: boolean): void {
-    if (withName) {
-      context.font = '13px system-ui, sans-serif'
-      context.fillStyle = colour('text')
-      context.fillText(strip.name, 6, y + ROW_PIXELS - 4)
-    }
+  /** Bytes from the left to the right. */
+  private get spanBytes(): number {
+    return this.viewing.chunkCount * this.viewing.chunkBytes
+  }
+
+  private drawStrip(context: CanvasRenderingContext2D, strip: Strip, frame: Frame, y: number, width: number): void {
     context.fillStyle = colour('panel')
     context.fillRect(NAME_PIXELS, y, width, STRIP_PIXELS)
-    const { viewing } = this
-    const cellPixels = (strip.cellBytes * width) / (viewing.chunkCount * viewing.chunkBytes)
+    const cellPixels = (strip.cellBytes * width) / this.spanBytes
     const gapPixels = cellPixels > CELL_WITH_GAP_PIXELS_MIN ? 1 : 0
-    for (let first = 0; first < strip.cells; ) {
-      const value = strip.at(first)
+    const cells = strip.cells(frame)
+    for (let first = 0; first < cells; ) {
+      const value = strip.at(frame, first)
       let end = first + 1
-      while (gapPixels === 0 && end < strip.cells && strip.at(end) === value) end++
-      const shade = strip.colourOf(value)
-      if (shade !== null) {
-        context.fillStyle = shade
+      while (gapPixels === 0 && end < cells && strip.at(frame, end) === value) end++
+      if (!isEmptyCell(strip, value)) {
+        context.fillStyle = colourOfCell(strip, value)
         const left = NAME_PIXELS + first * cellPixels
-        context.fillRect(left, y, Math.max(1, (end - first) * cellPixels - gapPixels), STRIP_PIXELS)
+        const pixels = Math.min((end - first) * cellPixels - gapPixels, NAME_PIXELS + width - left)
+        context.fillRect(left, y, Math.max(1, pixels), STRIP_PIXELS)
       }
       first = end
     }
@@ -152,6 +112,6 @@ export class Strips {
     const sector = Math.floor((chunkIndex * chunkBytes) / SECTOR_BYTES)
     const source = sectorText(film, frame.source.sectors[sector] ?? 0)
     const destination = sectorText(film, frame.destination.sectors[sector] ?? 0)
-    return `Chunk ${chunkIndex} begins with ${source} on the source and ${destination} on the destination.`
+    return `Chunk ${chunkIndex} begins with ${source} (${film.names.source}) and ${destination} (${film.names.destination}).`
   }
 }

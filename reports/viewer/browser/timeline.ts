@@ -1,19 +1,26 @@
-/** Five lanes over all events: who had what to do from when to when. */
-import type { FilmLane, Span } from '../../../sim/film_frames'
+/** A lane for each of those who do something, over all events: who had what to do from when to when. */
+import type { Span } from '../../../sim/film_frames'
 import type { Viewing } from '../viewing'
-import { colour, element, Marker, surfaceOf } from './elements'
+import { colour, element, Marker, NAME_PIXELS, surfaceOf, writeName } from './elements'
 
-const LANES: readonly FilmLane[] = ['guest', 'device', 'mirror', 'source', 'destination']
-const NAME_PIXELS = 84
 const ROW_PIXELS = 4
 const ROWS_MAX = 5
 const LANE_PIXELS = ROW_PIXELS * ROWS_MAX + 4
 
+const LEGEND = [
+  ['guest', 'guest'],
+  ['flight', 'write or copy'],
+  ['read', 'read'],
+  ['zero', 'zeroes'],
+  ['cow', 'discard'],
+  ['bad', 'failed, or only waited'],
+] as const
+
 function colourOf(span: Span): string {
   if (span.isBad) return colour('bad')
   if (/zero/.test(span.kind)) return colour('zero')
-  if (/discard/.test(span.kind)) return colour('cow')
-  if (span.kind === 'read') return colour('read')
+  if (/discard|trim/.test(span.kind)) return colour('cow')
+  if (/read|status|query/.test(span.kind)) return colour('read')
   return colour(span.lane === 'guest' || span.lane === 'device' ? 'guest' : 'flight')
 }
 
@@ -46,7 +53,21 @@ export class Timeline {
     })
     this.now.root.classList.add('now')
     const drawing = element('div', { class: 'drawing' }, this.canvas, this.now.root)
-    this.root = element('section', {}, element('h2', {}, 'Timeline: what was under way, by event'), drawing)
+    const legend = LEGEND.map(([shade, text]) =>
+      element('span', {}, element('i', { style: `background: var(--${shade})` }), text),
+    )
+    this.root = element(
+      'section',
+      {},
+      element(
+        'div',
+        { class: 'heading' },
+        element('h2', {}, 'Timeline: what was under way'),
+        element('div', { class: 'legend' }, ...legend),
+      ),
+      drawing,
+    )
+    this.root.hidden = viewing.film.lanes.length === 0
   }
 
   private get lastStep(): number {
@@ -71,22 +92,20 @@ export class Timeline {
     }
     const at = viewing.frame.step
     const left = NAME_PIXELS + (at / this.lastStep) * (this.width - NAME_PIXELS - 2)
-    this.now.place(left, 0, 2, LANE_PIXELS * LANES.length)
+    this.now.place(left, 0, 2, LANE_PIXELS * this.viewing.film.lanes.length)
     const active = viewing.film.spans.filter(({ fromStep, toStep }) => fromStep <= at && at <= toStep).length
     canvas.setAttribute('aria-label', `Timeline; at event ${at}, ${active} requests are under way.`)
   }
 
   private drawLanes(): void {
-    const { context, width } = surfaceOf(this.canvas, LANE_PIXELS * LANES.length)
+    const { context, width } = surfaceOf(this.canvas, LANE_PIXELS * this.viewing.film.lanes.length)
     this.width = width
     const scale = (width - NAME_PIXELS - 2) / this.lastStep
-    LANES.forEach((lane, laneIndex) => {
+    this.viewing.film.lanes.forEach((lane, laneIndex) => {
       const top = laneIndex * LANE_PIXELS
       context.fillStyle = colour('panel')
       if (laneIndex % 2 === 0) context.fillRect(0, top, width, LANE_PIXELS)
-      context.fillStyle = colour('text')
-      context.font = '13px system-ui, sans-serif'
-      context.fillText(lane, 6, top + LANE_PIXELS / 2 + 4)
+      writeName(context, lane, top + LANE_PIXELS / 2 + 4)
       const spans = this.viewing.film.spans.filter((span) => span.lane === lane)
       const rows = rowsOf(spans)
       spans.forEach((span, index) => {

@@ -5,7 +5,6 @@
  * What may fail: reading a table, as an errno; an entry that contradicts itself is a corruption: EIO.
  */
 import { assert, type Co, EIO, type Errno, OK } from '../../../co'
-import type { Table } from './cache'
 import type { Qcow2Image } from './image'
 import {
   ClusterType,
@@ -43,7 +42,7 @@ export function peekRun(image: Qcow2Image, guestBytes: number, maxBytes: number,
   }
   const slice = image.findSlice(l2OffsetBytes, guestBytes)
   if (slice === null) return false
-  readRun(image, slice, guestBytes, maxBytes, run)
+  readRun(image, slice.words, guestBytes, maxBytes, run)
   return true
 }
 
@@ -78,15 +77,15 @@ function unmappedBytes(image: Qcow2Image, guestBytes: number, maxBytes: number):
   return endBytes - guestBytes
 }
 
-/** Reads a run off a slice in memory. */
-function readRun(image: Qcow2Image, slice: Table, guestBytes: number, maxBytes: number, run: Run): void {
+/** Reads a run off the words of a slice, which may be one that nobody has loaded: whoever only watches must not. */
+export function readRun(image: Qcow2Image, words: Uint32Array, guestBytes: number, maxBytes: number, run: Run): void {
   const { clusterBytes, hasSubclusters } = image.geometry
   const index = image.sliceIndex(guestBytes)
   const inCluster = guestBytes % clusterBytes
   const entries = Math.min(image.sliceEntries - index, Math.ceil((inCluster + maxBytes) / clusterBytes))
   assert(entries > 0 && maxBytes > 0, 'run-asked')
-  if (hasSubclusters) readSubclusters(image, slice.words, index, index + entries, inCluster, run)
-  else readClusters(image, slice.words, index, index + entries, inCluster, run)
+  if (hasSubclusters) readSubclusters(image, words, index, index + entries, inCluster, run)
+  else readClusters(image, words, index, index + entries, inCluster, run)
   if (run.bytes > maxBytes) run.bytes = maxBytes
 }
 
