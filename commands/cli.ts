@@ -91,7 +91,9 @@ export function wholeNumber(min: number, max: number): NumberParser {
 }
 
 /** A parser of numbers of seconds: digits, with an optional fraction. */
-export function seconds(text: string): number {
+export const seconds: NumberParser = Object.assign(parseSeconds, { takes: 'a number above 0' })
+
+function parseSeconds(text: string): number {
   const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN
   if (!(value > 0 && value <= 1e7)) throw new InvalidArgumentError('It must be a positive number of seconds.')
   return value

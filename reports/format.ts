@@ -17,33 +17,49 @@ export const REPORT_VERSION = 1
 const REPORT_BYTES_MAX = 64 * 1024 * 1024
 const READ_BYTES = 64 * 1024
 
+/** The file. */
 export interface Report {
+  /** Tells a report from other files. */
   format: typeof REPORT_FORMAT
+  /** Of this format; a program reads one version. */
   version: typeof REPORT_VERSION
+  /** What was found. */
   failure: Failure
+  /** Where it came from; nothing here is needed to run the plan. */
   label: {
+    /** Of which the plan was made. */
     seed: string
+    /** Which the generator was asked for. */
     profile: string
     /** Of the repository, or `unknown`; ends in `+` if files had been changed. */
     revision: string
+    /** Version of Node. */
     node: string
     /** The command line that found the failure. */
     command: string
   }
+  /** The world. */
   plan: Plan
   /** Present: no world, but a lifecycle on real programs of somebody else; `options` are those of the driver. */
   against?: {
+    /** What was run. */
     program: string
+    /** By name. */
     options: Record<string, string | number>
     /** Repetitions of the plan as it is here, and how many of them failed: real time is not the same twice. */
     attempts: number
+    /** How many of them failed. */
     failed: number
   }
   /** Decisions that differ from what the plan's seed gives, by key; absent: none. */
   decisions?: Record<string, number>
+  /** What happened until the failure. */
   trace: {
+    /** Until the failure. */
     events: number
+    /** Virtual time of the failure. */
     timeNs: number
+    /** The rolling hash over all events, 8 hexadecimal digits. */
     hash: string
     /** The rolling hash at each 64th event. */
     checkpoints: string[]

@@ -3,6 +3,7 @@
  * whether a smaller plan still fails in the same way.
  */
 
+/** What kind of promise was broken. */
 export type FailureClass =
   | 'content'
   | 'sparseness'
@@ -29,25 +30,35 @@ export const EXIT_CODES: Readonly<Record<FailureClass, number>> = {
 
 /** What a checker found. Facts are for the report; absent ones do not apply. */
 export interface Finding {
+  /** What kind of promise was broken; gives the exit code. */
   class: FailureClass
   /** `checker/what`, stable, without ids and offsets. */
   key: string
   /** One sentence for a person who has not seen the code. */
   text: string
+  /** Where it was seen. */
   disk?: 'source' | 'destination' | 'guest'
+  /** Where on that disk. */
   offsetBytes?: number
+  /** How much of it. */
   lengthBytes?: number
+  /** Of the mirror's chunks, from 0. */
   chunkIndex?: number
+  /** The operation of the guest that it is about. */
   operationId?: string
+  /** What should have been, in words. */
   expected?: string
+  /** What was, in words. */
   actual?: string
   /** More lines: who waits for whom, the state of the job. */
   details?: string[]
 }
 
+/** What ended a world. */
 export interface Failure extends Finding {
   /** Number of the event after which it was found. */
   step: number
+  /** Virtual time. */
   timeNs: number
 }
 
@@ -99,9 +110,12 @@ export interface Expectation {
 
 /** One event of a world. Printed in fixed columns: step, time, lane, text. */
 export interface TraceRecord {
+  /** Number of the event; several records may belong to one. */
   step: number
+  /** Virtual time. */
   timeNs: number
   /** Who: `guest`, `source`, `destination`, `mirror`, `job`, `control`. */
   lane: string
+  /** What happened. */
   text: string
 }

@@ -13,7 +13,8 @@ import { standardTerminals, type Terminals } from './terminal'
 import { type OpenImage, Tool } from './tool'
 import { versionText } from './tool_text'
 
-const USAGE = `Usage: NAME [OPTIONS]... [-c STRING]... [file]
+/** What `--help` prints. */
+export const IO_USAGE = `Usage: NAME [OPTIONS]... [-c STRING]... [file]
 Reads from and writes to disk images, for tests and repairs
 
   --object OBJECTDEF   define an object such as 'secret'
@@ -56,8 +57,8 @@ export class IoProgram {
     let parsed: IoArguments | null = null
     const self = this
     const code = await tool.run(function* () {
-      parsed = parseIoArguments(tool, args, () => USAGE.replaceAll('NAME', tool.name))
-      if (parsed.asked === 'help') tool.print(USAGE.replaceAll('NAME', tool.name))
+      parsed = parseIoArguments(tool, args, () => IO_USAGE.replaceAll('NAME', tool.name))
+      if (parsed.asked === 'help') tool.print(IO_USAGE.replaceAll('NAME', tool.name))
       if (parsed.asked === 'version') tool.print(versionText(tool.name))
       if (parsed.asked !== null) return OK
       if (parsed.filename !== null && (yield* self.open(parsed.filename, parsed, [])) !== OK) return 1

@@ -24,9 +24,13 @@ const COMMANDS: Readonly<Record<string, () => ImgCommand>> = {
   snapshot: () => (require('./snapshot') as typeof import('./snapshot')).SNAPSHOT,
 }
 
+/** All subcommands, loaded. */
+export function imgCommands(): ImgCommand[] {
+  return Object.values(COMMANDS).map((load) => load())
+}
+
 function helpText(name: string): string {
-  const commands = Object.values(COMMANDS).map((load) => load())
-  const lines = commands.map((command) => `  ${command.name.padEnd(10)} ${command.summary}\n`)
+  const lines = imgCommands().map((command) => `  ${command.name.padEnd(10)} ${command.summary}\n`)
   const formats = DRIVERS.map((driver) => driver.name).join(' ')
   return (
     `${versionText(name)}usage: ${name} [standard options] COMMAND [--help | command options]\n` +
