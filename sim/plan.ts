@@ -418,12 +418,12 @@ export interface Trigger {
   afterNs: number
 }
 
-/** What an operator does, once. */
+/** What an operator does, once; `mirror-start` begins the job. */
 export type ControlOperation = {
   id: string
   /** When it happens. */
   when: Trigger
-} /** The mirror begins; a second time it may be refused. */ & (
+} & (
   | { kind: 'mirror-start' }
   /** The job is paused by its user. */
   | { kind: 'pause' }
