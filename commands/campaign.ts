@@ -4,7 +4,6 @@
  */
 import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
-import * as os from 'node:os'
 import * as path from 'node:path'
 import { Command } from 'commander'
 import { Ledger } from './campaign/ledger'
@@ -22,10 +21,12 @@ import {
   EXIT_OK,
   parseOrExitCode,
   runProgram,
+  STANDARD_STREAMS,
   type Streams,
   seconds,
   UsageError,
   wholeNumber,
+  workersOption,
 } from './cli'
 import { whileInterruptible } from './interrupt'
 import { requiredProbesOf } from './probe_floors'
@@ -150,7 +151,8 @@ async function record(place: string, files: readonly string[], { out }: Streams)
 type Work = (stop: AbortSignal) => Promise<number>
 
 /** `chosen` is told what there is to do. */
-function parser(streams: Streams, chosen: (work: Work) => void): Command {
+/** The options, as --help and docs/reference.md show them; `chosen` gets what the arguments ask for. */
+export function definition(streams: Streams = STANDARD_STREAMS, chosen: (work: Work) => void = () => {}): Command {
   const command = new Command('campaign').description('Fuzzes for hours, or for ever, and keeps what it finds in a store.')
   command
     .command('run', { isDefault: true })
@@ -164,7 +166,7 @@ function parser(streams: Streams, chosen: (work: Work) => void): Command {
       wholeNumber(1, INDEX_MAX),
     )
     .option('--time <seconds>', 'end this session after so much real time', seconds)
-    .option('--workers <count>', 'threads', wholeNumber(1, 256), os.availableParallelism())
+    .addOption(workersOption('threads'))
     .option('--profile <name>', 'which plans to make (default: of the store, or "default")')
     .option('--replay-share <percent>', 'share of the worlds that run twice (default: of the store, or 5)', wholeNumber(0, 100))
     .option('--stop-after <count>', 'stop after so many failing worlds; 0: never', wholeNumber(0, INDEX_MAX), 0)
@@ -187,14 +189,14 @@ function parser(streams: Streams, chosen: (work: Work) => void): Command {
   command
     .command('show')
     .description('print the summary of a store; its campaign may be running')
-    .argument('<store>')
+    .argument('<store>', 'of a campaign')
     .option('--json', 'as one JSON object')
     .option('--reports <folder>', 'write the failures that are kept there, for npm run replay')
     .action((place: string, args: ShowArguments) => chosen(() => show(place, args, streams)))
   command
     .command('dashboard')
     .description('write a page with plots of how the campaign went')
-    .argument('<store>')
+    .argument('<store>', 'of a campaign')
     .requiredOption('-o, --output <file>', 'where to write it')
     .action((place: string, { output }: { output: string }) => chosen(() => drawDashboard(place, output, streams)))
   command
@@ -208,7 +210,7 @@ function parser(streams: Streams, chosen: (work: Work) => void): Command {
 
 export async function main(args: readonly string[], streams: Streams): Promise<number> {
   let work: Work | null = null
-  const command = parser(streams, (chosen) => {
+  const command = definition(streams, (chosen) => {
     work = chosen
   })
   for (const one of command.commands) {

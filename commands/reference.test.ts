@@ -4,7 +4,7 @@ import * as path from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { main, referenceText, TYPE_FILES, withCommandTable } from './reference'
-import { type DefinedCommand, definedCommands } from './reference/commands'
+import { definedCommands, leavesOf } from './reference/commands'
 import { type DescribedType, type Field, TypeSources } from './reference/fields'
 import { recorder } from './testing'
 
@@ -31,10 +31,11 @@ test('what was changed since is noticed', () => {
 })
 
 test('each command says what it does, and what each option means', () => {
-  const dumb = definedCommands().flatMap(({ script, command }: DefinedCommand) => [
-    ...(command.description().length < 20 ? [script] : []),
-    ...command.options.filter(({ description }) => description === '').map(({ flags }) => `${script} ${flags}`),
-    ...command.registeredArguments.filter(({ description }) => description === '').map((one) => `${script} ${one.name()}`),
+  const leaves = definedCommands().flatMap(({ script, command }) => leavesOf(command).map((leaf) => ({ script, leaf })))
+  const dumb = leaves.flatMap(({ script, leaf }) => [
+    ...(leaf.description().length < 20 ? [script] : []),
+    ...leaf.options.filter(({ description }) => description === '').map(({ flags }) => `${script} ${flags}`),
+    ...leaf.registeredArguments.filter(({ description }) => description === '').map((one) => `${script} ${one.name()}`),
   ])
   assert.equal(dumb, [])
 })

@@ -45,19 +45,21 @@ export function commandTable(commands: readonly DefinedCommand[]): string[] {
   return table(['command', 'what it does'], rows)
 }
 
-/** One command: how it is called, its arguments and options, and what its help says besides. */
-export function commandSection(title: string, call: string, command: Command): string[] {
+/** One command: how it is called, its arguments and options, what its help says besides; and the same of its subcommands. */
+export function commandSection(title: string, call: string, command: Command, depth = 3): string[] {
+  const head = [`${'#'.repeat(depth)} ${title}`, '', command.description(), '']
+  const below = command.commands.flatMap((one) =>
+    commandSection(`${title} ${one.name()}`, `${call} ${one.name()}`, one, depth + 1),
+  )
+  if (below.length > 0) return [...head, ...below]
   const usage = [call, ...command.registeredArguments.map(argumentText), ...(command.options.length > 0 ? ['[options]'] : [])]
   const rows = [
     ...command.registeredArguments.map((one) => [`\`${argumentText(one)}\``, '', '', one.description]),
-    ...command.options.map((option) => [`\`${option.flags}\``, takesText(option), defaultText(option), option.description]),
+    ...command.options.map((option) => [`\`${option.flags}\``, takesText(option), defaultText(option), meaningOf(option)]),
   ]
   const more = textAfterHelp(command)
   return [
-    `### ${title}`,
-    '',
-    command.description(),
-    '',
+    ...head,
     '```sh',
     usage.join(' '),
     '```',
@@ -65,6 +67,15 @@ export function commandSection(title: string, call: string, command: Command): s
     ...(rows.length === 0 ? [] : [...table(['argument or option', 'takes', 'default', 'meaning'], rows), '']),
     ...(more === '' ? [] : ['```text', more, '```', '']),
   ]
+}
+
+/** A command, or all of its subcommands. */
+export function leavesOf(command: Command): Command[] {
+  return command.commands.length === 0 ? [command] : command.commands.flatMap(leavesOf)
+}
+
+function meaningOf({ description, mandatory }: Option): string {
+  return mandatory ? `${description}; must be given` : description
 }
 
 function argumentText(argument: Argument): string {
