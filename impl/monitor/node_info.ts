@@ -91,12 +91,14 @@ function actualBytes({ driver }: BlockNode): number | undefined {
 }
 
 function isEncrypted({ driver }: BlockNode): boolean {
-  return driver instanceof LuksDriver
+  return driver instanceof LuksDriver || (driver instanceof Qcow2Driver && driver.image.encryption !== null)
 }
 
 function dirtyFlag({ driver }: BlockNode): boolean | undefined {
   if (driver instanceof Qcow2Driver) return (driver.header.incompatible & INCOMPATIBLE_DIRTY) !== 0n
-  return driver.name === 'file' || driver.name === 'host_device' || driver.name === 'raw' ? false : undefined
+  return driver.name === 'luks' || driver.name === 'file' || driver.name === 'host_device' || driver.name === 'raw'
+    ? false
+    : undefined
 }
 
 function fullBackingName(context: BlockdevContext, node: BlockNode, name: string): string | undefined {
@@ -131,6 +133,7 @@ const QCOW2_MEMBERS = [
   'lazy-refcounts',
   'corrupt',
   'refcount-bits',
+  'encrypt',
   'bitmaps',
   'compression-type',
 ] as const

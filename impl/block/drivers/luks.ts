@@ -4,7 +4,7 @@
  * What may fail: the file, as an errno; opening and changes of passwords, as BlockError. An image that was opened without
  * its key tells about itself and refuses all I/O with EPERM.
  */
-import { assert, type Co, EFBIG, EPERM, type Errno, OK } from '../../co'
+import { assert, type Co, EFBIG, EPERM, type Errno, Mutex, OK } from '../../co'
 import type { Cryptography } from '../crypto/cryptography'
 import {
   amendLuks,
@@ -102,6 +102,8 @@ export class LuksDriver extends BlockDriver {
   private readonly cipher: SectorCipher | null
   private readonly payloadBytes: number
   private file!: BlockChild
+  private isAmending = false
+  private mutex: Mutex | null = null
 
   constructor(cryptography: Cryptography, header: LuksHeader, key: Uint8Array | null) {
     super()
@@ -128,6 +130,11 @@ export class LuksDriver extends BlockDriver {
   /** QCryptoBlockInfoLUKS, by its names in QMP. */
   specificInfo(): Record<string, unknown> {
     return luksInfo(this.header)
+  }
+
+  private get lock(): Mutex {
+    this.mutex ??= new Mutex(this.node.graph.kernel, 'the passwords of a LUKS container')
+    return this.mutex
   }
 
   *pread(offsetBytes: number, buffer: Uint8Array, _flags: number): Co<Errno> {
@@ -160,7 +167,35 @@ export class LuksDriver extends BlockDriver {
     const key = this.key
     if (key === null) throw new BlockError('The image is open without its key', { errno: EPERM })
     assert(!this.node.options.readOnly, 'amend-writable')
-    const made = { header: this.header, key }
-    yield* amendLuks(this.cryptography, areaOf(this.file), made, amendment, force)
+    const { lock } = this
+    yield* lock.lock()
+    try {
+      this.setAmending(true)
+      const made = { header: this.header, key }
+      yield* amendLuks(this.cryptography, areaOf(this.file), made, amendment, force)
+    } finally {
+      if (this.isAmending) this.setAmending(false)
+      lock.unlock()
+    }
+  }
+
+  /** Passwords are written whether or not somebody above may write, and nobody else may meanwhile. Throws BlockError. */
+  private setAmending(isAmending: boolean): void {
+    this.isAmending = isAmending
+    try {
+      this.node.graph.refreshPermissions(this.node)
+    } catch (error) {
+      this.isAmending = !isAmending
+      throw error
+    }
+  }
+  override childPermissions(
+    child: BlockChild,
+    parentPermission: number,
+    parentShared: number,
+  ): { permission: number; shared: number } {
+    const usual = super.childPermissions(child, parentPermission, parentShared)
+    if (!this.isAmending) return usual
+    return { permission: usual.permission | Permission.Write, shared: usual.shared & ~Permission.Write }
   }
 }

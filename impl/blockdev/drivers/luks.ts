@@ -1,8 +1,8 @@
 /** `luks`: a disk in an encrypted container. */
 import { BlockError, type PreallocationMode } from '../../block'
-import { chooseCipher, chooseHash } from '../../block/crypto/cipher_name'
+import { chooseCipher, chooseHash, keyBytesOf } from '../../block/crypto/cipher_name'
 import { ITERATION_TIME_MS, type LuksCreateOptions } from '../../block/crypto/luks'
-import { isLuks } from '../../block/crypto/luks_header'
+import { isLuks, LUKS_SECTOR_BYTES, payloadSectorOf } from '../../block/crypto/luks_header'
 import { createLuks, openLuks } from '../../block/drivers/luks'
 import type { Co } from '../../co'
 import type { BlockdevContext } from '../context'
@@ -63,6 +63,13 @@ export function luksOptionsOf(options: CreateOptions, prefix: string): LuksCreat
     hash: chooseHash('hash-alg', options.string(`${prefix}hash-alg`)) ?? 'sha256',
     iterationTimeMs: options.number(`${prefix}iter-time`) ?? ITERATION_TIME_MS,
   }
+}
+
+/** Bytes of a new container without its payload. Throws BlockError. */
+export function luksPayloadBytes(context: BlockdevContext, options: CreateOptions, prefix: string): number {
+  const { specification } = luksOptionsOf(options, prefix)
+  passwordOf(context, options.string(`${prefix}key-secret`), `${prefix}key-secret`)
+  return payloadSectorOf(keyBytesOf(specification)) * LUKS_SECTOR_BYTES
 }
 
 function* create({ context, filename, options, makeFile, openFile }: Creating): Co<void> {

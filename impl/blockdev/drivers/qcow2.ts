@@ -1,11 +1,21 @@
 /** `qcow2`: the format with snapshots, images below, and holes. */
 
 import { BlockError, type PreallocationMode } from '../../block'
-import { createQcow2, openQcow2, PLACE_NAMES, type Qcow2CreateOptions, type Qcow2OpenOptions } from '../../block/drivers/qcow2'
+import {
+  createQcow2,
+  type EncryptionRequest,
+  type EncryptionWanted,
+  openQcow2,
+  PLACE_NAMES,
+  type Qcow2CreateOptions,
+  type Qcow2OpenOptions,
+} from '../../block/drivers/qcow2'
 import { assert, type Co } from '../../co'
+import type { BlockdevContext } from '../context'
 import type { CreateOption, CreateOptions } from '../create_options'
 import type { BlockdevDriver, Creating, Opened, OpenedChild, Opening } from '../driver'
 import type { Options } from '../options'
+import { luksCreateOptions, luksOptionsOf, passwordOf } from './luks'
 
 const MAGIC = 0x514649fb
 const MS_PER_S = 1000
@@ -19,12 +29,7 @@ const CREATE_OPTIONS: readonly CreateOption[] = [
   },
   { name: 'encrypt.format', type: 'string', help: "Encrypt the image, format choices: 'aes', 'luks'" },
   { name: 'encrypt.key-secret', type: 'string', help: 'ID of secret providing qcow AES key or LUKS passphrase' },
-  { name: 'encrypt.cipher-alg', type: 'string', help: 'Name of encryption cipher algorithm' },
-  { name: 'encrypt.cipher-mode', type: 'string', help: 'Name of encryption cipher mode' },
-  { name: 'encrypt.ivgen-alg', type: 'string', help: 'Name of IV generator algorithm' },
-  { name: 'encrypt.ivgen-hash-alg', type: 'string', help: 'Name of IV generator hash algorithm' },
-  { name: 'encrypt.hash-alg', type: 'string', help: 'Name of encryption hash algorithm' },
-  { name: 'encrypt.iter-time', type: 'number', help: 'Time to spend in PBKDF in milliseconds' },
+  ...luksCreateOptions('encrypt.'),
   { name: 'cluster_size', type: 'size', help: 'qcow2 cluster size', defaultText: '65536' },
   { name: 'extended_l2', type: 'bool', help: 'Extended L2 tables', defaultText: 'off' },
   { name: 'preallocation', type: 'string', help: 'Preallocation mode (allowed values: off, metadata, falloc, full)' },
@@ -67,11 +72,13 @@ function* open(opening: Opening): Co<Opened> {
   const { options, context, isForCheck, nodeOptions } = opening
   const file = yield* opening.child({ name: 'file', role: 'image', isProbed: false })
   const given = takeOptions(options, nodeOptions.discard === 'unmap')
+  const encryption = takeEncryption(opening)
   const driver = yield* openQcow2(file, {
     ...given,
     readOnly: nodeOptions.readOnly,
     forCheck: isForCheck,
     codecs: context.codecs,
+    encryption,
   })
   driver.image.onCorruption = (corruption) => context.corrupted(driver.node ?? null, corruption)
   const children: OpenedChild[] = [{ name: 'file', role: 'image', node: file }]
@@ -87,6 +94,18 @@ function* open(opening: Opening): Co<Opened> {
     children,
     backing: backingName === null ? null : { name: backingName, format: backingFormat },
     start: () => driver.start(context.repair),
+  }
+}
+
+function takeEncryption({ options, context, isForInfo }: Opening): EncryptionRequest {
+  const format = options.takeString('encrypt.format') ?? null
+  const secret = options.takeString('encrypt.key-secret')
+  return {
+    format,
+    unlock: () => ({
+      cryptography: context.demandCryptography('qcow2'),
+      password: isForInfo ? null : passwordOf(context, secret, 'encrypt.key-secret'),
+    }),
   }
 }
 
@@ -121,8 +140,8 @@ function takeOptions(options: Options, discards: boolean): Omit<Qcow2OpenOptions
   }
 }
 
-function* create({ filename, options, makeFile, openFile }: Creating): Co<void> {
-  refuseEncryption(options)
+function* create({ context, filename, options, makeFile, openFile }: Creating): Co<void> {
+  const encryption = wantedEncryption(context, options)
   const backingName = options.string('backing_file')
   const backingFormat = options.string('backing_fmt')
   const given: Qcow2CreateOptions = {
@@ -136,6 +155,7 @@ function* create({ filename, options, makeFile, openFile }: Creating): Co<void> 
     lazyRefcounts: options.flag('lazy_refcounts') ?? false,
     refcountBits: options.number('refcount_bits') ?? 16,
     dataFileRaw: options.flag('data_file_raw') ?? false,
+    ...(encryption === null ? {} : { encryption }),
     ...(backingName === undefined ? {} : { backingName }),
     ...(backingFormat === undefined ? {} : { backingFormat }),
   }
@@ -158,9 +178,25 @@ function modes<T extends string>(names: readonly T[]): Record<string, T> {
   return Object.fromEntries(names.map((name) => [name, name]))
 }
 
-function refuseEncryption(options: CreateOptions): void {
-  const format = options.flag('encryption') === true ? 'aes' : options.string('encrypt.format')
-  if (format === undefined) return
+/** What was said about the encryption of a new image; null: nothing. Throws BlockError. */
+export function wantedEncryption(context: BlockdevContext, options: CreateOptions): EncryptionWanted | null {
+  const isOn = options.flag('encryption') === true
+  if (isOn && options.has('encrypt.format')) {
+    throw new BlockError("'encrypt.format' and its alias 'encryption' can't be used at the same time")
+  }
+  const format = isOn ? 'aes' : options.string('encrypt.format')
+  const luksNames = luksCreateOptions('encrypt.').map(({ name }) => name)
+  if (format === undefined) {
+    if ([...luksNames, 'encrypt.key-secret'].some((name) => options.has(name))) {
+      throw new BlockError("Parameter 'encrypt.format' is missing")
+    }
+    return null
+  }
   if (format !== 'aes' && format !== 'luks') throw new BlockError(`Parameter 'format' does not accept value '${format}'`)
-  throw new BlockError(`Encryption of qcow2 images (format '${format}') is not supported`)
+  const unexpected = format === 'aes' ? luksNames.find((name) => options.has(name)) : undefined
+  if (unexpected !== undefined) throw new BlockError(`Parameter '${unexpected}' is unexpected`)
+  const luks = format === 'luks' ? luksOptionsOf(options, 'encrypt.') : null
+  const password = passwordOf(context, options.string('encrypt.key-secret'), 'encrypt.key-secret')
+  const cryptography = context.demandCryptography('qcow2')
+  return luks === null ? { format: 'aes', cryptography, password } : { format: 'luks', luks, cryptography, password }
 }

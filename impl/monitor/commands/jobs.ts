@@ -3,9 +3,9 @@ import { BlockError } from '../../block'
 import { type CopyMode, type Job, MirrorJob } from '../../jobs'
 import type { JsonValue } from '../../json'
 import type { CommandHandler, CommandTable } from '../command'
-import { CREATE_JOB_TYPE } from '../create_job'
 import type { QmpEnvironment } from '../environment'
 import { toJson } from '../events'
+import { ImageJob } from '../image_job'
 
 const jobVerb = (act: (job: Job) => void): CommandHandler =>
   function* ({ jobs }, args) {
@@ -15,7 +15,7 @@ const jobVerb = (act: (job: Job) => void): CommandHandler =>
 
 function blockJob({ jobs }: QmpEnvironment, id: string): Job {
   const job = jobs.findBlockJob(id)
-  if (job.type === CREATE_JOB_TYPE) {
+  if (job instanceof ImageJob) {
     throw new BlockError(`Block job '${id}' not found`, { qmpClass: 'DeviceNotActive' })
   }
   return job
@@ -65,7 +65,7 @@ export const JOB_COMMANDS: CommandTable = {
     const tells = args.optionalFlag('convergence') ?? false
     const list: JsonValue[] = []
     for (const job of jobs.jobs.values()) {
-      if (job.type === CREATE_JOB_TYPE) continue
+      if (job instanceof ImageJob) continue
       const convergence = tells && job instanceof MirrorJob && job.type === 'mirror' ? { convergence: job.convergence() } : {}
       list.push(toJson({ ...job.query(), ...convergence }))
     }

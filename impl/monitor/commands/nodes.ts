@@ -1,13 +1,40 @@
 /** Nodes: adding, deleting, reopening, making images, changing lengths. */
 import { BlockBackend, BlockError, type BlockGraph, type BlockNode, checkUnblocked, Permission } from '../../block'
 import { setWriteThreshold } from '../../block/write_threshold'
-import { addBlockdev, createBlockdev, deleteBlockdev, findDriver, reopenBlockdevs } from '../../blockdev'
+import {
+  addBlockdev,
+  amendBlockdev,
+  createBlockdev,
+  deleteBlockdev,
+  findDriver,
+  isAmendable,
+  reopenBlockdevs,
+} from '../../blockdev'
 import { type Co, OK, strerror } from '../../co'
-import { changeBackingFile } from '../../jobs'
+import { changeBackingFile, type JobManager } from '../../jobs'
 import type { JsonObject } from '../../json'
 import type { CommandTable } from '../command'
-import { CreateJob } from '../create_job'
+import { ImageJob, type ImageJobType } from '../image_job'
 import { deviceOrNode, findNode } from '../lookup'
+
+/** Formats that blockdev-create makes. */
+const CREATABLE = new Set(['file', 'luks', 'qcow2'])
+
+/** A job that has only its end to tell. Throws BlockError for an id that cannot be. */
+function startImageJob(jobs: JobManager, id: string, type: ImageJobType, body: () => Co<void>): void {
+  jobs.checkId(id)
+  const job = new ImageJob(jobs, id, type, function* () {
+    try {
+      yield* body()
+      return null
+    } catch (error) {
+      if (error instanceof BlockError) return error
+      throw error
+    }
+  })
+  jobs.add(job)
+  job.start()
+}
 
 export const NODE_COMMANDS: CommandTable = {
   *'blockdev-add'({ context }, args) {
@@ -26,20 +53,19 @@ export const NODE_COMMANDS: CommandTable = {
     const options = args.below('options')
     const driver = options.string('driver')
     if (findDriver(driver) === null) throw new BlockError(`Block driver '${driver}' not found or not supported`)
-    if (driver !== 'file' && driver !== 'qcow2') throw new BlockError('Driver does not support blockdev-create')
-    const id = args.string('job-id')
-    jobs.checkId(id)
-    const job = new CreateJob(jobs, id, function* () {
-      try {
-        yield* createBlockdev(context, options.object)
-        return null
-      } catch (error) {
-        if (error instanceof BlockError) return error
-        throw error
-      }
-    })
-    jobs.add(job)
-    job.start()
+    if (!CREATABLE.has(driver)) throw new BlockError('Driver does not support blockdev-create')
+    startImageJob(jobs, args.string('job-id'), 'create', () => createBlockdev(context, options.object))
+    return undefined
+  },
+  *'x-blockdev-amend'({ context, jobs, graph }, args) {
+    const options = args.below('options')
+    const node = deviceOrNode(graph, undefined, args.string('node-name'))
+    if (node.driver.name !== options.string('driver')) {
+      throw new BlockError("x-blockdev-amend doesn't support changing the block driver")
+    }
+    if (!isAmendable(node)) throw new BlockError('Driver does not support x-blockdev-amend')
+    const force = args.optionalFlag('force') ?? false
+    startImageJob(jobs, args.string('job-id'), 'amend', () => amendBlockdev(context, node, options.object, force))
     return undefined
   },
   *block_resize({ graph }, args) {

@@ -137,7 +137,7 @@ export function imageInfo(context: BlockdevContext, node: BlockNode): JsonObject
 
 /** Whether what a node stores is encrypted. */
 function isEncrypted({ driver }: BlockNode): boolean {
-  return driver instanceof LuksDriver
+  return driver instanceof LuksDriver || (driver instanceof Qcow2Driver && driver.image.encryption !== null)
 }
 
 function isDirty({ header }: Qcow2Driver): boolean {

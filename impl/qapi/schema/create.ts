@@ -5,6 +5,7 @@ export const CREATE: QapiModule = {
   types: {
     BlockdevCreateOptions: union({ driver: 'BlockdevDriver' }, 'driver', {
       file: 'BlockdevCreateOptionsFile',
+      luks: 'BlockdevCreateOptionsLUKS',
       qcow2: 'BlockdevCreateOptionsQcow2',
     }),
     BlockdevCreateOptionsFile: struct({
@@ -31,6 +32,10 @@ export const CREATE: QapiModule = {
       '?refcount-bits': 'int',
       '?compression-type': 'Qcow2CompressionType',
     }),
+    BlockdevCreateOptionsLUKS: struct(
+      { '?file': 'BlockdevRef', size: 'size', '?preallocation': 'PreallocMode' },
+      'QCryptoBlockCreateOptionsLUKS',
+    ),
     BlockdevQcow2Version: enumeration(['v2', 'v3']),
     QCryptoBlockCreateOptions: union('QCryptoBlockOptionsBase', 'format', {
       qcow: 'QCryptoBlockOptionsQCow',
@@ -67,9 +72,30 @@ export const CREATE: QapiModule = {
     QCryptoCipherMode: enumeration(['ecb', 'cbc', 'xts', 'ctr']),
     QCryptoIVGenAlgo: enumeration(['plain', 'plain64', 'essiv']),
     QCryptoHashAlgo: enumeration(['md5', 'sha1', 'sha224', 'sha256', 'sha384', 'sha512', 'ripemd160', 'sm3']),
+    BlockdevAmendOptions: union({ driver: 'BlockdevDriver' }, 'driver', {
+      luks: 'QCryptoBlockAmendOptionsLUKS',
+      qcow2: 'BlockdevAmendOptionsQcow2',
+    }),
+    BlockdevAmendOptionsQcow2: struct({ '?encrypt': 'QCryptoBlockAmendOptions' }),
+    QCryptoBlockAmendOptions: union('QCryptoBlockOptionsBase', 'format', { luks: 'QCryptoBlockAmendOptionsLUKS' }),
+    QCryptoBlockAmendOptionsLUKS: struct({
+      state: 'QCryptoBlockLUKSKeyslotState',
+      '?new-secret': 'str',
+      '?old-secret': 'str',
+      '?keyslot': 'int',
+      '?iter-time': 'int',
+    }),
+    QCryptoBlockLUKSKeyslotState: enumeration(['active', 'inactive']),
     Qcow2CompressionType: enumeration(['zlib', 'zstd']),
   },
   commands: {
     'blockdev-create': command({ 'job-id': 'str', options: 'BlockdevCreateOptions' }, null, { allowsPreconfig: true }),
+    'x-blockdev-amend': command(
+      { 'job-id': 'str', 'node-name': 'str', options: 'BlockdevAmendOptions', '?force': 'bool' },
+      null,
+      {
+        allowsPreconfig: true,
+      },
+    ),
   },
 }

@@ -45,7 +45,7 @@ export function* writeImage(image: Qcow2Image, guestBytes: number, buffer: Uint8
     const part = bytes === buffer.length ? buffer : buffer.subarray(at, at + bytes)
     const errno =
       allocation === null
-        ? yield* writeInPlace(image, run.hostBytes, part)
+        ? yield* writeInPlace(image, from, run.hostBytes, part)
         : yield* writeAllocated(image, allocation, from, part, run.hostBytes)
     if (errno !== OK) return errno
     at += bytes
@@ -56,14 +56,14 @@ export function* writeImage(image: Qcow2Image, guestBytes: number, buffer: Uint8
 }
 
 /** Begun in the step that looked the place up: see `Qcow2Image.beginTransfer`. */
-function* writeInPlace(image: Qcow2Image, hostBytes: number, part: Uint8Array): Co<Errno> {
+function* writeInPlace(image: Qcow2Image, guestBytes: number, hostBytes: number, part: Uint8Array): Co<Errno> {
   const refusal = image.hasDataFile ? null : image.guard(hostBytes, part.length, Place.None)
   if (refusal !== null) return yield* refusal
   assert(hostBytes >= 0 && part.length > 0, 'write-place')
   const epoch = image.beginTransfer()
   image.noteWrite(hostBytes + part.length)
   if (image.file.node.hearsEvents) yield* image.file.node.debugEvent('write_aio')
-  const errno = yield* image.data.pwrite(hostBytes, part)
+  const errno = yield* image.writeData(guestBytes, hostBytes, part)
   image.endTransfer(epoch)
   return errno
 }
@@ -224,18 +224,18 @@ function* fill(image: Qcow2Image, allocation: Allocation, from: number, part: Ui
   const headBytes = from - allocation.copyFromBytes
   const tailBytes = allocation.copyToBytes - (from + part.length)
   assert(headBytes >= 0 && tailBytes >= 0, 'copy-around-data')
-  const { data } = image
   const hostFrom = host - headBytes
   const hostTo = host + part.length + tailBytes
   const isFresh = image.readsZeroFrom(hostFrom)
   image.noteWrite(hostTo)
   if (image.file.node.hearsEvents) yield* image.file.node.debugEvent('write_aio')
-  if (headBytes === 0 && tailBytes === 0) return yield* data.pwrite(host, part)
+  if (headBytes === 0 && tailBytes === 0) return yield* image.writeData(from, host, part)
   const isZeroAround =
     isKnownZero(image, allocation.copyFromBytes, headBytes) && isKnownZero(image, from + part.length, tailBytes)
-  if (isZeroAround) {
+  // Zeroes of the file are none for guests where it is encrypted.
+  if (isZeroAround && image.encryption === null) {
     const errno = isFresh ? OK : yield* zeroAround(image, allocation, hostFrom, headBytes, hostTo, tailBytes)
-    if (errno === OK) return yield* data.pwrite(host, part)
+    if (errno === OK) return yield* image.writeData(from, host, part)
     if (errno !== ENOTSUP) return errno
   }
   if (part.length > MERGED_BYTES_MAX) return yield* fillApart(image, allocation, from, part, host)
@@ -244,7 +244,7 @@ function* fill(image: Qcow2Image, allocation: Allocation, from: number, part: Ui
   if (errno === OK) errno = yield* readAround(image, from + part.length, merged.subarray(headBytes + part.length), isZeroAround)
   if (errno !== OK) return errno
   merged.set(part, headBytes)
-  return yield* data.pwrite(hostFrom, merged)
+  return yield* image.writeData(allocation.copyFromBytes, hostFrom, merged)
 }
 
 /**
@@ -274,9 +274,10 @@ function* fillApart(image: Qcow2Image, allocation: Allocation, from: number, par
   assert(head.length + tail.length > 0, 'something-around')
   let errno = yield* readAround(image, allocation.copyFromBytes, head, false)
   if (errno === OK) errno = yield* readAround(image, from + part.length, tail, false)
-  if (errno === OK && head.length > 0) errno = yield* image.data.pwrite(host - head.length, head)
-  if (errno === OK) errno = yield* image.data.pwrite(host, part)
-  if (errno === OK && tail.length > 0) errno = yield* image.data.pwrite(host + part.length, tail)
+  if (errno === OK && head.length > 0) errno = yield* image.writeData(from - head.length, host - head.length, head)
+  if (errno === OK) errno = yield* image.writeData(from, host, part)
+  const toBytes = from + part.length
+  if (errno === OK && tail.length > 0) errno = yield* image.writeData(toBytes, host + part.length, tail)
   return errno
 }
 

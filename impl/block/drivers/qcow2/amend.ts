@@ -6,6 +6,7 @@
  * Runs in a drained node; the caller does not hold the lock.
  */
 import { assert, type Co, EFBIG, EINVAL, ENOTSUP, type Errno, OK, strerror } from '../../../co'
+import type { LuksAmendment } from '../../crypto/luks'
 import { BlockError } from '../../error'
 import { writeImage } from './allocate'
 import { placeRefcounts, writeBlocks } from './check_refcounts'
@@ -46,6 +47,8 @@ export interface Qcow2AmendOptions {
   dataFileRaw?: boolean
   lazyRefcounts?: boolean
   refcountBits?: number
+  /** Passwords; `force` also erases and overwrites what may be the last one. */
+  encryption?: { amendment: LuksAmendment; force: boolean }
 }
 
 /** Where refcount table and refcount order lie in the header, in one sector. */
@@ -59,6 +62,12 @@ export function* amendImage(image: Qcow2Image, options: Qcow2AmendOptions): Co<v
   const version = options.version ?? header.version
   checkOptions(image, options, version)
   if (version > header.version) yield* locked(image, () => upgrade(image))
+  if (options.encryption !== undefined) {
+    const { amendment, force } = options.encryption
+    const { encryption } = image
+    if (encryption === null) refuse("Can't amend encryption options - encryption not present")
+    yield* locked(image, () => encryption.amend(image, amendment, force))
+  }
   const { refcountBits = geometry.refcountBits } = options
   if (refcountBits !== geometry.refcountBits) yield* locked(image, () => changeRefcountBits(image, refcountBits))
   yield* locked(image, () => changeNames(image, options))

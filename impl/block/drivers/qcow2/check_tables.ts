@@ -62,6 +62,7 @@ export function* countReferences(run: CheckRun): Co<Errno> {
       if (errno !== OK) return errno
     }
   }
+  if (header.cryptoHeader !== null) run.refer(header.cryptoHeader.offsetBytes, header.cryptoHeader.lengthBytes)
   run.refer(header.snapshotsOffsetBytes, image.snapshotTableBytes)
   run.refer(image.refcounts.tableOffsetBytes, image.refcounts.table.length * 8)
   errno = yield* walkBitmaps(run)

@@ -10,6 +10,7 @@ import type { PreallocationMode } from '../../driver'
 import { BlockError } from '../../error'
 import { Permission } from '../../flags'
 import type { BlockChild, BlockNode } from '../../node'
+import { type EncryptionWanted, encryptNewImage } from './encryption'
 import { encodeHeader, type Qcow2Header } from './header'
 import { Qcow2Image } from './image'
 import {
@@ -17,6 +18,7 @@ import {
   COMPATIBLE_LAZY_REFCOUNTS,
   COMPRESSION_ZLIB,
   COMPRESSION_ZSTD,
+  CRYPT_NONE,
   INCOMPATIBLE_COMPRESSION,
   INCOMPATIBLE_DATA_FILE,
   INCOMPATIBLE_EXTENDED_L2,
@@ -44,6 +46,7 @@ export interface Qcow2CreateOptions {
   dataFile?: BlockNode
   dataFileName?: string
   dataFileRaw?: boolean
+  encryption?: EncryptionWanted
 }
 
 /** Creates an image in `file`. Throws BlockError. */
@@ -88,6 +91,7 @@ function* create(file: BlockChild, dataFile: BlockChild | null, options: Qcow2Cr
   errno = yield* resizeImage(image, options.sizeBytes, preallocationOf(options))
   demand(errno, 'Could not resize image')
   assert(image.header.sizeBytes === options.sizeBytes, 'created-size')
+  if (options.encryption !== undefined) yield* encryptNewImage(image, options.encryption)
   yield* image.lock.lock()
   errno = yield* image.writeHeader()
   if (errno === OK) errno = yield* image.markClean()
@@ -112,7 +116,7 @@ function newHeader(options: Qcow2CreateOptions): Qcow2Header {
     version,
     clusterBits: Math.log2(clusterBytes),
     sizeBytes: 0,
-    cryptMethod: 0,
+    cryptMethod: CRYPT_NONE,
     l1Entries: 0,
     l1OffsetBytes: 0,
     refcountTableOffsetBytes: clusterBytes,
@@ -129,6 +133,7 @@ function newHeader(options: Qcow2CreateOptions): Qcow2Header {
     backingFormat: options.backingFormat ?? null,
     dataFileName: options.dataFileName ?? null,
     bitmaps: null,
+    cryptoHeader: null,
     unknownExtensions: [],
   }
 }

@@ -7,7 +7,8 @@
  *
  * Children: `file` (role image), `data-file` (role image) exactly if `driver.needsDataFile`, `backing` (role cow).
  */
-import { assert, type Co, EINVAL, EIO, ENOENT, ENOSPC, ENOTSUP, type Errno, OK } from '../../../co'
+import { assert, type Co, EINVAL, EIO, ENOENT, ENOSPC, ENOTSUP, EPERM, type Errno, OK } from '../../../co'
+import { CIPHER_SECTOR_BYTES } from '../../crypto/sector_cipher'
 import {
   BlockDriver,
   type BlockStatus,
@@ -80,6 +81,7 @@ export interface Qcow2Info {
   'data-file-raw'?: boolean
   corrupt?: boolean
   'extended-l2'?: boolean
+  encrypt?: Record<string, unknown>
   bitmaps?: Array<{ name: string; granularity: number; flags: Array<'in-use' | 'auto'> }>
 }
 
@@ -92,6 +94,25 @@ function bitmapInfo({ name, granularityBits, flags }: StoredBitmap): NonNullable
     granularity: 2 ** granularityBits,
     flags: [...(isInUse ? ['in-use' as const] : []), ...(isAuto ? ['auto' as const] : [])],
   }
+}
+
+/** Where encrypted data lies helps nobody to read it. */
+const ENCRYPTED_STATUS: Readonly<Partial<Record<ClusterType, number>>> = {
+  [ClusterType.ZeroPlain]: StatusFlag.Zero,
+  [ClusterType.ZeroAllocated]: StatusFlag.Zero,
+  [ClusterType.Normal]: StatusFlag.Data,
+  [ClusterType.Compressed]: StatusFlag.Data,
+}
+
+/** The sectors that a range touches. */
+function wholeSectors(atBytes: number, lengthBytes: number): { fromBytes: number; lengthBytes: number } {
+  const fromBytes = atBytes - (atBytes % CIPHER_SECTOR_BYTES)
+  const toBytes = Math.ceil((atBytes + lengthBytes) / CIPHER_SECTOR_BYTES) * CIPHER_SECTOR_BYTES
+  return { fromBytes, lengthBytes: toBytes - fromBytes }
+}
+
+function* refused(): Co<Errno> {
+  return EPERM
 }
 
 /** Reads an image. Throws BlockError with QEMU's texts. Nothing has been written afterwards. */
@@ -137,7 +158,7 @@ export class Qcow2Driver extends BlockDriver {
       throw new BlockError("'data-file' can only be set for images with an external data file")
     }
     this.image.attach(this.node, file, dataFile)
-    limits.requestAlignmentBytes = 1
+    limits.requestAlignmentBytes = this.image.encryption === null ? 1 : CIPHER_SECTOR_BYTES
     limits.maxPwriteZeroesBytes = 0
     limits.maxPdiscardBytes = 0
     limits.pwriteZeroesAlignmentBytes = this.image.geometry.subclusterBytes
@@ -288,10 +309,23 @@ export class Qcow2Driver extends BlockDriver {
     yield* image.lock.lock()
     const errno = yield* growL1(image, Math.ceil((at + bytes.length) / image.geometry.l2CoversBytes))
     image.lock.unlock()
-    return errno === OK ? yield* writeImage(image, at, bytes) : errno
+    if (errno !== OK || image.encryption === null) return errno === OK ? yield* writeImage(image, at, bytes) : errno
+    const whole = wholeSectors(at, bytes.length)
+    const padded = new Uint8Array(whole.lengthBytes)
+    const readErrno = yield* readImage(image, whole.fromBytes, padded)
+    padded.set(bytes, at - whole.fromBytes)
+    return readErrno === OK ? yield* writeImage(image, whole.fromBytes, padded) : readErrno
   }
-  loadVmState(offsetBytes: number, bytes: Uint8Array): Co<Errno> {
-    return readImage(this.image, vmStateOffset(this.image) + offsetBytes, bytes)
+  *loadVmState(offsetBytes: number, bytes: Uint8Array): Co<Errno> {
+    assert(offsetBytes >= 0, 'vm-state-offset')
+    const { image } = this
+    const at = vmStateOffset(image) + offsetBytes
+    if (image.encryption === null) return yield* readImage(image, at, bytes)
+    const whole = wholeSectors(at, bytes.length)
+    const padded = new Uint8Array(whole.lengthBytes)
+    const errno = yield* readImage(image, whole.fromBytes, padded)
+    bytes.set(padded.subarray(at - whole.fromBytes, at - whole.fromBytes + bytes.length))
+    return errno
   }
 
   /** Runs a change under the lock, with no request in flight. Throws what it throws. */
@@ -359,7 +393,8 @@ export class Qcow2Driver extends BlockDriver {
     const { header, image } = this
     const width = { 'refcount-bits': image.geometry.refcountBits }
     const compression = { 'compression-type': header.compressionType === COMPRESSION_ZSTD ? 'zstd' : 'zlib' } as const
-    if (header.version < 3) return { compat: '0.10', ...compression, ...width }
+    const encrypt = image.encryption === null ? {} : { encrypt: image.encryption.info() }
+    if (header.version < 3) return { compat: '0.10', ...compression, ...width, ...encrypt }
     const dataFile = header.dataFileName === null ? {} : { 'data-file': header.dataFileName }
     return {
       compat: '1.1',
@@ -370,6 +405,7 @@ export class Qcow2Driver extends BlockDriver {
       ...(image.hasDataFile ? { 'data-file-raw': image.isDataFileRaw } : {}),
       corrupt: (header.incompatible & INCOMPATIBLE_CORRUPT) !== 0n,
       'extended-l2': image.geometry.hasSubclusters,
+      ...encrypt,
       ...(image.storedBitmaps.length === 0 ? {} : { bitmaps: image.storedBitmaps.map(bitmapInfo) }),
     }
   }
@@ -388,7 +424,7 @@ export class Qcow2Driver extends BlockDriver {
     if (table === 0) return true
     const slice = image.findSlice(table, 0)
     const isMapped = slice === null || standardType(slice.words[0]!, slice.words[1]!, image.hasDataFile) === ClusterType.Normal
-    return isMapped ? image.data.node.driver.hasZeroInit() : true
+    return isMapped ? image.encryption === null && image.data.node.driver.hasZeroInit() : true
   }
 
   /** Without a single table and without a backing image. */
@@ -399,9 +435,11 @@ export class Qcow2Driver extends BlockDriver {
   }
 
   pread(offsetBytes: number, buffer: Uint8Array, _flags: number): Co<Errno> {
+    if (this.image.encryption?.isUnlocked === false) return refused()
     return readImage(this.image, offsetBytes, buffer)
   }
   pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
+    if (this.image.encryption?.isUnlocked === false) return refused()
     const isCompressed = (flags & RequestFlag.Compressed) !== 0
     return isCompressed ? writeCompressed(this.image, offsetBytes, buffer) : writeImage(this.image, offsetBytes, buffer)
   }
@@ -461,6 +499,7 @@ export class Qcow2Driver extends BlockDriver {
     const errno = yield* findRun(image, offsetBytes, lengthBytes, run)
     if (errno !== OK) return statusError(errno)
     assert(run.type !== ClusterType.Invalid && run.bytes <= lengthBytes, 'status-run')
+    if (image.encryption !== null) return statusOf(ENCRYPTED_STATUS[run.type] ?? StatusFlag.None, run.bytes)
     switch (run.type) {
       case ClusterType.ZeroPlain:
         return statusOf(StatusFlag.Zero, run.bytes)

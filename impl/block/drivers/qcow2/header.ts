@@ -14,9 +14,11 @@ import {
   CLUSTER_BITS_MIN,
   COMPRESSION_ZLIB,
   COMPRESSION_ZSTD,
+  CRYPT_LUKS,
   checkTable,
   EXTENSION_BACKING_FORMAT,
   EXTENSION_BITMAPS,
+  EXTENSION_CRYPTO,
   EXTENSION_DATA_FILE,
   EXTENSION_END,
   EXTENSION_FEATURE_NAMES,
@@ -64,6 +66,12 @@ export interface BitmapsExtension {
   directoryOffsetBytes: number
 }
 
+/** Where the container with the keys lies. */
+export interface CryptoHeader {
+  offsetBytes: number
+  lengthBytes: number
+}
+
 /** A name of a feature bit, as an image tells it. `type`: 0 incompatible, 1 compatible, 2 autoclear. */
 export interface FeatureName {
   type: number
@@ -75,7 +83,7 @@ export interface Qcow2Header {
   version: 2 | 3
   clusterBits: number
   sizeBytes: number
-  /** 0: none. */
+  /** CRYPT_NONE, CRYPT_AES or CRYPT_LUKS. */
   cryptMethod: number
   l1Entries: number
   l1OffsetBytes: number
@@ -98,6 +106,8 @@ export interface Qcow2Header {
   backingFormat: string | null
   dataFileName: string | null
   bitmaps: BitmapsExtension | null
+  /** Exactly with CRYPT_LUKS. */
+  cryptoHeader: CryptoHeader | null
   unknownExtensions: HeaderExtension[]
 }
 
@@ -160,6 +170,7 @@ export function decodeHeader(bytes: Uint8Array, rules: HeaderRules): Qcow2Header
     backingFormat: null,
     dataFileName: null,
     bitmaps: null,
+    cryptoHeader: null,
     unknownExtensions: [],
   }
   const backingAt = readU64(bytes, 8)
@@ -230,9 +241,30 @@ function decodeExtension(header: Qcow2Header, type: number, data: Uint8Array, na
       if ((header.autoclear & AUTOCLEAR_BITMAPS) === 0n) return
       header.bitmaps = decodeBitmaps(header, data)
       return
+    case EXTENSION_CRYPTO:
+      header.cryptoHeader = decodeCryptoHeader(header, data)
+      return
     default:
       header.unknownExtensions.push({ type, data: data.slice() })
   }
+}
+
+const CRYPTO_HEADER_BYTES = 16
+
+function decodeCryptoHeader(header: Qcow2Header, data: Uint8Array): CryptoHeader {
+  if (header.cryptMethod < CRYPT_LUKS) {
+    throw new BlockError('CRYPTO header extension only expected with LUKS encryption method')
+  }
+  if (data.length !== CRYPTO_HEADER_BYTES) {
+    throw new BlockError(`CRYPTO header extension size ${data.length}, but expected size ${CRYPTO_HEADER_BYTES}`)
+  }
+  const [offsetBytes, lengthBytes] = [readU64(data, 0), readU64(data, 8)]
+  const clusterBytes = 2 ** header.clusterBits
+  if (offsetBytes + lengthBytes >= OFFSET_END_BYTES) throw new BlockError('Encryption header lies behind every end of a file')
+  if (offsetBytes % clusterBytes !== 0) {
+    throw new BlockError(`Encryption header offset '${offsetBytes}' is not a multiple of cluster size '${clusterBytes}'`)
+  }
+  return { offsetBytes, lengthBytes }
 }
 
 export const BITMAPS_MAX = 65535
@@ -297,8 +329,11 @@ function checkHeader(header: Qcow2Header, clusterBytes: number, rules: HeaderRul
     throw new BlockError(`Unsupported subcluster size: ${subclusterBytes}`)
   }
   if (header.refcountOrder > 6) throw new BlockError('Reference count entry width too large; may not exceed 64 bits')
-  if (header.cryptMethod !== 0) {
+  if (header.cryptMethod > CRYPT_LUKS) {
     throw new BlockError(`Unsupported encryption method ${header.cryptMethod}`, { errno: ENOTSUP })
+  }
+  if (header.cryptMethod === CRYPT_LUKS && header.cryptoHeader === null) {
+    throw new BlockError('Missing CRYPTO header for crypt method 2')
   }
   if (header.refcountTableClusters === 0 && !rules.isForCheck) {
     throw new BlockError('Image does not contain a reference count table')
@@ -335,6 +370,7 @@ export function encodeHeader(header: Qcow2Header, hasFeatureNames = true): Uint8
   if (header.dataFileName !== null && (header.incompatible & INCOMPATIBLE_DATA_FILE) !== 0n) {
     writer.put(EXTENSION_DATA_FILE, bytesOf(header.dataFileName))
   }
+  if (header.cryptoHeader !== null) writer.put(EXTENSION_CRYPTO, encodeCryptoHeader(header.cryptoHeader))
   if (hasV3 && hasFeatureNames && bytes.length > FEATURE_NAMES_CLUSTER_BYTES) writer.put(EXTENSION_FEATURE_NAMES, featureTable())
   if (header.bitmaps !== null) writer.put(EXTENSION_BITMAPS, encodeBitmaps(header.bitmaps))
   for (const { type, data } of header.unknownExtensions) writer.put(type, data)
@@ -422,6 +458,13 @@ function featureTable(): Uint8Array {
     table.set(bytesOf(name), at + 2)
   }
   return table
+}
+
+function encodeCryptoHeader({ offsetBytes, lengthBytes }: CryptoHeader): Uint8Array {
+  const data = new Uint8Array(CRYPTO_HEADER_BYTES)
+  writeU64(data, 0, offsetBytes)
+  writeU64(data, 8, lengthBytes)
+  return data
 }
 
 function encodeBitmaps(bitmaps: BitmapsExtension): Uint8Array {

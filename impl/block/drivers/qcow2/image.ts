@@ -14,6 +14,7 @@ import type { BlockChild, BlockNode } from '../../node'
 import type { Allocation } from './allocation'
 import type { StoredBitmap } from './bitmap_directory'
 import { Metadata, type Table, TableCache } from './cache'
+import type { Encryption } from './encryption'
 import { geometryOfHeader, type Qcow2Header } from './header'
 import { replaceHeader } from './header_write'
 import { inactiveL1Tables } from './inactive'
@@ -86,6 +87,8 @@ export class Qcow2Image implements RefcountHost {
   onCorruption: (corruption: Corruption) => void = () => {}
   /** With a fatal corruption nothing is written any more. */
   isBroken = false
+  /** null: data lies in the file as guests see it. */
+  encryption: Encryption | null = null
   /** As the directory has them. */
   storedBitmaps: readonly StoredBitmap[] = []
   /** Whether the image's bitmaps can follow another length of the disk. */
@@ -222,6 +225,15 @@ export class Qcow2Image implements RefcountHost {
   }
   readThrough(offsetBytes: number, bytes: Uint8Array): Co<Errno> {
     return this.file.pread(offsetBytes, bytes)
+  }
+  /** Reads data that guests see at `guestBytes`, from where it lies. */
+  readData(guestBytes: number, hostBytes: number, buffer: Uint8Array): Co<Errno> {
+    const { encryption, data } = this
+    return encryption === null ? data.pread(hostBytes, buffer) : encryption.read(data, guestBytes, hostBytes, buffer)
+  }
+  writeData(guestBytes: number, hostBytes: number, bytes: Uint8Array): Co<Errno> {
+    const { encryption, data } = this
+    return encryption === null ? data.pwrite(hostBytes, bytes) : encryption.write(data, guestBytes, hostBytes, bytes)
   }
   *flushFiles(): Co<Errno> {
     const errno = this.dataChild === null ? OK : yield* this.dataChild.flush()

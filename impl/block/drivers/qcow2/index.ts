@@ -1,6 +1,7 @@
 export type { Qcow2AmendOptions } from './amend'
 export { createQcow2, type Qcow2CreateOptions } from './create'
 export { openQcow2, Qcow2Driver, type Qcow2Info, type Repair } from './driver'
+export type { EncryptionRequest, EncryptionWanted } from './encryption'
 export type { Corruption, Qcow2Image, Qcow2Settings } from './image'
 export { type Measurement, measureQcow2 } from './measure'
 export { overlapChecksOf, type Qcow2OpenOptions } from './open'

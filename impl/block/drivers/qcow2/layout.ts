@@ -56,6 +56,10 @@ export const HEADER_SNAPSHOTS_AT = 60
 export const HEADER_INCOMPATIBLE_AT = 72
 export const HEADER_AUTOCLEAR_AT = 88
 
+export const CRYPT_NONE = 0
+export const CRYPT_AES = 1
+export const CRYPT_LUKS = 2
+
 export const COMPRESSION_ZLIB = 0
 export const COMPRESSION_ZSTD = 1
 

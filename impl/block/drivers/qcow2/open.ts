@@ -4,11 +4,12 @@
  *
  * What may fail: everything that is wrong with the image or its options, as BlockError with QEMU's text.
  */
-import { assert, type Co, EINVAL, type Errno, OK, strerror } from '../../../co'
+import { assert, type Co, EINVAL, ENOTSUP, type Errno, OK, strerror } from '../../../co'
 import type { Codecs } from '../../codec'
 import { BlockError } from '../../error'
 import { Permission } from '../../flags'
 import type { BlockChild, BlockNode, BlockParent } from '../../node'
+import { type EncryptionRequest, openEncryption } from './encryption'
 import { decodeHeader, headerSpan, type Qcow2Header } from './header'
 import { decodeWords, Qcow2Image, type Qcow2Settings } from './image'
 import { findInactiveTables } from './inactive'
@@ -35,12 +36,21 @@ export interface Qcow2OpenOptions {
   forCheck?: boolean
   /** Shows an internal snapshot, by its id or else its name, or by both; only for reading. */
   snapshot?: WantedSnapshot
+  /** Absent: encrypted images are not opened. */
+  encryption?: EncryptionRequest
   codecs: Codecs
 }
 
 const L2_CACHE_BYTES = 32 * 2 ** 20
 const L2_ENTRY_BYTES = 65536
 const REFCOUNT_BLOCKS_MIN = 4
+
+const NO_ENCRYPTION: EncryptionRequest = {
+  format: null,
+  unlock() {
+    throw new BlockError('Encrypted images are not opened here', { errno: ENOTSUP })
+  },
+}
 
 /** Somebody who holds a node for the time of a coroutine. */
 export function temporaryParent(what: string): BlockParent {
@@ -68,6 +78,7 @@ function* readImageTables(edge: BlockChild, options: Qcow2OpenOptions): Co<Qcow2
   demand(yield* edge.pread(0, first), 'Could not read qcow2 header')
   const header = decodeHeader(first, { isWritable: !readOnly, isForCheck: forCheck })
   const image = new Qcow2Image(edge.node.kernel, header, settingsOf(header, options), options.codecs)
+  image.encryption = yield* openEncryption(edge, header, options.encryption ?? NO_ENCRYPTION)
   const refcountTable = new Uint8Array(header.refcountTableClusters * image.geometry.clusterBytes)
   demand(yield* edge.pread(header.refcountTableOffsetBytes, refcountTable), 'Could not initialize refcount handling')
   const l1 = new Uint8Array(header.l1Entries * 8)

@@ -30,7 +30,7 @@ function* readRun(image: Qcow2Image, run: Run, guestBytes: number, part: Uint8Ar
     case ClusterType.Normal: {
       const epoch = image.beginTransfer()
       if (image.file.node.hearsEvents) yield* image.file.node.debugEvent('read_aio')
-      const errno = yield* image.data.pread(run.hostBytes, part)
+      const errno = yield* image.readData(guestBytes, run.hostBytes, part)
       image.endTransfer(epoch)
       return errno
     }

@@ -238,6 +238,7 @@ export function checkRefcounts(bytes: Uint8Array, isExact = false): void {
   }
   use(0, cluster)
   use(header.l1OffsetBytes, header.l1Entries * 8)
+  if (header.cryptoHeader !== null) use(header.cryptoHeader.offsetBytes, header.cryptoHeader.lengthBytes)
   use(header.refcountTableOffsetBytes, header.refcountTableClusters * cluster)
   const table = padded(header.refcountTableOffsetBytes, header.refcountTableClusters * cluster)
   const perBlock = (cluster * 8) >>> header.refcountOrder

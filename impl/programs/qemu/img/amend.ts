@@ -1,7 +1,16 @@
 /** qemu-img amend: changes options of an image that is there. */
 import { BlockError } from '../../../block'
+import type { LuksAmendment } from '../../../block/crypto/luks'
+import { LuksDriver } from '../../../block/drivers/luks'
 import { type Qcow2AmendOptions, Qcow2Driver } from '../../../block/drivers/qcow2'
-import { type CreateOption, CreateOptions, createOptionLines, findDriver } from '../../../blockdev'
+import {
+  type CreateOption,
+  CreateOptions,
+  createOptionLines,
+  findDriver,
+  luksAmendment,
+  luksAmendOptions,
+} from '../../../blockdev'
 import { type Co, OK, strerror } from '../../../co'
 import type { Tool } from '../tool'
 import { asksForHelp, cacheArgument, checkOptionList, type ImgCommand, longOptions, parseOptions, usageError } from './command'
@@ -23,11 +32,23 @@ const SECTOR_BYTES = 512
 
 /** What can be amended; null: nothing of this format. */
 function amendable(format: string): CreateOption[] | null {
+  if (format === 'luks') return [...luksAmendOptions('')]
   if (format !== 'qcow2') return null
   // What has a default on creation stays as it is here.
-  return (findDriver(format)?.createOptions ?? [])
-    .filter(({ name }) => AMENDABLE.has(name))
-    .map(({ name, type, help }) => ({ name, type, help }))
+  const kept = (findDriver(format)?.createOptions ?? []).filter(({ name }) => AMENDABLE.has(name))
+  return [...kept.map(({ name, type, help }) => ({ name, type, help })), ...luksAmendOptions('encrypt.')]
+}
+
+/** What was said about passwords; null: nothing. Throws BlockError. */
+function passwordChange(tool: Tool, wanted: CreateOptions, prefix: string): LuksAmendment | null {
+  if (prefix !== '' && !luksAmendOptions(prefix).some(({ name }) => wanted.has(name))) return null
+  return luksAmendment(tool.context, {
+    state: wanted.string(`${prefix}state`),
+    newSecret: wanted.string(`${prefix}new-secret`),
+    oldSecret: wanted.string(`${prefix}old-secret`),
+    slot: wanted.number(`${prefix}keyslot`),
+    iterationTimeMs: wanted.number(`${prefix}iter-time`),
+  })
 }
 
 function printHelp(tool: Tool, format: string): number {
@@ -83,12 +104,23 @@ function amendOptions(wanted: CreateOptions, driver: Qcow2Driver): Qcow2AmendOpt
   return options
 }
 
+/** Throws BlockError. */
+function* amend(tool: Tool, driver: Qcow2Driver | LuksDriver, wanted: CreateOptions, force: boolean): Co<void> {
+  const amendment = passwordChange(tool, wanted, driver instanceof LuksDriver ? '' : 'encrypt.')
+  if (driver instanceof Qcow2Driver) {
+    const options = amendOptions(wanted, driver)
+    if (amendment !== null) options.encryption = { amendment, force }
+    yield* driver.amend(options)
+  } else if (amendment !== null) yield* driver.amend(amendment, force)
+}
+
 function* run(tool: Tool, args: readonly string[]): Co<number> {
   let format: string | null = null
   let isOptions = false
   let cache = 'writeback'
   let isQuiet = false
   let isProgress = false
+  let force = false
   const texts: string[] = []
   const operands = parseOptions(tool, AMEND, args, 'f:o:t:pq', LONG, (key, value) => {
     if (key === 'f') format = value
@@ -96,6 +128,7 @@ function* run(tool: Tool, args: readonly string[]): Co<number> {
     if (key === 'p') isProgress = true
     if (key === 'q') isQuiet = true
     if (key === 'image-opts') isOptions = true
+    if (key === 'force') force = true
     if (key !== 'o') return
     checkOptionList(tool, value)
     texts.push(value)
@@ -111,14 +144,14 @@ function* run(tool: Tool, args: readonly string[]): Co<number> {
   })
   const { driver } = image.node
   const known = amendable(driver.name)
-  if (known === null || !(driver instanceof Qcow2Driver)) {
+  if (known === null || !(driver instanceof Qcow2Driver || driver instanceof LuksDriver)) {
     return tool.fail(`Format driver '${driver.name}' does not support option amendment`)
   }
   if (isHelp) return printHelp(tool, driver.name)
   try {
-    const options = amendOptions(parseTexts(driver.name, known, texts), driver)
+    const wanted = parseTexts(driver.name, known, texts)
     progress.set(0)
-    yield* driver.amend(options)
+    yield* amend(tool, driver, wanted, force)
   } catch (error) {
     progress.end()
     return tool.failWith(error)

@@ -79,12 +79,18 @@ class Convert {
     const { tool, given } = this
     const { targetName: filename } = given
     let hasBacking = false
+    const extra: Array<[string, string]> = [['discard', 'unmap']]
     if (!given.skipsCreation) {
       const options = this.targetOptions()
       hasBacking = options.has('backing_file')
       yield* this.create(options)
+      // What was made with a key is opened with it.
+      for (const name of ['key-secret', 'encrypt.key-secret']) {
+        const secret = options.knows(name) ? options.string(name) : undefined
+        if (secret !== undefined) extra.push([name, secret])
+      }
     }
-    const request = { filename, isWritable: true, cache: given.targetCache, extra: [['discard', 'unmap']] as const }
+    const request = { filename, isWritable: true, cache: given.targetCache, extra }
     const image = given.isTargetOptions
       ? yield* tool.demandImage({ ...request, isOptions: true })
       : yield* tool.demandImage({ ...request, format: given.targetFormat })

@@ -1,5 +1,6 @@
 /** qemu-img map: which layer each part of an image comes from, and where it lies there. */
 import { type BlockNode, StatusFlag } from '../../../block'
+import { Qcow2Driver } from '../../../block/drivers/qcow2'
 import { assert, type Co, strerror } from '../../../co'
 import { filenameOf } from '../image_info'
 import type { Tool } from '../tool'
@@ -45,6 +46,8 @@ function* entryAt(tool: Tool, top: BlockNode, startBytes: number, askedBytes: nu
   }
   assert(lengthBytes > 0, 'map-progress')
   const hasOffset = (flags & StatusFlag.OffsetValid) !== 0
+  const mayBeCompressed = (flags & StatusFlag.Data) !== 0 && !hasOffset
+  const isCompressed = mayBeCompressed && node.driver instanceof Qcow2Driver && (yield* node.driver.isCompressed(startBytes))
   return {
     startBytes,
     lengthBytes,
@@ -52,7 +55,7 @@ function* entryAt(tool: Tool, top: BlockNode, startBytes: number, askedBytes: nu
     isPresent: (flags & StatusFlag.Allocated) !== 0,
     isZero: (flags & StatusFlag.Zero) !== 0,
     isData: (flags & StatusFlag.Data) !== 0,
-    isCompressed: (flags & StatusFlag.Data) !== 0 && !hasOffset && node.driver.name === 'qcow2',
+    isCompressed,
     offsetBytes: hasOffset ? map.offsetBytes : null,
     filename: hasOffset && map.node !== null ? filenameOf(tool.context, map.node) : null,
   }

@@ -1,7 +1,7 @@
 /** qemu-img measure: how long the file of an image will be. */
 import { BlockError, type BlockNode, StatusFlag } from '../../../block'
 import { measureQcow2, Qcow2Driver, type WantedSnapshot } from '../../../block/drivers/qcow2'
-import { type CreateOptions, findDriver, parseQemuOpts } from '../../../blockdev'
+import { type BlockdevContext, type CreateOptions, findDriver, luksPayloadBytes, parseQemuOpts } from '../../../blockdev'
 import { type Co, strerror } from '../../../co'
 import { jsonObject, printJson } from '../../../json'
 import type { Tool } from '../tool'
@@ -29,6 +29,8 @@ const LONG = longOptions(
   'size=s:',
   'force-share=U',
 )
+
+const MEASURABLE = new Set(['raw', 'qcow2', 'luks'])
 
 interface Given {
   filename: string | null
@@ -67,12 +69,18 @@ function* dataBytesOf(node: BlockNode, clusterBytes: number): Co<number> {
   return dataBytes
 }
 
-function* measure(given: Given, options: CreateOptions, node: BlockNode | null): Co<Measured> {
+function* measure(context: BlockdevContext, given: Given, options: CreateOptions, node: BlockNode | null): Co<Measured> {
   const sizeBytes = node?.lengthBytes ?? given.sizeBytes ?? 0
   if (given.targetFormat === 'raw') {
     const roundedBytes = Math.ceil(sizeBytes / 512) * 512
     return { requiredBytes: roundedBytes, fullyAllocatedBytes: roundedBytes }
   }
+  if (given.targetFormat === 'luks') {
+    const bytes = luksPayloadBytes(context, options, '') + Math.ceil(sizeBytes / 512) * 512
+    return { requiredBytes: bytes, fullyAllocatedBytes: bytes }
+  }
+  const hasLuks = options.string('encrypt.format') === 'luks'
+  const cryptoHeaderBytes = hasLuks ? luksPayloadBytes(context, options, 'encrypt.') : 0
   const clusterBytes = options.size('cluster_size') ?? 65536
   const isPreallocated = (options.string('preallocation') ?? 'off') !== 'off'
   const roundedBytes = Math.ceil(sizeBytes / clusterBytes) * clusterBytes
@@ -89,6 +97,7 @@ function* measure(given: Given, options: CreateOptions, node: BlockNode | null):
       clusterBytes,
       refcountBits: options.number('refcount_bits') ?? 16,
       extendedL2: options.flag('extended_l2') ?? false,
+      cryptoHeaderBytes,
     },
     Math.min(dataBytes, roundedBytes),
   )
@@ -177,8 +186,7 @@ function* run(tool: Tool, args: readonly string[]): Co<number> {
   if (driver === null) return tool.fail(`Unknown file format '${targetFormat}'`)
   if (driver.createOptions === undefined) return tool.fail(`Format driver '${targetFormat}' does not support image creation`)
   if (asksForHelp(optionTexts)) return printCreateHelp(tool, targetFormat, filename)
-  if (targetFormat !== 'raw' && targetFormat !== 'qcow2')
-    return tool.fail(`Block driver '${targetFormat}' does not support size measurement`)
+  if (!MEASURABLE.has(targetFormat)) return tool.fail(`Block driver '${targetFormat}' does not support size measurement`)
   let options: CreateOptions
   try {
     options = createOptionsOf(tool, targetFormat, 'measured', optionTexts)
@@ -190,7 +198,7 @@ function* run(tool: Tool, args: readonly string[]): Co<number> {
   const { format, isOptions, forceShare } = given
   const image = filename === null ? null : yield* tool.demandImage({ filename, format, isOptions, forceShare })
   if (given.snapshot !== null && image !== null) yield* loadSnapshot(tool, image.node, given.snapshot)
-  const measured = yield* measure(given, options, image?.node ?? null)
+  const measured = yield* measure(tool.context, given, options, image?.node ?? null)
   if (given.output === 'json') {
     const object = jsonObject({
       required: measured.requiredBytes,

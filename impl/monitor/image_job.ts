@@ -1,17 +1,18 @@
-/** The job of blockdev-create: writes what an empty image is. No block job: it has only its status to tell. */
+/** The jobs of blockdev-create and x-blockdev-amend, which write what an image is. No block jobs: they have only their status to tell. */
 import type { BlockError } from '../block'
 import { type Co, type Errno, OK } from '../co'
 import { Job, type JobManager } from '../jobs'
 
-export const CREATE_JOB_TYPE = 'create'
+export type ImageJobType = 'create' | 'amend'
 
-export class CreateJob extends Job {
-  readonly type = CREATE_JOB_TYPE
+export class ImageJob extends Job {
+  readonly type: ImageJobType
   private readonly body: () => Co<BlockError | null>
 
   /** `body` gives what went wrong, or null. */
-  constructor(manager: JobManager, id: string, body: () => Co<BlockError | null>) {
+  constructor(manager: JobManager, id: string, type: ImageJobType, body: () => Co<BlockError | null>) {
     super(manager, { id, speedBytesPerSecond: 0, autoFinalize: true, autoDismiss: false })
+    this.type = type
     this.body = body
   }
 
