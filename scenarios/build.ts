@@ -11,6 +11,7 @@ import type {
   GuestOperation,
   InitialExtent,
   MirrorPlan,
+  NbdPlan,
   OtherFaultPlan,
   Plan,
   Trigger,
@@ -53,6 +54,8 @@ export interface ScenarioParts {
   /** From `c2` on. */
   control?: ControlOperation[]
   faults?: FaultPlan[]
+  /** No device: guests reach the source over NBD. */
+  nbd?: NbdPlan
   expected?: Expectation
 }
 
@@ -71,6 +74,7 @@ export function scenario(parts: ScenarioParts): Scenario {
     control: [{ id: 'c1', when: parts.start ?? { on: 'start', afterNs: 0 }, kind: 'mirror-start' }, ...(parts.control ?? [])],
     faults: parts.faults ?? [],
     bounds: { eventsMax: 100_000, timeMaxNs: 60_000 * MILLI },
+    ...(parts.nbd === undefined ? {} : { nbd: parts.nbd }),
   }
   return { name: parts.name, bug: parts.bug, plan, expected: { jobError: null, ...parts.expected } }
 }

@@ -7,6 +7,7 @@ import { GEOMETRY } from './geometry'
 import { JOB_CONTROL } from './job_control'
 import { ORIGIN } from './origin'
 import { POWER } from './power'
+import { QEMU_FINDINGS } from './qemu_findings'
 import { RACES } from './races'
 import { ZERO_BITS } from './zero_bits'
 
@@ -22,4 +23,5 @@ export const SCENARIOS: readonly Scenario[] = [
   ...POWER,
   ...FORMATS,
   ...FAULTS,
+  ...QEMU_FINDINGS,
 ]

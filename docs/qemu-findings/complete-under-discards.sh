@@ -1,8 +1,9 @@
 #!/bin/bash
 # A mirror to a qcow2 image completes while clients discard and zero: the daemon spoils its heap, or spins in "pending" and
-# answers nobody. Exit code 1: it was seen; 0: it was not.
+# answers nobody. Exit code 1: it was seen; 0: it was not; 77: skipped.
 set -u
 PATH=${QEMU_BIN:+$QEMU_BIN:}$PATH ROUNDS=${ROUNDS:-120}
+for P in qemu-storage-daemon qemu-img qemu-io; do command -v $P >/dev/null || { echo "skipped: $P is not installed"; exit 77; }; done
 D=$(mktemp -d) && cd "$D" || exit 2
 trap 'rm -r "$D"' EXIT
 trap '' PIPE

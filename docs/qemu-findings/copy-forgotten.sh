@@ -1,10 +1,11 @@
 #!/bin/bash
 # A copy that waits for room in the buffer is forgotten: the mirror takes itself for clean, and ends, while that copy has not
 # begun. A job that completes in that moment shows an offset greater than its length (default), a forced cancel releases the
-# buffer that the copy then fills (with the argument "cancel"). Exit code 1: it was seen; 0: it was not.
+# buffer that the copy then fills (with the argument "cancel"). Exit code 1: it was seen; 0: it was not; 77: skipped.
 set -u
 HOW=${1:-complete}
 PATH=${QEMU_BIN:+$QEMU_BIN:}$PATH ROUNDS=${ROUNDS:-20}
+for P in qemu-storage-daemon qemu-io; do command -v $P >/dev/null || { echo "skipped: $P is not installed"; exit 77; }; done
 D=$(mktemp -d) && cd "$D" || exit 2
 trap 'rm -r "$D"' EXIT
 trap '' PIPE

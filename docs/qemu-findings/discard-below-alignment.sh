@@ -1,8 +1,9 @@
 #!/bin/bash
 # A discard that is shorter than blkdebug's "align", with no "opt-discard" set: the program ends by SIGFPE.
-# Exit code 1: it was seen; 0: it was not.
+# Exit code 1: it was seen; 0: it was not; 77: skipped.
 set -u
 PATH=${QEMU_BIN:+$QEMU_BIN:}$PATH
+for P in qemu-io; do command -v $P >/dev/null || { echo "skipped: $P is not installed"; exit 77; }; done
 D=$(mktemp -d) && cd "$D" || exit 2
 trap 'rm -r "$D"' EXIT
 truncate -s 64K image

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Discards and zero writes beside first writes to the same clusters of a qcow2 image: the image is corrupt afterwards.
-# Exit code 1: it was seen; 0: it was not.
+# Exit code 1: it was seen; 0: it was not; 77: skipped.
 set -u
 PATH=${QEMU_BIN:+$QEMU_BIN:}$PATH ROUNDS=${ROUNDS:-100}
+for P in qemu-storage-daemon qemu-img qemu-io; do command -v $P >/dev/null || { echo "skipped: $P is not installed"; exit 77; }; done
 D=$(mktemp -d) && cd "$D" || exit 2
 trap 'rm -r "$D"' EXIT
 client() { (echo "$COMMANDS"; echo aio_flush) | qemu-io -f raw "nbd+unix:///e?socket=$D/nbd" >/dev/null 2>&1; }

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Triggers of known faults of the mirror, one after the other, each on a daemon of its own. Prints a line for each: what was
-# seen. Exit code: how many were seen.
+# seen. Exit code: how many were seen; 77: skipped.
 set -u
 PATH=${QEMU_BIN:+$QEMU_BIN:}$PATH
+for P in qemu-storage-daemon qemu-img qemu-io; do command -v $P >/dev/null || { echo "skipped: $P is not installed"; exit 77; }; done
 D=$(mktemp -d) && cd "$D" || exit 2
 trap 'rm -r "$D"' EXIT
 trap '' PIPE

@@ -2,10 +2,11 @@
 # A mirror stands in "pending", its source drained: requests of clients wait. A client that connects now is served none the less.
 # What it writes goes to the source alone, and is lost when the job is finalized. With the argument "write-blocking" for the
 # copy mode the write uses maps that the job has released, which ends the daemon sooner or later.
-# Exit code 1: it was seen; 0: it was not.
+# Exit code 1: it was seen; 0: it was not; 77: skipped.
 set -u
 MODE=${1:-background}
 PATH=${QEMU_BIN:+$QEMU_BIN:}$PATH
+for P in qemu-storage-daemon qemu-io; do command -v $P >/dev/null || { echo "skipped: $P is not installed"; exit 77; }; done
 D=$(mktemp -d) && cd "$D" || exit 2
 trap 'rm -r "$D"' EXIT
 trap '' PIPE
