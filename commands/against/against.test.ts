@@ -51,8 +51,21 @@ test('absent programs are said to be absent, and nothing counts', async () => {
   assert.is(result['lifecycles'], 0)
 })
 
-test('lifecycles run where the programs are installed', async () => {
-  if (new Programs({ folder: null, wrapper: [] }).missing() !== null) return
+test('with nothing on the path nothing runs, and nothing counts', async () => {
+  const { PATH } = process.env
+  process.env['PATH'] = ''
+  try {
+    const { code, result } = await run(null)
+    assert.equal([code, result], [0, { skipped: 'qemu-storage-daemon is not installed on the path', lifecycles: 0 }])
+  } finally {
+    process.env['PATH'] = PATH
+  }
+})
+
+const missing = new Programs({ folder: null, wrapper: [] }).missing()
+if (missing !== null) process.stdout.write(`skipped: ${missing} `)
+const testWithPrograms = missing === null ? test : test.skip
+testWithPrograms('lifecycles run where the programs are installed', async () => {
   const { result } = await run(null)
   const skipped = Object.values(result['skipped'] as Record<string, number>).reduce((sum, count) => sum + count, 0)
   assert.is(Number(result['lifecycles']) + skipped, 6)
