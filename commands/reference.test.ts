@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert'
 import { main, referenceText, TYPE_FILES, withCommandTable } from './reference'
 import { definedCommands, leavesOf } from './reference/commands'
 import { type DescribedType, type Field, TypeSources } from './reference/fields'
+import { exportedNames } from './reference/library'
 import { recorder } from './testing'
 
 const root = path.resolve(__dirname, '..')
@@ -46,6 +47,17 @@ test('each field of a report and of a plan says what it means', () => {
   )
   assert.equal(dumb, [])
   assert.ok(types.length > 35, `${types.length} types`)
+})
+
+test('each name of the library says what it is', () => {
+  const names = exportedNames()
+  assert.equal(
+    names.filter(({ meaning }) => meaning === '').map(({ name }) => name),
+    [],
+  )
+  assert.ok(names.length > 70, `${names.length} names`)
+  const { signature } = names.find(({ name }) => name === 'planOf')!
+  assert.is(signature, "planOf(seed: string, profile: ProfileName = 'default'): Plan")
 })
 
 test('types, units, comments and variants are read from the sources', () => {

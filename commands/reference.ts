@@ -9,6 +9,7 @@ import { Command } from 'commander'
 import { EXIT_OK, parseOrExitCode, runProgram, type Streams } from './cli'
 import { commandSection, commandTable, definedCommands } from './reference/commands'
 import { fieldSections, TypeSources } from './reference/fields'
+import { librarySection } from './reference/library'
 import { programSections } from './reference/programs'
 
 const root = path.resolve(__dirname, '..')
@@ -28,6 +29,7 @@ export function referenceText(): string {
     '- [Commands of the repository](#commands-of-the-repository)',
     '- [Programs](#programs)',
     '- [Reports and plans](#reports-and-plans)',
+    '- [The library](#the-library)',
     '',
     '## Commands of the repository',
     '',
@@ -44,6 +46,7 @@ export function referenceText(): string {
     'refused when a report is read. Numbers are integers.',
     '',
     ...fieldSections(sources.reachable('Report')),
+    ...librarySection(),
   ]
     .join('\n')
     .trimEnd()}\n`

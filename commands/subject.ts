@@ -24,6 +24,7 @@ const JOBS_PROFILE = 'jobs'
 const NBD_PROFILE = 'nbd'
 /** A mirror that is driven over QMP. */
 const MONITOR_PROFILE = 'monitor'
+/** The name of a profile, which says what kind of plans are drawn. */
 export type ProfileName =
   | Parameters<typeof planOfSeed>[1]
   | typeof IMAGE_PROFILE
@@ -31,6 +32,7 @@ export type ProfileName =
   | typeof NBD_PROFILE
   | typeof MONITOR_PROFILE
 
+/** All profiles: mixtures that plans are drawn from. */
 export const PROFILE_NAMES: readonly string[] = [
   ...Object.keys(PROFILES),
   IMAGE_PROFILE,
@@ -38,6 +40,7 @@ export const PROFILE_NAMES: readonly string[] = [
   NBD_PROFILE,
   MONITOR_PROFILE,
 ]
+/** The checkers of mirrorsim, by name. */
 export const CHECKER_NAMES: readonly string[] = ALL_CHECKERS.map(({ name }) => name)
 
 /** Heap and buffers of this thread alone, in bytes. */
@@ -95,6 +98,7 @@ export function decisionsOf(
   return recorder.decisions
 }
 
+/** Whether there is a profile of that name. */
 export function isProfile(name: string): name is ProfileName {
   return PROFILE_NAMES.includes(name)
 }

@@ -112,6 +112,7 @@ export interface Campaign {
   failures: readonly FailureGroup[]
 }
 
+/** What a campaign is run with. */
 export interface CampaignOptions extends Omit<RunOptions, 'decisions' | 'trace'> {
   /** World i has the seed `SEED.i`. */
   seed: string

@@ -25,6 +25,7 @@ export interface ShrinkRunner {
   decisionsOf?(plan: Plan, decisions?: Decisions): Decisions
 }
 
+/** What a search for a smaller world came to. */
 export interface Shrunk {
   plan: Plan
   /** undefined: the plan's seed decides everything. */

@@ -68,6 +68,7 @@ export interface Report {
   }
 }
 
+/** A report, or one line that says where and why it is none. */
 export type Reading = { ok: true; report: Report } | { ok: false; reason: string }
 
 /** What of a world's result a report holds. */
@@ -127,7 +128,10 @@ export function makeFolder(folder: string): void {
   }
 }
 
-/** Writes a report so that the file appears whole or not at all, and stays after a crash. Creates the folder. */
+/**
+ * Writes a report so that the file appears whole or not at all, and stays after a crash. Creates the folder. Throws the
+ * system's error where that cannot be.
+ */
 export function writeReport(file: string, report: Report): void {
   const folder = path.dirname(file)
   makeFolder(folder)

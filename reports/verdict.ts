@@ -5,6 +5,7 @@
 import { EXIT_CODES, type WorldResult } from '../sim/verdict'
 import type { Report } from './format'
 
+/** How a report and its replay compare. */
 export type Verdict =
   /** The same failure, and the same events up to it. */
   | 'reproduced'
@@ -17,6 +18,7 @@ export type Verdict =
   /** The report cannot be read, or not by this version. */
   | 'stale'
 
+/** What is said of a report whose world has run again. */
 export interface Judgement {
   verdict: Verdict
   /** 0 fixed; 2 stale; otherwise that of the failure's class. */

@@ -20,7 +20,9 @@ import type { Expectation } from '../sim/verdict'
 
 export type { Expectation } from '../sim/verdict'
 
+/** 1024 bytes. */
 export const KiB = 1024
+/** 1024 KiB. */
 export const MiB = 1024 * KiB
 export const MICRO = 1_000
 export const MILLI = 1_000_000
@@ -29,6 +31,7 @@ export const CHUNK = 16 * KiB
 /** By then a small world is READY and idle. */
 export const AFTER_READY_NS = 20 * MILLI
 
+/** A named plan, and what must come of it. */
 export interface Scenario {
   /** Stable; part of reports. */
   readonly name: string
@@ -38,6 +41,7 @@ export interface Scenario {
   readonly expected: Expectation
 }
 
+/** What a scenario says; what is left out is the plain case. */
 export interface ScenarioParts {
   name: string
   bug: string
@@ -59,6 +63,7 @@ export interface ScenarioParts {
   expected?: Expectation
 }
 
+/** A named plan of which only what matters is said; the rest is the plain case. Nothing is checked before it runs. */
 export function scenario(parts: ScenarioParts): Scenario {
   const lengthBytes = parts.lengthBytes ?? 8 * CHUNK
   const plan: Plan = {
@@ -125,6 +130,7 @@ export const SPREAD: DiskPlan['latency'] = { minNs: 5 * MICRO, stepNs: 40 * MICR
 /** Requests so slow that everything else happens while one is in flight. */
 export const SLOW: DiskPlan['latency'] = { minNs: 2 * MILLI, stepNs: 0, steps: 1 }
 
+/** Content of a disk at the beginning: stamped sectors, that differ from all others. Bytes; multiples of 512. */
 export function data(id: string, offsetBytes: number, lengthBytes: number): InitialExtent {
   return { id, offsetBytes, lengthBytes, content: 'data' }
 }
@@ -146,18 +152,26 @@ function operation(
   return { id, kind, lane: 0, offsetBytes, lengthBytes, thinkNs: 0, ...more }
 }
 
+/**
+ * A write of the guest, of stamped data. Bytes; multiples of the device's blocks. `more`: its lane, how long the driver waits
+ * before it, and the like.
+ */
 export function write(id: string, offsetBytes: number, lengthBytes: number, more: More = {}): GuestOperation {
   return operation(id, 'write', offsetBytes, lengthBytes, more)
 }
+/** A zero write of the guest that may deallocate; see `write`. */
 export function zero(id: string, offsetBytes: number, lengthBytes: number, more: More = {}): GuestOperation {
   return operation(id, 'write-zeroes', offsetBytes, lengthBytes, { unmap: true, ...more })
 }
+/** A discard of the guest; see `write`. */
 export function discard(id: string, offsetBytes: number, lengthBytes: number, more: More = {}): GuestOperation {
   return operation(id, 'discard', offsetBytes, lengthBytes, more)
 }
+/** A read of the guest; see `write`. */
 export function read(id: string, offsetBytes: number, lengthBytes: number, more: More = {}): GuestOperation {
   return operation(id, 'read', offsetBytes, lengthBytes, more)
 }
+/** A flush of the guest; see `write`. */
 export function flush(id: string, more: More = {}): GuestOperation {
   return operation(id, 'flush', 0, 0, more)
 }
@@ -172,6 +186,7 @@ export function many(first: number, count: number, make: (id: string, index: num
   return Array.from({ length: count }, (_, index) => make(`g${first + index}`, index))
 }
 
+/** When something happens: so much virtual time after a moment, or after the end of an operation. */
 export function on(on: Trigger['on'], afterNs = 0): Trigger {
   return { on, afterNs }
 }

@@ -7,6 +7,7 @@
  */
 import { SECTOR_BYTES } from './plan'
 
+/** Bytes that silent faults have hit, of both disks alike. */
 export interface CorruptionView {
   readonly isAny: boolean
   /** Rises with each byte that is hit. */

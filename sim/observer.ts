@@ -39,12 +39,14 @@ export interface DiskView {
   readonly changeCount: number
 }
 
+/** An event of a job, as QMP tells it. */
 export interface JobEventView {
   /** `JOB_STATUS_CHANGE`, `BLOCK_JOB_READY`, … */
   event: string
   data: Readonly<Record<string, unknown>>
 }
 
+/** A world as checkers see it, live: nothing of it can be changed through it. */
 export interface WorldView {
   readonly plan: Plan
   readonly source: DiskView
@@ -67,6 +69,10 @@ export interface WorldView {
   probe(name: string): void
 }
 
+/**
+ * One rule in one world. Each hook gives null or a finding, which ends the world; what it throws is a failure of class
+ * `harness`.
+ */
 export interface Checker {
   readonly name: string
   /** Hooks that this world's plan gives nothing to do: they are not called. */

@@ -6,8 +6,10 @@
  * This file holds types only; `plan_check.ts` checks a plan that comes from outside.
  */
 
+/** Unit of content in worlds. */
 export const SECTOR_BYTES = 512
 
+/** Everything that a world is made of, as plain JSON; it runs without its seed. */
 export interface Plan {
   /** Tells a plan from other objects. */
   format: 'mirrorsim-plan'

@@ -62,6 +62,7 @@ export interface Failure extends Finding {
   timeNs: number
 }
 
+/** What a world came to. */
 export interface WorldResult {
   failure: Failure | null
   events: number
@@ -79,6 +80,7 @@ export interface WorldResult {
   end: WorldEnd
 }
 
+/** Facts about the end of a world. */
 export interface WorldEnd {
   /** `completed`, `cancelled-after-ready`, `cancelled`, `failed`; before any of them, what query-jobs shows, or `none`. */
   jobStatus: string

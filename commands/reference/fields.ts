@@ -159,7 +159,7 @@ function textOf(type: ts.TypeNode): string {
 }
 
 /** The comment before a node, as one line; that of a union's member stands before its bar. */
-function commentOf(node: ts.Node): string {
+export function commentOf(node: ts.Node): string {
   const source = node.getSourceFile().text
   const ranges = ts.getLeadingCommentRanges(source, node.getFullStart()) ?? []
   const own = ranges.at(-1) ?? beforeBar(node)

@@ -54,6 +54,7 @@ export interface MetRequest {
   landedBytes: number
 }
 
+/** The disk whose request has met a fault. */
 export interface MetDisk {
   readonly store: DiskStore
   /** What was there when the world began; null where no fault asks for it. */

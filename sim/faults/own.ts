@@ -9,6 +9,7 @@ import type { DiskOperation, OwnFaultPlan } from '../plan'
 import { AFTER_ERRORS } from './errors'
 import { type DiskFault, excusesOfContent, type MetDisk, type MetRequest } from './fault'
 
+/** A way in which requests of disks go wrong, brought along by whoever runs the plan. */
 export interface OwnFault {
   /** Letters, digits, `.`, `_` and `-`; not that of a fault of ours. */
   readonly name: string

@@ -22,6 +22,7 @@ export interface FilterRequestView {
 
 export type MirrorPhase = 'starting' | 'zeroing' | 'scanning' | 'copying' | 'completing' | 'finished'
 
+/** The mirror's state as checkers see it, live and for reading. */
 export interface MirrorView {
   readonly granularityBytes: number
   readonly lengthBytes: number
