@@ -14,6 +14,7 @@ import {
   type Plan,
   SECTOR_BYTES,
 } from '../../sim/plan'
+import type { Setting } from './settings'
 
 const CHUNK_SECTORS = 2
 const CHUNK_BYTES = CHUNK_SECTORS * SECTOR_BYTES
@@ -57,6 +58,8 @@ export const WRITE_FAULTS: readonly FaultChoice[] = [
   { disk: 'destination', operation: 'write', skip: 0 },
   { disk: 'destination', operation: 'write-zeroes', skip: 0 },
 ]
+/** Beside a setting. */
+export const SETTING_FAULTS: readonly FaultChoice[] = [null, { disk: 'destination', operation: 'write-zeroes', skip: 0 }]
 export const OTHER_FAULTS: readonly FaultChoice[] = [
   { disk: 'source', operation: 'read', skip: 0 },
   { disk: 'source', operation: 'write-zeroes', skip: 0 },
@@ -72,6 +75,8 @@ const OPERATIONS: ReadonlyArray<{ kind: GuestOperationKind; range: SectorRange }
 )
 
 export interface Cell {
+  /** Beside the rest; null: none. */
+  setting: Setting | null
   configuration: Configuration
   timing: Timing
   fault: FaultChoice
@@ -85,16 +90,23 @@ export class Grid {
   private readonly timings: readonly Timing[]
   private readonly faults: readonly FaultChoice[]
   private readonly configurations: readonly Configuration[]
+  private readonly settings: ReadonlyArray<Setting | null>
   readonly size: number
 
-  constructor(operationCount: number, faults: readonly FaultChoice[], copyModes: ReadonlyArray<Configuration['copyMode']>) {
+  constructor(
+    operationCount: number,
+    faults: readonly FaultChoice[],
+    copyModes: ReadonlyArray<Configuration['copyMode']>,
+    settings: ReadonlyArray<Setting | null> = [null],
+  ) {
+    this.settings = settings
     this.operationCount = operationCount
     this.faults = faults
     this.configurations = CONFIGURATIONS.filter(({ copyMode }) => copyModes.includes(copyMode))
     // Nothing comes one by one before there are two of it.
     const last = Math.min(operationCount + 1, TIMINGS.length)
     this.timings = operationCount === 0 ? ['at-once'] : TIMINGS.slice(0, last)
-    const perSequence = this.configurations.length * this.timings.length * faults.length
+    const perSequence = this.configurations.length * this.timings.length * faults.length * settings.length
     this.size = OPERATIONS.length ** operationCount * perSequence
   }
 
@@ -109,8 +121,9 @@ export class Grid {
     const fault = this.faults[digit(this.faults.length)]!
     const timing = this.timings[digit(this.timings.length)]!
     const configuration = this.configurations[digit(this.configurations.length)]!
+    const setting = this.settings[digit(this.settings.length)]!
     const operations = Array.from({ length: this.operationCount }, () => digit(OPERATIONS.length)).reverse()
-    return { configuration, timing, fault, operations }
+    return { setting, configuration, timing, fault, operations }
   }
 }
 
@@ -120,6 +133,11 @@ const LATENCY: DiskPlan['latency'] = { minNs: 10_000, stepNs: 3_000_000, steps: 
 const AFTER_READY_NS = 40_000_000
 
 export function planOf(cell: Cell): Plan {
+  const plan = plainPlan(cell)
+  return cell.setting === null ? plan : cell.setting.change(plan)
+}
+
+function plainPlan(cell: Cell): Plan {
   const { configuration, timing, fault, operations } = cell
   const lengthBytes = (DISK_SECTORS - (configuration.hasTail ? 1 : 0)) * SECTOR_BYTES
   const stale: InitialExtent[] = [{ id: 'd1', offsetBytes: 0, lengthBytes, content: 'data' }]

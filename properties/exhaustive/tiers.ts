@@ -4,7 +4,8 @@
  * unnoticed fails a test.
  */
 import type { SearchBounds } from '../../sim/bounded_search'
-import { Grid, OTHER_FAULTS, WRITE_FAULTS } from './grid'
+import { Grid, OTHER_FAULTS, SETTING_FAULTS, WRITE_FAULTS } from './grid'
+import { SETTINGS } from './settings'
 
 export interface Tier {
   readonly name: string
@@ -24,6 +25,7 @@ export const TIERS: readonly Tier[] = [
   tier('mirror-alone', new Grid(0, [...WRITE_FAULTS, ...OTHER_FAULTS], BOTH), 3),
   tier('one-operation', new Grid(1, WRITE_FAULTS, BOTH), 2),
   tier('one-operation-other-faults', new Grid(1, OTHER_FAULTS, BOTH), 1),
+  tier('one-operation-settings', new Grid(1, SETTING_FAULTS, BOTH, SETTINGS), 1),
   tier('two-operations', new Grid(2, WRITE_FAULTS, BOTH), 1),
   tier('three-operations', new Grid(3, [null], ['write-blocking']), 0),
 ]
