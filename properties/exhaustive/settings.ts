@@ -7,7 +7,6 @@ import {
   type DiskPlan,
   type FaultPlan,
   type FormatPlan,
-  type GuestOperation,
   type InitialExtent,
   type Plan,
   SECTOR_BYTES,
@@ -88,20 +87,6 @@ function anywhere(plan: Plan): Plan {
   return { ...plan, faults: plan.faults.map((fault) => ({ ...fault, lengthBytes: FILE_BYTES_MAX })) }
 }
 
-/** The guest zeroes the start of the disk when what it did first has been copied. */
-function thenZeroed(plan: Plan, lengthBytes: number): Plan {
-  const zeroing: GuestOperation = {
-    id: 'g9',
-    kind: 'write-zeroes',
-    lane: 0,
-    offsetBytes: 0,
-    lengthBytes,
-    thinkNs: READY_NS,
-    unmap: true,
-  }
-  return { ...plan, guest: [...plan.guest, zeroing] }
-}
-
 function data(id: string, offsetBytes: number): InitialExtent {
   return { id, offsetBytes, lengthBytes: SECTOR_BYTES, content: 'data' }
 }
@@ -147,14 +132,24 @@ export const SETTINGS: readonly Setting[] = [
   },
   { name: 'nothing is copied first', change: (plan) => ({ ...plan, mirror: { ...plan.mirror, sync: 'none' } }) },
   {
-    name: 'zeroes in units of several chunks',
+    name: 'zeroes in units of several chunks, and a small buffer',
     change: (plan) => {
-      const coarse = withDisk(plan, 'destination', {
-        writeZeroesAlignmentBytes: CLUSTER_BYTES,
-        allocationUnitBytes: CLUSTER_BYTES,
-      })
-      const zeroAtFirst = withDisk(coarse, 'source', { initial: [data('s1', CLUSTER_BYTES)] })
-      return { ...thenZeroed(zeroAtFirst, CLUSTER_BYTES), mirror: { ...plan.mirror, bufferBytes: plan.mirror.granularityBytes } }
+      const units = { writeZeroesAlignmentBytes: CLUSTER_BYTES, allocationUnitBytes: CLUSTER_BYTES }
+      const coarse = withDisk(plan, 'destination', { ...units, node: { discard: 'unmap', detectZeroes: 'unmap' } })
+      const holes = withDisk(coarse, 'source', { initial: [] })
+      return { ...holes, mirror: { ...plan.mirror, bufferBytes: plan.mirror.granularityBytes } }
+    },
+  },
+  {
+    name: 'an image is copied to a plain disk',
+    change: (plan) => withDisk(plan, 'source', { format: image(SECTOR_BYTES) }),
+  },
+  {
+    name: 'an image of small clusters is copied in chunks of several, to a disk that zeroes no less',
+    change: (plan) => {
+      const source = withDisk(plan, 'source', { format: image(SECTOR_BYTES), initial: [data('s1', 0)] })
+      const coarse = withDisk(source, 'destination', { writeZeroesAlignmentBytes: CLUSTER_BYTES })
+      return { ...coarse, mirror: { ...plan.mirror, granularityBytes: CLUSTER_BYTES } }
     },
   },
   {
@@ -174,19 +169,34 @@ export const SETTINGS: readonly Setting[] = [
     change: (plan) => withDisk(chain(plan, CLUSTER_BYTES, BASE_BYTES), 'source', { initial: [data('s1', 0)] }),
   },
   {
-    name: 'a chain of small clusters, its base replaced',
-    change: (plan) =>
-      withOrder(chain(plan, SECTOR_BYTES), { id: 'c9', when: on('mirror-started'), kind: 'link-backing', disk: 'source' }),
+    name: 'a chain, the base of the source replaced',
+    change: (plan) => {
+      const attached = withDisk(chain(plan, CLUSTER_BYTES), 'destination', {
+        format: image(CLUSTER_BYTES, below('b1', plan.source.lengthBytes, false)),
+      })
+      return withOrder(attached, { id: 'c9', when: on('mirror-started'), kind: 'link-backing', disk: 'source' })
+    },
   },
   {
-    name: 'all of a chain is copied',
+    name: 'an image above an empty one that comes later',
     change: (plan) => {
-      // The first chunk is a hole of the upper layer and one of the lower.
-      const backing = { ...below('b1', BASE_BYTES * 2, false)!, initial: [data('b1', BASE_BYTES)] }
-      const hole: InitialExtent = { id: 's2', offsetBytes: 0, lengthBytes: SECTOR_BYTES, content: 'hole' }
-      const initial = [hole, data('s1', CLUSTER_BYTES)]
-      const whole = withDisk(plan, 'source', { format: image(SECTOR_BYTES, backing), initial })
-      return anywhere(thenZeroed(withDisk(whole, 'destination', { format: image(SECTOR_BYTES) }), SECTOR_BYTES))
+      const backing = { ...below('b1', plan.source.lengthBytes, true)!, initial: [] }
+      const bare = withDisk(plan, 'source', { initial: [] })
+      return anywhere(withDisk(bare, 'destination', { format: image(CLUSTER_BYTES, backing), initial: [] }))
+    },
+  },
+  {
+    name: 'all of a chain is copied, whose base is a sector shorter',
+    change: (plan) => {
+      const lengthBytes = plan.source.lengthBytes - SECTOR_BYTES
+      const backing: FormatPlan['backing'] = {
+        format: 'qcow2',
+        lengthBytes,
+        initial: [data('b1', BASE_BYTES)],
+        isDetached: false,
+      }
+      const whole = withDisk(plan, 'source', { format: image(SECTOR_BYTES, backing), initial: [data('s1', 0)] })
+      return anywhere(withDisk(whole, 'destination', { format: image(CLUSTER_BYTES) }))
     },
   },
 ]
