@@ -16,6 +16,15 @@ for (const mutant of catalogue) {
   test(`the snippet of ${mutant.id} occurs exactly once`, () => assert.is(occurrences(mutant, root), 1))
 }
 
+test('the history of bugs in the docs names mutants that exist', () => {
+  const text = fs.readFileSync(path.join(root, 'docs/mutants.md'), 'utf8')
+  const tables = text.slice(text.indexOf('## Bugs that QEMU has had')).split('\n')
+  const named = tables.flatMap((line) => [...line.matchAll(/`([a-z][a-z0-9]*(?:-[a-z0-9]+)+)`/g)].map(([, id]) => id!))
+  assert.ok(named.length > 50, String(named.length))
+  const known = new Set(catalogue.map(({ id }) => id))
+  for (const id of named) assert.ok(known.has(id), id)
+})
+
 const sample: Mutant = {
   id: 'zero-bits-never-cleared',
   file: 'impl/jobs/mirror/x.ts',

@@ -11,6 +11,9 @@ export function differences(expected: Expectation, { failure, end, timeNs, fault
   if (expected.jobError !== 'any' && end.jobError !== (expected.jobError ?? null)) {
     found.push(`job error ${end.jobError}, expected ${expected.jobError ?? null}`)
   }
+  if (expected.jobStatus !== undefined && end.jobStatus !== expected.jobStatus) {
+    found.push(`job ${end.jobStatus}, expected ${expected.jobStatus}`)
+  }
   atMost('destinationAllocatedBytes', end.destinationAllocatedBytes, expected.destinationAllocatedBytesMax)
   atMost('sourceAllocatedBytes', end.sourceAllocatedBytes, expected.sourceAllocatedBytesMax)
   atMost('copiedBytes', end.copiedBytes, expected.copiedBytesMax)

@@ -72,7 +72,7 @@ export const JOB_CONTROL: readonly Scenario[] = [
     destination: { latency: SPREAD },
     guest: BUSY,
     control: [{ id: 'c2', when: on('ready', 40 * MICRO), kind: 'cancel', force: true }],
-    expected: { guestOperationsDone: 32 },
+    expected: { jobStatus: 'cancelled', guestOperationsDone: 32 },
   }),
   scenario({
     name: 'forced-cancel-with-a-slow-destination',
@@ -96,7 +96,7 @@ export const JOB_CONTROL: readonly Scenario[] = [
     source: { latency: SPREAD },
     guest: BUSY,
     control: [{ id: 'c2', when: on('ready', 100 * MICRO), kind: 'cancel', force: false }],
-    expected: { guestOperationsDone: 32 },
+    expected: { jobStatus: 'cancelled-after-ready', guestOperationsDone: 32 },
   }),
   scenario({
     name: 'soft-cancel-meets-an-error',
@@ -106,6 +106,23 @@ export const JOB_CONTROL: readonly Scenario[] = [
     control: [{ id: 'c2', when: on('ready', 20 * MICRO), kind: 'cancel', force: false }],
     faults: [fault('f1', 'destination', 'write', { skip: 3, times: 100 })],
     expected: { jobError: 'any' },
+  }),
+  scenario({
+    name: 'soft-cancel-meets-a-failed-flush',
+    bug: 'an error at the end of a job that was cancelled softly makes it forget that it is to end (20ad4d204a)',
+    mirror: { onTargetError: 'ignore' },
+    guest: [write('g1', CHUNK, CHUNK, { thinkNs: AFTER_READY_NS })],
+    control: [{ id: 'c2', when: on({ operationDone: 'g1' }, 100 * MICRO), kind: 'cancel', force: false }],
+    faults: [fault('f1', 'destination', 'flush', { skip: 1 })],
+    expected: { jobStatus: 'cancelled-after-ready', allFaultsFire: true },
+  }),
+  scenario({
+    name: 'in-step-from-ready-on',
+    bug: 'whether the target is in step is only looked at when the job becomes READY (c45d0e1af0)',
+    mirror: { copyMode: 'background' },
+    guest: many(1, 4, (id, index) => write(id, index * CHUNK, CHUNK, { thinkNs: 4 * MILLI })),
+    control: [{ id: 'c2', when: on('ready', 1 * MILLI), kind: 'change-copy-mode', copyMode: 'write-blocking' }],
+    expected: { guestOperationsDone: 4 },
   }),
   scenario({
     name: 'cancel-races-with-completion',

@@ -48,6 +48,8 @@ export class Operator {
   private readonly awaited = new Set<string>()
   private readonly hasEnding: boolean
   private isCaredFor = false
+  /** Somebody has cancelled the job by force, or before it was READY. */
+  hasForcedEnd = false
   /** What the caretaker did last was refused: it knows no better. */
   private helplessStatus: string | null = null
 
@@ -140,7 +142,7 @@ export class Operator {
         this.complete(world.findJob())
         break
       case 'cancel':
-        world.findJob().cancel(operation.force)
+        this.cancel(world.findJob(), operation.force)
         break
       case 'finalize':
         world.findJob().finalize()
@@ -149,6 +151,12 @@ export class Operator {
         world.findJob().dismiss()
         break
     }
+  }
+
+  private cancel(job: MirrorJob, force: boolean): void {
+    const isForced = force || (job.status !== 'ready' && job.status !== 'standby')
+    job.cancel(force)
+    if (isForced) this.hasForcedEnd = true
   }
 
   private complete(job: MirrorJob): void {

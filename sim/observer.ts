@@ -59,6 +59,8 @@ export interface WorldView {
   readonly jobLengthBytes: number
   /** The job has been cancelled by force: nothing new is to be sent to the destination. */
   readonly isCancelledByForce: boolean
+  /** Somebody has cancelled the job by force, or before it was READY: it may end as cancelled. */
+  readonly isForcedToEnd: boolean
   /** What silent faults have hit; null where the plan has none. */
   readonly corruption: CorruptionView | null
   /** After a pivot the guest's device is on the destination. */

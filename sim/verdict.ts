@@ -99,6 +99,8 @@ export interface WorldEnd {
 export interface Expectation {
   /** null, also when left out: the job ended well. `any`: either way. */
   jobError?: string | null
+  /** How the job ended, in the words of `WorldEnd`. */
+  jobStatus?: string
   destinationAllocatedBytesMax?: number
   sourceAllocatedBytesMax?: number
   skippedZeroBytesMin?: number

@@ -503,6 +503,9 @@ class World implements Watched, Controlled {
   get jobLengthBytes(): number {
     return this.job === null ? 0 : this.job.progress.lengthBytes
   }
+  get isForcedToEnd(): boolean {
+    return this.operator.hasForcedEnd
+  }
   get isCancelledByForce(): boolean {
     return this.job?.isForceCancelled ?? false
   }

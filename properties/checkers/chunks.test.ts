@@ -114,6 +114,23 @@ test('a mirror that calls itself synced has nothing dirty while nothing is on it
   assert.is(keyOf(made.after()), 'chunks/synced-but-dirty')
 })
 
+test('a job with nothing left to do calls itself synced before time goes by', () => {
+  const made = world()
+  made.jobStatus = 'ready'
+  assert.is(made.after(), null)
+  made.timeNs = 1_000_000
+  assert.is(made.after(), null)
+  made.fake.dirtyWords[0] = 2
+  made.timeNs = 3_000_000
+  assert.is(made.after(), null, 'there is something to do')
+  made.fake.dirtyWords[0] = 0
+  assert.is(made.after(), null, 'since now only')
+  made.timeNs = 5_000_000
+  assert.is(keyOf(made.after()), 'chunks/never-synced')
+  made.fake.activelySynced = true
+  assert.is(made.after(), null)
+})
+
 test('in background mode nobody can call himself synced', () => {
   const made = world()
   made.fake.copyMode = 'background'

@@ -7,7 +7,7 @@
  * chunks are.
  */
 import type { Checker, CheckerHook, DiskRequestView, JobEventView, MirrorView, WorldView } from '../../sim/observer'
-import type { DiskName, GuestOperation } from '../../sim/plan'
+import type { ControlOperation, DiskName, GuestOperation } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
 import { MirrorScope } from './scope'
 import { bitMap, isAnyBitSet, isChange, markRange, setAll } from './shared'
@@ -19,6 +19,11 @@ export function makeChunkChecker(world: WorldView): Checker {
   return new ChunkChecker(world)
 }
 
+/** A job that has to wait after an error looks again by then. */
+const UNSYNCED_MAX_NS = 2_000_000
+/** Who has to keep to a speed, or waits for guests' requests to end for good, may sleep while guests clean the last chunk. */
+const SLEEP_ORDERS: ReadonlyArray<ControlOperation['kind']> = ['set-speed', 'complete', 'cancel']
+
 class ChunkChecker implements Checker {
   readonly name = 'chunks'
   readonly idle: readonly CheckerHook[]
@@ -27,6 +32,9 @@ class ChunkChecker implements Checker {
   private mirror: MirrorView | null = null
   private isCopying = false
   private events = 0
+  /** When everything but the flag was in step; -1: it is not. */
+  private unsyncedSinceNs = -1
+  private readonly maySleep: boolean
   /** Chunks to look at as soon as they are clean and idle. */
   private pending: Uint32Array = new Uint32Array(0)
   private lastDirty: Uint32Array = new Uint32Array(0)
@@ -35,6 +43,8 @@ class ChunkChecker implements Checker {
   constructor(world: WorldView) {
     this.world = world
     this.idle = world.plan.mirror.sync === 'none' ? [] : ['guestSubmitted', 'guestCompleted']
+    const { mirror, control } = world.plan
+    this.maySleep = mirror.speedBytesPerSecond > 0 || control.some(({ kind }) => SLEEP_ORDERS.includes(kind))
     this.scope = new MirrorScope(world)
   }
 
@@ -66,6 +76,7 @@ class ChunkChecker implements Checker {
     const { mirror } = this.world
     this.mirror = mirror
     this.isCopying = false
+    this.unsyncedSinceNs = -1
     this.scope.start()
     if (mirror === null) return
     this.pending = bitMap(mirror.chunkCount, false)
@@ -86,11 +97,24 @@ class ChunkChecker implements Checker {
       this.isCopying = true
       setAll(this.pending, mirror.chunkCount)
     }
-    if (mirror.activelySynced) {
-      const finding = checkSynced(mirror)
-      if (finding !== null) return finding
-    }
+    const finding = mirror.activelySynced ? checkSynced(mirror) : this.checkUnsynced(mirror)
+    if (finding !== null) return finding
     return this.checkPending(mirror, inFlightWords)
+  }
+
+  /** Guests wait for their copies, all of it is copied, nothing is on its way, and time goes by: then the mirror is in step. */
+  private checkUnsynced(mirror: MirrorView): Finding | null {
+    const { world } = this
+    if (this.maySleep) return null
+    const isDue = mirror.copyMode === 'write-blocking' && world.jobStatus === 'ready' && isIdle(mirror)
+    if (!isDue || isAnyBitSet(mirror.dirtyWords)) {
+      this.unsyncedSinceNs = -1
+      return null
+    }
+    if (this.unsyncedSinceNs < 0) this.unsyncedSinceNs = world.timeNs
+    if (world.timeNs - this.unsyncedSinceNs < UNSYNCED_MAX_NS) return null
+    const text = 'guests wait for their copies, everything is copied, and the mirror does not call itself actively synced'
+    return { class: 'protocol', key: 'chunks/never-synced', text }
   }
 
   private checkPending(mirror: MirrorView, inFlightWords: Uint32Array): Finding | null {
@@ -147,14 +171,20 @@ function isBeingChanged(mirror: MirrorView, chunkIndex: number): boolean {
   return false
 }
 
+/** No request of a guest is under way in the filter, and nothing is being copied. */
+function isIdle(mirror: MirrorView): boolean {
+  for (const _request of mirror.filterRequests) return false
+  for (const { isInFlight } of mirror.operations) if (isInFlight) return false
+  return true
+}
+
 function checkSynced(mirror: MirrorView): Finding | null {
   if (mirror.copyMode === 'background' && mirror.lengthBytes > 0) {
     const text = 'the mirror calls itself actively synced although guests do not wait for its copies'
     return { class: 'invariant', key: 'chunks/synced-in-background', text }
   }
   if (!isAnyBitSet(mirror.dirtyWords)) return null
-  for (const _request of mirror.filterRequests) return null
-  for (const { isInFlight } of mirror.operations) if (isInFlight) return null
+  if (!isIdle(mirror)) return null
   const text = 'the mirror calls itself actively synced, nothing is on its way, and chunks are dirty'
   return { class: 'invariant', key: 'chunks/synced-but-dirty', text, disk: 'destination' }
 }

@@ -66,8 +66,19 @@ test('a job that failed or was cancelled by force does not move the guest', () =
   ] as const) {
     const made = world()
     made.status('aborting')
+    made.isForcedToEnd = true
     made.guestDisk = 'destination'
     assert.is(keyOf(made.event(event, data)), 'job/pivot-without-success')
+  }
+})
+
+test('a job is cancelled only when somebody has asked for that by force, or before it was READY', () => {
+  for (const isForcedToEnd of [false, true]) {
+    const made = world()
+    made.status('aborting')
+    made.isForcedToEnd = isForcedToEnd
+    const finding = made.event('BLOCK_JOB_CANCELLED', FACTS)
+    assert.is(finding === null ? null : keyOf(finding), isForcedToEnd ? null : 'job/cancelled-unasked')
   }
 })
 
@@ -77,6 +88,7 @@ test('a second job begins from nothing', () => {
   made.jobLengthBytes = 512
   made.after()
   made.status('aborting')
+  made.isForcedToEnd = true
   made.event('BLOCK_JOB_CANCELLED', FACTS)
   made.status('concluded')
   made.status('null')

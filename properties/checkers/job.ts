@@ -32,6 +32,12 @@ class JobChecker implements Checker {
     if (event === 'JOB_STATUS_CHANGE' && data['status'] === 'created') this.offsetBytes = 0
     if (event === 'BLOCK_JOB_COMPLETED' || event === 'BLOCK_JOB_CANCELLED')
       this.isPivoted = this.world.guestDisk === 'destination'
+    if (event === 'BLOCK_JOB_CANCELLED' && !this.world.isForcedToEnd) {
+      return finding(
+        'cancelled-unasked',
+        'the job says that it was cancelled, and nobody has cancelled it by force, or before READY',
+      )
+    }
     if (this.isPivoted && this.life.outcome !== 'completed') return finding('pivot-without-success', this.describeOutcome())
     return null
   }

@@ -167,6 +167,7 @@ export class FakeWorld implements WorldView {
   jobLengthBytes = 0
   guestDisk: DiskName = 'source'
   isCancelledByForce = false
+  isForcedToEnd = false
   corruption: CorruptionView | null = null
   timeNs = 0
   step = 0
