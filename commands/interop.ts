@@ -13,6 +13,7 @@ import { EXIT_CODES } from '../sim/verdict'
 import { EXIT_OK, folderOption, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
 import { drawBytes, runBytes } from './interop_bytes'
 import { drawDamaged, runDamaged } from './interop_damaged'
+import { drawEncrypted, runEncrypted } from './interop_encrypted'
 import { drawMetadata, runMetadata } from './interop_metadata'
 import { interopNbd } from './interop_nbd'
 import { type MapEntry, NAMES, OurImages } from './interop_ours'
@@ -26,6 +27,7 @@ const RUNS = 500
 const DAMAGED = 150
 const BYTES = 100
 const METADATA = 60
+const ENCRYPTED = 10
 const RUNS_MAX = 1_000_000
 
 interface Arguments {
@@ -37,6 +39,7 @@ interface Arguments {
   damaged: number
   bytes: number
   metadata: number
+  encrypted: number
   out: string
   json?: boolean
 }
@@ -62,6 +65,7 @@ export function definition(): Command {
     .option('--damaged <count>', 'damaged images that both check and repair', wholeNumber(0, RUNS_MAX), DAMAGED)
     .option('--bytes <count>', 'images that both make, compared byte by byte', wholeNumber(0, RUNS_MAX), BYTES)
     .option('--metadata <count>', 'images whose snapshots, bitmaps and options both change', wholeNumber(0, RUNS_MAX), METADATA)
+    .option('--encrypted <count>', 'encrypted images that both write in turn', wholeNumber(0, RUNS_MAX), ENCRYPTED)
     .addOption(folderOption('where the images of failing pairs are kept', 'reports/out/interop'))
     .option('--conversation <name>', 'of the command lines, only those of conversations whose name holds this')
     .option('--json', 'print the result as one JSON object')
@@ -121,11 +125,13 @@ export async function interop(args: Arguments, { out, err }: Streams): Promise<n
       if (failure !== null) failures.push(failure)
     }
   }
-  const { runs: pairs, damaged, bytes, metadata } = args
-  if (args.json === true) out.write(`${JSON.stringify({ qemu: version, pairs, damaged, bytes, metadata, failures })}\n`)
+  const { runs: pairs, damaged, bytes, metadata, encrypted } = args
+  if (args.json === true)
+    out.write(`${JSON.stringify({ qemu: version, pairs, damaged, bytes, metadata, encrypted, failures })}\n`)
   else {
     out.write(
-      `${pairs} image pairs, ${damaged} damaged images, ${bytes} compared by bytes, ${metadata} changed in turn, beside qemu-img ` +
+      `${pairs} image pairs, ${damaged} damaged images, ${bytes} compared by bytes, ${metadata} changed in turn, ` +
+        `${encrypted} encrypted, beside qemu-img ` +
         `${version}: ${failures.length} differences (--seed ${args.seed} --first ${args.first})\n`,
     )
   }
@@ -134,7 +140,7 @@ export async function interop(args: Arguments, { out, err }: Streams): Promise<n
 
 /** One kind of comparison: its plan from a seed, and what it finds. */
 interface Part {
-  count: 'runs' | 'damaged' | 'bytes' | 'metadata'
+  count: 'runs' | 'damaged' | 'bytes' | 'metadata' | 'encrypted'
   run(seed: string, folder: string, codecs: Codecs, theirs: TheirImages): Promise<{ plan: unknown; text: string | null }>
 }
 
@@ -167,6 +173,13 @@ const PARTS: readonly Part[] = [
     async run(seed, folder, codecs, theirs) {
       const plan = drawMetadata(seed)
       return { plan, text: await guarded(() => runMetadata(plan, folder, new OurImages(folder, codecs), theirs)) }
+    },
+  },
+  {
+    count: 'encrypted',
+    async run(seed, folder, _codecs, theirs) {
+      const plan = drawEncrypted(seed)
+      return { plan, text: await guarded(() => runEncrypted(plan, folder, theirs.commands)) }
     },
   },
 ]

@@ -76,10 +76,11 @@ function* create({ context, filename, options, makeFile, openFile }: Creating): 
   const wanted = luksOptionsOf(options, '')
   const password = passwordOf(context, options.string('key-secret'), 'key-secret')
   const cryptography = context.demandCryptography('LUKS')
+  // There is no metadata to be made beforehand.
+  if (options.knows('preallocation') && options.string('preallocation') === 'metadata') options.set('preallocation', 'off')
+  const asked = options.knows('preallocation') ? options.string('preallocation') : undefined
   yield* makeFile(filename, 0)
   const file = yield* openFile(filename)
-  const asked = options.knows('preallocation') ? options.string('preallocation') : undefined
-  // There is no metadata to be made beforehand.
-  const preallocation = (asked === undefined || asked === 'metadata' ? 'off' : asked) as PreallocationMode
+  const preallocation = (asked ?? 'off') as PreallocationMode
   yield* createLuks(file, cryptography, { ...wanted, sizeBytes: options.size('size') ?? 0, preallocation }, password)
 }

@@ -7,7 +7,7 @@
 import type { BlockNode } from '../../block'
 import { LuksDriver } from '../../block/drivers/luks'
 import { Qcow2Driver } from '../../block/drivers/qcow2'
-import { type BlockdevContext, backingNameOf, isFullName, snapshotInfos } from '../../blockdev'
+import { type BlockdevContext, backingNameOf, describeNode, isFullName, snapshotInfos } from '../../blockdev'
 import { JsonDouble, type JsonObject, type JsonValue, jsonObject, printedOrder } from '../../json'
 import { sizeText } from './size_text'
 
@@ -121,7 +121,7 @@ export function imageInfo(context: BlockdevContext, node: BlockNode): JsonObject
     children.push(jsonObject({ name: child.name, info: imageInfo(context, child.node) }))
   }
   return jsonObject({
-    filename: filenameOf(context, node),
+    filename: shownName(context, node),
     format: node.driver.name,
     'dirty-flag': node.driver instanceof Qcow2Driver && isDirty(node.driver),
     'actual-size': allocatedBytes ?? undefined,
@@ -142,6 +142,15 @@ function isEncrypted({ driver }: BlockNode): boolean {
 
 function isDirty({ header }: Qcow2Driver): boolean {
   return (header.incompatible & 1n) !== 0n
+}
+
+/** The name alone, unless options say how the file is to be read. The image below is left out here, which is none of them. */
+function shownName(context: BlockdevContext, node: BlockNode): string {
+  const origin = context.origins.get(node)
+  const isCutOff = node.backing === null && (origin?.backingName ?? '') !== ''
+  const { strongOptions = [], protocol = null } = origin?.driver ?? {}
+  const isSpecial = protocol === null && strongOptions.some((name) => origin?.options.has(name) === true)
+  return isSpecial && !isCutOff ? describeNode(context, node) : filenameOf(context, node)
 }
 
 export function filenameOf(context: BlockdevContext, node: BlockNode): string {

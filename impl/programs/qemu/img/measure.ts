@@ -76,7 +76,7 @@ function* measure(context: BlockdevContext, given: Given, options: CreateOptions
     return { requiredBytes: roundedBytes, fullyAllocatedBytes: roundedBytes }
   }
   if (given.targetFormat === 'luks') {
-    const bytes = luksPayloadBytes(context, options, '') + Math.ceil(sizeBytes / 512) * 512
+    const bytes = luksPayloadBytes(context, options, '') + sizeBytes
     return { requiredBytes: bytes, fullyAllocatedBytes: bytes }
   }
   const hasLuks = options.string('encrypt.format') === 'luks'
