@@ -348,6 +348,39 @@ const OBJECTS: readonly Step[] = [
   call('object-del', { id: 'io' }),
 ]
 
+const secret = (id: string, more: Readonly<Record<string, unknown>>): string =>
+  call('object-add', { 'qom-type': 'secret', id, ...more })
+const luks = (more: Readonly<Record<string, unknown>>): string =>
+  call('blockdev-add', { driver: 'luks', 'node-name': 'luks', file: 'f', ...more })
+const amend = (node: string, options: Readonly<Record<string, unknown>>): string =>
+  call('x-blockdev-amend', { 'job-id': 'amend', 'node-name': node, options })
+
+const ENCRYPTION: readonly Step[] = [
+  secret('s1', {}),
+  secret('s1', { data: 'x', file: 'y' }),
+  secret('s1', { data: 'M$', format: 'base64' }),
+  secret('s1', { data: 'x', format: 'foo' }),
+  secret('s1', { data: 'word' }),
+  secret('s1', { data: 'word' }),
+  secret('s2', { data: 'AAAA', format: 'base64', keyid: 's1', iv: 'AAAA' }),
+  secret('s2', { data: 'AAAA', format: 'base64', keyid: 'gone' }),
+  luks({}),
+  luks({ 'key-secret': 'gone' }),
+  luks({ 'key-secret': 's1' }),
+  luks({ 'key-secret': 1 }),
+  call('blockdev-add', { driver: 'qcow2', 'node-name': 'q', file: 'f', encrypt: { format: 'foo' } }),
+  call('blockdev-add', { driver: 'qcow2', 'node-name': 'q', file: 'f', encrypt: {} }),
+  amend('gone', { driver: 'luks', state: 'active' }),
+  amend('top', { driver: 'luks', state: 'active' }),
+  amend('top', { driver: 'luks', state: 'foo' }),
+  amend('n', { driver: 'null-co' }),
+  amend('top', { driver: 'qcow2', encrypt: { format: 'luks', state: 'active', 'new-secret': 's1' } }),
+  status('amend', 'concluded'),
+  call('query-jobs'),
+  call('job-dismiss', { id: 'amend' }),
+  call('object-del', { id: 's1' }),
+]
+
 const REOPENING: readonly Step[] = [
   // The second cannot change: the first stays writable.
   call('blockdev-reopen', {
@@ -370,6 +403,7 @@ export const QMP_SCRIPT: readonly Step[] = [
   ...BITMAPS,
   ...EXPORTS,
   ...OBJECTS,
+  ...ENCRYPTION,
   ...REOPENING,
   call('query-version'),
   call('quit'),

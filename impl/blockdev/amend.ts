@@ -56,6 +56,7 @@ export function* amendBlockdev(context: BlockdevContext, node: BlockNode, tree: 
   const options = Options.ofJson(tree)
   const prefix = driver instanceof LuksDriver ? '' : 'encrypt.'
   if (prefix !== '' && !options.hasBelow(prefix)) return
+  if (driver instanceof Qcow2Driver) checkFormat(driver, options.takeString('encrypt.format'))
   const amendment = luksAmendment(context, {
     state: options.takeString(`${prefix}state`),
     newSecret: options.takeString(`${prefix}new-secret`),
@@ -67,6 +68,14 @@ export function* amendBlockdev(context: BlockdevContext, node: BlockNode, tree: 
   if (driver instanceof LuksDriver) yield* driver.amend(amendment, force)
   else if (driver instanceof Qcow2Driver) yield* driver.amend({ encryption: { amendment, force } })
   else throw new BlockError('Block driver does not support amending', { errno: ENOTSUP })
+}
+
+function checkFormat({ image: { encryption } }: Qcow2Driver, format: string | undefined): void {
+  if (encryption === null) throw new BlockError("image is not encrypted, can't amend", { errno: ENOTSUP })
+  if (format !== 'luks') throw new BlockError("Amend can't be used to change the qcow2 encryption format")
+  if (encryption.format !== 'luks') {
+    throw new BlockError('Only LUKS encryption options can be amended for qcow2 with blockdev-amend', { errno: ENOTSUP })
+  }
 }
 
 /** Whether x-blockdev-amend knows this driver. */

@@ -1,5 +1,6 @@
 /** For tests only: a context over files in memory, with locks and devices left out. */
 import { BlockError, type BlockGraph, type FileTraits, type HostExtent, type HostFile, type HostFiles } from '../block'
+import { TEST_CRYPTOGRAPHY } from '../block/crypto/testing'
 import { TEST_CODECS } from '../block/drivers/qcow2/testing'
 import { type TestBench, testBench } from '../block/testing'
 import { type Co, EISDIR, ENOENT, ENOTSUP, type Errno, OK, strerror } from '../co'
@@ -114,6 +115,7 @@ export function blockdevBench(): BlockdevBench {
     graph: bench.graph,
     files,
     codecs: TEST_CODECS,
+    cryptography: () => TEST_CRYPTOGRAPHY,
     warn: (text) => warnings.push(text),
   })
   return { ...bench, files, context, warnings }
