@@ -7,6 +7,7 @@ import type { Report } from '../reports/format'
 import { grouped } from '../reports/text'
 import { data, discard, KiB, MiB, many, SPREAD, scenario, write, zero } from '../scenarios/build'
 import { inBrowser, type Page } from './browser'
+import { percentile } from './mutants_shrunk'
 import { findNeighbour } from './neighbour'
 import { subjectOf } from './subject'
 import { viewPage } from './view'
@@ -118,10 +119,10 @@ class Walker {
   async walk(what: string, keys: readonly string[], count: number, withShift = false): Promise<void> {
     const before = await this.cpuMs()
     const asked = `window.stepMany(${JSON.stringify(keys)}, ${withShift}, ${count})`
-    const sorted = ((await this.page.evaluate(asked)) as number[]).sort((one, other) => one - other)
+    const times = (await this.page.evaluate(asked)) as number[]
     const cpuMs = ((await this.cpuMs()) - before) / count
-    const at = (share: number): number => sorted[Math.min(count - 1, Math.floor(count * share))]!
-    this.steps.push({ what, count, medianMs: at(0.5), p99Ms: at(0.99), maxMs: sorted.at(-1)!, cpuMs })
+    const at = (percent: number): number => percentile(times, percent)
+    this.steps.push({ what, count, medianMs: at(50), p99Ms: at(99), maxMs: at(100), cpuMs })
   }
 }
 

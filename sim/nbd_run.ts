@@ -54,6 +54,8 @@ class NbdRun extends BriefWorld {
   private readonly model: FlatModel
   private targetNode: BlockNode | null = null
   private job: MirrorJob | null = null
+  /** Requests of the job that wait for an answer. */
+  private readonly onLink = new Set<NbdSent>()
   private refusal: string | null = null
   private copiedEnd = 'none'
 
@@ -122,9 +124,14 @@ class NbdRun extends BriefWorld {
     this.note('link', 'the job calls its server')
     const sent = new Map<number, NbdSent>()
     const conversation = new NbdConversation(
-      ({ cookie, error }) => this.eye?.ended(sent.get(cookie)!, error !== 0),
+      ({ cookie, error }) => {
+        const request = sent.get(cookie)!
+        this.onLink.delete(request)
+        this.eye?.ended(request, error !== 0)
+      },
       (request) => {
         sent.set(request.cookie, request)
+        this.onLink.add(request)
         this.eye?.began('link', request, 'job', nameOfCommand(request.command), request.offsetBytes, request.lengthBytes)
       },
     )
@@ -177,6 +184,8 @@ class NbdRun extends BriefWorld {
       const { job } = this
       if (!this.targetLink.cut(downNs)) return
       this.note('link', `the link of the job is cut for ${downNs} ns`)
+      for (const request of this.onLink) this.eye?.ended(request, true)
+      this.onLink.clear()
       this.count(job === null ? 'nbd/target-cut' : `nbd/target-cut-${job.status}`)
       this.count(faultProbe('connection-loss'))
       return

@@ -247,8 +247,8 @@ export class Session {
     if (rest !== '') viewing.select(number(rest, viewing.chunkCount - 1))
     const { rows, more } = chunkSectors(viewing)
     const sectors = rows.map(
-      ({ sectorIndex, source, destination, isEqual }) =>
-        `  ${isEqual ? ' ' : '!'} sector ${sectorIndex}: ${source} | ${destination}`,
+      (row) =>
+        `  ${row.isEqual ? ' ' : '!'} sector${row.sectors.includes('-') ? 's' : ''} ${row.sectors}: ${row.source} | ${row.destination}`,
     )
     const story = storyOf(viewing.film, viewing.chunkIndex, viewing.frameIndex).map(({ step, text }) => `  #${step} ${text}`)
     return [this.chunkLine(viewing.chunkIndex), ...sectors, ...(more > 0 ? [`    and ${more} sectors more`] : []), ...story]

@@ -25,7 +25,7 @@ export const ChunkState = {
   InFlight: 2,
   /** The mirror takes it for done, and the disks differ. */
   Wrong: 3,
-  /** There is no mirror, or it is not to copy this. */
+  /** There is no mirror, or none any more, or it is not to copy this. */
   Outside: 4,
 } as const
 export type ChunkState = (typeof ChunkState)[keyof typeof ChunkState]
@@ -60,6 +60,8 @@ export function chunkState(film: Film, frame: Frame, chunkIndex: number, chunkBy
   if (isMarked(mirror.inFlight, chunkIndex)) return ChunkState.InFlight
   if (isMarked(mirror.dirty, chunkIndex)) return ChunkState.Dirty
   if (isEqualChunk(frame, chunkIndex, chunkBytes)) return ChunkState.Equal
+  // When it has ended, guests go on with one of the two.
+  if (mirror.phase === 'finished') return ChunkState.Outside
   if (mirror.phase === 'scanning' || film.plan.mirror.sync !== 'full') return ChunkState.Outside
   return ChunkState.Wrong
 }
@@ -67,6 +69,18 @@ export function chunkState(film: Film, frame: Frame, chunkIndex: number, chunkBy
 /** The index of the frame after event `step`, or of the last one before it. */
 export function frameIndexAt(film: Film, step: number): number {
   return Math.max(0, firstAfter(film.frames, step) - 1)
+}
+
+/** The index of the last frame of a time, or of the last one before it. */
+export function frameIndexAtTime({ frames }: Film, timeNs: number): number {
+  let low = 0
+  let high = frames.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (frames[middle]!.timeNs <= timeNs) low = middle + 1
+    else high = middle
+  }
+  return Math.max(0, low - 1)
 }
 
 /** The chunk that the failure is about; null where it is about none. */
@@ -77,6 +91,15 @@ export function failingChunk(film: Film): number | null {
   return failure.chunkIndex ?? null
 }
 
+/** Whether nobody works at a chunk, or ever will, and it differs: if it is the one that the failure is about, that is wrong. */
+function isLeftDifferent(film: Film, frame: Frame, chunkIndex: number): boolean {
+  const state = chunkState(film, frame, chunkIndex, film.chunkBytes)
+  if (state !== ChunkState.Outside) return state === ChunkState.Wrong
+  const phase = frame.mirror?.phase
+  const isPast = phase === 'copying' || phase === 'completing' || phase === 'finished'
+  return isPast && !isEqualChunk(frame, chunkIndex, film.chunkBytes)
+}
+
 /**
  * Where it began: the first frame from which on the failing chunk was wrong until the end, or, where the failure is about no
  * chunk, the first one with a wrong chunk. -1: no frame shows anything wrong.
@@ -84,13 +107,12 @@ export function failingChunk(film: Film): number | null {
 export function firstWrongFrame(film: Film): number {
   const { frames, result } = film
   if (result.failure === null) return -1
-  const chunkBytes = film.chunkBytes
   const chunk = failingChunk(film)
   const chunkCount = chunkCountOf(film)
   const isWrong = (frame: Frame): boolean => {
-    if (chunk !== null) return chunkState(film, frame, chunk, chunkBytes) === ChunkState.Wrong
+    if (chunk !== null) return isLeftDifferent(film, frame, chunk)
     for (let index = 0; index < chunkCount; index++)
-      if (chunkState(film, frame, index, chunkBytes) === ChunkState.Wrong) return true
+      if (chunkState(film, frame, index, film.chunkBytes) === ChunkState.Wrong) return true
     return false
   }
   let at = frameIndexAt(film, result.failure.step)

@@ -1,6 +1,15 @@
 /** What is looked at: a film, a frame of it, a chunk. Whoever draws is told when that changes. */
 import type { Film, Frame } from '../../sim/film_frames'
-import { ChunkState, chunkCountOf, chunkState, failingChunk, firstDifference, firstWrongFrame, frameIndexAt } from './story'
+import {
+  ChunkState,
+  chunkCountOf,
+  chunkState,
+  failingChunk,
+  firstDifference,
+  firstWrongFrame,
+  frameIndexAt,
+  frameIndexAtTime,
+} from './story'
 
 /** The first chunk that is wrong in a frame; 0 where none is. */
 function firstWrongChunk(film: Film, frameIndex: number): number {
@@ -66,14 +75,23 @@ export class Viewing {
     this.chunkIndex = Math.max(0, Math.min(this.chunkCount - 1, chunkIndex))
     this.changed()
   }
+  /** null: there is one world alone. */
+  get otherFilm(): Film | null {
+    return this.films[1 - this.filmIndex] ?? null
+  }
+  /** Where the other world is at this time. */
+  get otherFrameIndex(): number {
+    return this.otherFilm === null ? 0 : frameIndexAtTime(this.otherFilm, this.frame.timeNs)
+  }
+  goToTime(timeNs: number): void {
+    this.goTo(frameIndexAtTime(this.film, timeNs))
+  }
+
   /** The other world, at the same time of its own. */
   switchFilm(): void {
     if (this.films.length < 2) return
-    const { timeNs } = this.frame
+    const at = this.otherFrameIndex
     this.filmIndex = 1 - this.filmIndex
-    const { frames } = this.film
-    let at = frames.findIndex((frame) => frame.timeNs > timeNs)
-    at = at < 0 ? frames.length - 1 : Math.max(0, at - 1)
     this.chunkIndex = Math.min(this.chunkIndex, this.chunkCount - 1)
     this.goTo(at)
   }

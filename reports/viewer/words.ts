@@ -6,11 +6,11 @@ import { type Film, type FilmLane, type Frame, isMarked } from '../../sim/film_f
 import type { Plan } from '../../sim/plan'
 import type { Report } from '../format'
 import { eventText, timeText } from '../text'
-import { firstAfter, frameIndexAt, type StoryLine, sectorText } from './story'
+import { firstAfter, frameIndexAt, isSameSector, type StoryLine, sectorText } from './story'
 import type { Viewing } from './viewing'
 
 const SECTOR_BYTES = 512
-const SECTORS_SHOWN_MAX = 16
+const SECTOR_ROWS_MAX = 16
 const EVENTS_BEFORE = 10
 export const EVENTS_SHOWN = 24
 const WAITS_SHOWN_MAX = 40
@@ -45,28 +45,32 @@ export function eventsAround({ film, frame }: Viewing, count = EVENTS_SHOWN): St
 }
 
 export interface SectorRow {
-  sectorIndex: number
+  /** `16`, or `16-31` where several hold the same. */
+  sectors: string
   source: string
   destination: string
   isEqual: boolean
 }
 
-/** What both disks hold in the chunk, by sector; `more` sectors are left out. */
+/** What both disks hold in the chunk, by ranges of sectors that hold the same; `more` sectors are left out. */
 export function chunkSectors({ film, frame, chunkIndex, chunkBytes }: Viewing): { rows: SectorRow[]; more: number } {
   const first = Math.floor((chunkIndex * chunkBytes) / SECTOR_BYTES)
   const end = Math.min(frame.source.sectors.length, first + Math.ceil(chunkBytes / SECTOR_BYTES))
   const rows: SectorRow[] = []
-  for (let sectorIndex = first; sectorIndex < Math.min(end, first + SECTORS_SHOWN_MAX); sectorIndex++) {
-    const source = frame.source.sectors[sectorIndex] ?? 0
-    const destination = frame.destination.sectors[sectorIndex] ?? 0
+  let at = first
+  while (at < end && rows.length < SECTOR_ROWS_MAX) {
+    const start = at
+    const source = frame.source.sectors[at] ?? 0
+    const destination = frame.destination.sectors[at] ?? 0
+    while (at < end && (frame.source.sectors[at] ?? 0) === source && (frame.destination.sectors[at] ?? 0) === destination) at++
     rows.push({
-      sectorIndex,
+      sectors: at - start === 1 ? String(start) : `${start}-${at - 1}`,
       source: sectorText(film, source),
       destination: sectorText(film, destination),
-      isEqual: source === destination,
+      isEqual: isSameSector(source, destination),
     })
   }
-  return { rows, more: Math.max(0, end - first - SECTORS_SHOWN_MAX) }
+  return { rows, more: end - at }
 }
 
 /** The state of the job and its counters. */
@@ -110,11 +114,16 @@ export function waitLines({ waits }: Frame): readonly string[] {
   return waits.slice(0, WAITS_SHOWN_MAX)
 }
 
+/** JSON on one line, with blanks where it may be broken. */
+function lineOf(value: unknown): string {
+  return JSON.stringify(value, null, 1).replace(/\n */g, ' ')
+}
+
 /** A plan as JSON in which each operation has a line. */
 export function planText(plan: Plan, decisions: Readonly<Record<string, number>> | undefined): string {
   const rows = Object.entries(plan).map(([name, value]) => {
     const isList = Array.isArray(value) && value.length > 0
-    const text = isList ? `[\n${value.map((one) => `    ${JSON.stringify(one)}`).join(',\n')}\n  ]` : JSON.stringify(value)
+    const text = isList ? `[\n${value.map((one) => `    ${lineOf(one)}`).join(',\n')}\n  ]` : lineOf(value)
     return `  ${JSON.stringify(name)}: ${text}`
   })
   const decided = decisions === undefined ? '' : `\n\nwith the decisions\n${JSON.stringify(decisions, null, 1)}`

@@ -23,6 +23,8 @@ declare global {
 }
 
 const FAST = 10
+/** Below the present event, where a panel has to be scrolled for it. */
+const PANEL_MARGIN_PIXELS = 60
 
 class App {
   private readonly viewing: Viewing
@@ -113,7 +115,7 @@ class App {
       this.tabPanel,
     )
     const keys =
-      'Keys: ← → one event, with Shift ten; Home, End; j k another chunk; f failure; d where it went wrong; e where the neighbour differs; n neighbour; m another map over time; t light or dark.'
+      'Keys: ← → one event, with Shift ten; Home, End; j k another chunk; f d e n as above; m another map over time; 1 to 6 details; t theme.'
     root.replaceChildren(
       ...(note === '' ? [] : [element('p', { class: 'bad', role: 'status' }, note)]),
       bar,
@@ -154,10 +156,16 @@ class App {
       m: () => this.spacetime.chooseNext(),
       t: () => this.changeTheme(),
     }
-    const action = actions[event.key]
+    const action = actions[event.key] ?? this.openerOf(event.key)
     if (action === undefined) return
     event.preventDefault()
     action()
+  }
+
+  /** 1 opens the first tab. */
+  private openerOf(key: string): (() => void) | undefined {
+    const panel = this.panels[Number(key) - 1]
+    return panel === undefined ? undefined : () => this.open(panel)
   }
 
   private changeTheme(): void {
@@ -201,6 +209,10 @@ class App {
       tab.setAttribute('aria-selected', String(this.panels[index] === panel))
     })
     tabPanel.replaceChildren(panel.render(viewing))
+    const present = tabPanel.querySelector<HTMLElement>('[aria-current="true"]')
+    if (present === null) return
+    const endPixels = present.offsetTop + present.offsetHeight - tabPanel.offsetTop
+    tabPanel.scrollTop = Math.max(0, endPixels - tabPanel.clientHeight + PANEL_MARGIN_PIXELS)
   }
 }
 

@@ -36,7 +36,7 @@ export function forgetColours(): void {
 }
 
 /** Where the names of lanes and rows stand: everything behind them is in line from drawing to drawing. */
-export const NAME_PIXELS = 126
+export const NAME_PIXELS = 142
 
 /** A name before its lane or row; `y`: the line that the letters stand on. */
 export function writeName(context: CanvasRenderingContext2D, name: string, y: number): void {

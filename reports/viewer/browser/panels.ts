@@ -37,11 +37,11 @@ function chunkPanel(viewing: Viewing): HTMLElement {
   const head = element(
     'tr',
     {},
-    ...['sector', film.names.source, film.names.destination].map((name) => element('th', { scope: 'col' }, name)),
+    ...['sectors', film.names.source, film.names.destination].map((name) => element('th', { scope: 'col' }, name)),
   )
   const sectors = chunkSectors(viewing)
-  const rows = sectors.rows.map(({ sectorIndex, source, destination, isEqual }) => {
-    const cells = [String(sectorIndex), source, destination]
+  const rows = sectors.rows.map(({ sectors: range, source, destination, isEqual }) => {
+    const cells = [range, source, destination]
     return element('tr', isEqual ? {} : { class: 'bad' }, ...cells.map((text) => element('td', {}, text)))
   })
   const bits = bitsOf(frame, chunkIndex)
