@@ -67,6 +67,7 @@ function converse(session: Session): Promise<number> {
       terminal.prompt()
     }
     terminal.on('line', (line) => {
+      session.columns = process.stdout.columns
       last = line.trim() === '' ? last : line
       try {
         for (const text of session.execute(last)) process.stdout.write(`${text}\n`)
@@ -81,7 +82,12 @@ function converse(session: Session): Promise<number> {
       resolve(EXIT_INTERRUPTED)
       terminal.close()
     })
-    terminal.on('close', () => resolve(EXIT_OK))
+    terminal.on('close', () => {
+      // Whatever comes next begins a line.
+      if (!session.isOver) process.stdout.write('\n')
+      resolve(EXIT_OK)
+    })
+    process.stdout.write('Type help for the commands; Tab completes them, an empty line repeats the last one.\n')
     ask()
   })
 }

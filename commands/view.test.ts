@@ -20,6 +20,10 @@ const STEP_CPU_MS_MAX = 16
 const READY_CPU_MS_MAX = 3_000
 const EVENTS = 5_000
 const CORPUS = path.resolve(__dirname, '../scenarios/corpus')
+/** Controls and pictures without a name for those who do not see them. */
+const NAMELESS = `[...document.querySelectorAll('button, select, input, canvas, [role=tabpanel]')]
+  .filter((one) => one.getClientRects().length > 0 && !one.getAttribute('aria-label') && !one.textContent.trim())
+  .map((one) => one.outerHTML)`
 const report = { ...sampleReport, plan: smallPlan() }
 const browser = findBrowser()
 
@@ -76,6 +80,7 @@ browserTest('in a browser the world is run again, and keys move through it', asy
     assert.match((await page.locator('p.now').textContent()) ?? '', /The neighbour, without one, which passes/)
     for (const tab of TABS) await page.getByRole('tab', { name: tab }).click()
     assert.equal(errors, [])
+    assert.equal(await page.evaluate(NAMELESS), [], 'whatever can be used or looked at has a name')
   })
 })
 

@@ -201,7 +201,7 @@ export function parseReport(text: string, own: readonly OwnFault[] = []): Readin
   try {
     value = JSON.parse(text)
   } catch (error) {
-    return { ok: false, reason: `not JSON: ${(error as Error).message.replace(/\s+/g, ' ')}` }
+    return { ok: false, reason: `not JSON: ${(error as Error).message.replace(/[\s\p{Cc}]+/gu, ' ')}` }
   }
   const { format, version } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
   if (format !== REPORT_FORMAT) return { ok: false, reason: `not a report: "format" is not "${REPORT_FORMAT}"` }

@@ -18,7 +18,7 @@ import {
   queueLines,
   waitLines,
 } from '../../reports/viewer/words'
-import type { Film, FilmLane, Frame } from '../../sim/film_frames'
+import type { DiskFrame, Film, FilmLane, Frame } from '../../sim/film_frames'
 import { isMarked } from '../../sim/film_frames'
 import { UsageError } from '../cli'
 import { CONDITION_HELP, type Moment, parseCondition } from './condition'
@@ -29,6 +29,9 @@ const DIFFERENCES_SHOWN_MAX = 40
 const EVENTS_DEFAULT = 12
 const EVENTS_MAX = 200
 const MAP_COLUMNS = 64
+/** Of a narrow terminal, whose lines then break. */
+const MAP_COLUMNS_MIN = 16
+const MAP_NAME_COLUMNS = 14
 const SECTOR_BYTES = 512
 
 interface Entry {
@@ -41,6 +44,8 @@ interface Entry {
 export class Session {
   readonly viewing: Viewing
   isOver = false
+  /** Of the terminal; undefined: nobody looks at one. */
+  columns: number | undefined = undefined
   /** Something that was waited for or expected was not so. */
   isUnmet = false
   private readonly notes: GuestNotes
@@ -206,40 +211,62 @@ export class Session {
 
   /** For each map, whether it says something of a chunk. */
   private mapRows(): Array<readonly [name: string, isSet: (chunk: number) => boolean]> {
-    const { viewing } = this
-    const { frame, film, chunkBytes } = viewing
-    const takes = (disk: 'source' | 'destination') => (chunk: number) => {
-      const unit = film.allocationUnitBytes[disk]
-      const end = Math.ceil(((chunk + 1) * chunkBytes) / unit)
-      for (let at = Math.floor((chunk * chunkBytes) / unit); at < end; at++) if (frame[disk].allocated[at] === 1) return true
-      return false
+    const { frame, film, chunkBytes } = this.viewing
+    const takes =
+      (unitBytes: number, { allocated }: DiskFrame) =>
+      (chunk: number) => {
+        const end = Math.ceil(((chunk + 1) * chunkBytes) / unitBytes)
+        for (let at = Math.floor((chunk * chunkBytes) / unitBytes); at < end; at++) if (allocated[at] === 1) return true
+        return false
+      }
+    const hasMirror = film.kind === 'mirror' || film.frames.some(({ mirror }) => mirror !== null)
+    const maps = (hasMirror ? BITS : []).map(
+      (bit) => [bitName(bit), (chunk: number) => isMarked(frame.mirror?.[bit] ?? null, chunk)] as const,
+    )
+    const differ = ['differ', (chunk: number) => !isEqualChunk(frame, chunk, chunkBytes)] as const
+    if (film.kind === 'chain') {
+      const layers = film.layers.map(
+        ({ name, allocationUnitBytes }, index) => [`${name} takes`, takes(allocationUnitBytes, frame.layers[index]!)] as const,
+      )
+      return [...maps, differ, ...layers]
     }
-    const maps = BITS.map((bit) => [bitName(bit), (chunk: number) => isMarked(frame.mirror?.[bit] ?? null, chunk)] as const)
-    return [
-      ...maps,
-      ['differ', (chunk) => !isEqualChunk(frame, chunk, chunkBytes)],
-      ['source takes', takes('source')],
-      ['dest. takes', takes('destination')],
-    ]
+    const { source, destination } = film.allocationUnitBytes
+    const disks = [
+      ['source takes', takes(source, frame.source)],
+      ['dest. takes', takes(destination, frame.destination)],
+    ] as const
+    return [...maps, differ, ...(film.kind === 'file' ? [] : disks)]
   }
 
   private maps(): string[] {
     const { chunkCount } = this.viewing
+    const columns = Math.max(MAP_COLUMNS_MIN, Math.min(MAP_COLUMNS, (this.columns ?? Infinity) - MAP_NAME_COLUMNS - 2))
     const lines: string[] = []
-    for (let first = 0; first < chunkCount; first += MAP_COLUMNS) {
-      const count = Math.min(MAP_COLUMNS, chunkCount - first)
-      lines.push(`  chunks ${first} to ${first + count - 1}`)
-      for (const [name, isSet] of this.mapRows())
-        lines.push(
-          `  ${name.padEnd(13)}${Array.from({ length: count }, (_, index) => (isSet(first + index) ? '#' : '.')).join('')}`,
-        )
+    let emptyFrom = -1
+    const sayEmpty = (end: number): void => {
+      if (emptyFrom >= 0) lines.push(`  chunks ${emptyFrom} to ${end - 1}: nothing`)
+      emptyFrom = -1
     }
+    for (let first = 0; first < chunkCount; first += columns) {
+      const count = Math.min(columns, chunkCount - first)
+      const rows = this.mapRows().map(([name, isSet]) => {
+        const signs = Array.from({ length: count }, (_, index) => (isSet(first + index) ? '#' : '.'))
+        return { text: `  ${name.padEnd(MAP_NAME_COLUMNS)}${signs.join('')}`, isEmpty: !signs.includes('#') }
+      })
+      if (rows.every(({ isEmpty }) => isEmpty)) {
+        if (emptyFrom < 0) emptyFrom = first
+        continue
+      }
+      sayEmpty(first)
+      lines.push(`  chunks ${first} to ${first + count - 1}`, ...rows.map(({ text }) => text))
+    }
+    sayEmpty(chunkCount)
     return lines
   }
 
   private ranges(): string[] {
     const { chunkCount } = this.viewing
-    return this.mapRows().map(([name, isSet]) => `  ${name.padEnd(13)}${rangesOf(chunkCount, isSet)}`)
+    return this.mapRows().map(([name, isSet]) => `  ${name.padEnd(MAP_NAME_COLUMNS)}${rangesOf(chunkCount, isSet)}`)
   }
 
   private chunk(rest: string): string[] {

@@ -144,6 +144,8 @@ export function momentText(viewing: Viewing): string {
 /** What has changed since the report was written; empty: nothing. `code`: where the code that ran lies. */
 export function changeNote(report: Report, film: Film, code: string): string {
   const { failure, hash } = film.result
+  if (report.against !== undefined)
+    return `The failure is one of ${report.against.program} in real time; this is our own world of the same plan, with the code ${code}.`
   if (failure === null) return `The world does not fail any more with the code ${code}.`
   if (failure.key !== report.failure.key) return `The world fails otherwise now: ${failure.key}: ${failure.text}`
   return hash === report.trace.hash
