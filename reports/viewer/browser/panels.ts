@@ -45,7 +45,10 @@ function chunkPanel(viewing: Viewing): HTMLElement {
     return element('tr', isEqual ? {} : { class: 'bad' }, ...cells.map((text) => element('td', {}, text)))
   })
   const bits = bitsOf(frame, chunkIndex)
-  const story = storyOf(film, chunkIndex, frameIndex).map(({ step, text }) => ({ step, text: `#${step} ${text}` }))
+  // The latest stands where one looks first.
+  const story = storyOf(film, chunkIndex, frameIndex)
+    .map(({ step, text }) => ({ step, text: `#${step} ${text}` }))
+    .reverse()
   return element(
     'div',
     {},
@@ -53,7 +56,7 @@ function chunkPanel(viewing: Viewing): HTMLElement {
     element('p', {}, bits.length === 0 ? 'No bit is set.' : `Bits: ${bits.join(', ')}.`),
     element('table', {}, head, ...rows),
     ...(sectors.more > 0 ? [element('p', { class: 'dim' }, `and ${sectors.more} sectors more`)] : []),
-    element('h2', {}, 'What happened here until now'),
+    element('h2', {}, 'What happened here until now, the latest first'),
     steps(viewing, story),
   )
 }
