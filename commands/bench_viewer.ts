@@ -150,6 +150,8 @@ export async function benchViewer(program: string, report: Report, stepCount: nu
     await walker.walk('ten events backward', ['ArrowLeft'], JUMPS, true)
     await walker.walk('jumps over the world', ['Home', 'f', 'End', 'd'], JUMPS)
     await walker.walk('another chunk', ['k'], JUMPS)
+    await page.keyboard.press('z')
+    await walker.walk('zoomed, backward', ['ArrowLeft'], stepCount)
     return {
       events: report.trace.events,
       chunks: CHUNKS,

@@ -11,6 +11,9 @@ import {
   frameIndexAtTime,
 } from './story'
 
+/** As many as can be told from one another on a page. */
+const ZOOMED_FRAMES = 120
+
 /** The first chunk that is wrong in a frame; 0 where none is. */
 function firstWrongChunk(film: Film, frameIndex: number): number {
   const frame = film.frames[frameIndex]
@@ -26,6 +29,8 @@ export class Viewing {
   filmIndex = 0
   frameIndex = 0
   chunkIndex = 0
+  /** Drawings over time show a page of the events, and not all of them. */
+  isZoomed = false
   /** Frames of the failing world: where its failure was found, where it began, where the neighbour goes another way; -1: nowhere. */
   readonly failureFrame: number
   readonly wrongFrame: number
@@ -75,6 +80,17 @@ export class Viewing {
     this.chunkIndex = Math.max(0, Math.min(this.chunkCount - 1, chunkIndex))
     this.changed()
   }
+  /** The frames that drawings over time show of a film that stands at a frame, from `first` to before `end`. */
+  rangeOf({ frames }: Film, frameIndex: number): { first: number; end: number } {
+    if (!this.isZoomed) return { first: 0, end: frames.length }
+    const first = Math.floor(frameIndex / ZOOMED_FRAMES) * ZOOMED_FRAMES
+    return { first, end: Math.min(frames.length, first + ZOOMED_FRAMES) }
+  }
+  zoom(): void {
+    this.isZoomed = !this.isZoomed
+    this.changed()
+  }
+
   /** null: there is one world alone. */
   get otherFilm(): Film | null {
     return this.films[1 - this.filmIndex] ?? null

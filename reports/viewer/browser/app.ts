@@ -115,7 +115,7 @@ class App {
       this.tabPanel,
     )
     const keys =
-      'Keys: ← → one event, with Shift ten; Home, End; j k another chunk; f d e n as above; m another map over time; 1 to 6 details; t theme.'
+      'Keys: ← → one event, with Shift ten; Home, End; j k another chunk; f d e n as above; m another map over time; z zoom; 1 to 6 details; t theme.'
     root.replaceChildren(
       ...(note === '' ? [] : [element('p', { class: 'bad', role: 'status' }, note)]),
       bar,
@@ -154,6 +154,7 @@ class App {
       e: () => viewing.filmIndex === 0 && viewing.divergenceFrame >= 0 && viewing.goTo(viewing.divergenceFrame),
       n: () => viewing.switchFilm(),
       m: () => this.spacetime.chooseNext(),
+      z: () => viewing.zoom(),
       t: () => this.changeTheme(),
     }
     const action = actions[event.key] ?? this.openerOf(event.key)

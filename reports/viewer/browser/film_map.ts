@@ -49,9 +49,13 @@ function cellsOf(film: Film, strip: Strip): Picture {
 }
 
 /** The film of one strip, or of the states of all chunks. Most events change nothing: their column goes on. */
-export function pictureOf(film: Film, strip: Strip | undefined): HTMLCanvasElement {
+export function pictureOf(
+  film: Film,
+  strip: Strip | undefined,
+  { first: from, end: until }: { first: number; end: number },
+): HTMLCanvasElement {
   const { rows, shows, colourOf } = strip === undefined ? statesOf(film) : cellsOf(film, strip)
-  const { frames } = film
+  const frames = film.frames.slice(from, until)
   const image = element('canvas')
   image.width = Math.min(frames.length, COLUMNS_MAX)
   image.height = rows

@@ -12,6 +12,7 @@ const STATE_TEXTS_ELSEWHERE: Partial<Record<string, Partial<Record<ChunkState, s
   chain: { [ChunkState.Equal]: 'as it must be', [ChunkState.Wrong]: 'not what the guest wrote' },
   file: { [ChunkState.Equal]: 'as in the sound file', [ChunkState.Wrong]: 'changed' },
 }
+type Range = ReturnType<Viewing['rangeOf']>
 const HEIGHT_PIXELS = 76
 const OTHER_HEIGHT_PIXELS = 40
 
@@ -25,7 +26,7 @@ export class Spacetime {
   private readonly otherNow = new Marker()
   private readonly choice: HTMLSelectElement
   private readonly legend = element('div', { class: 'legend' })
-  private drawnFilm = -1
+  private drawn = ''
   private width = 0
 
   constructor(viewing: Viewing) {
@@ -74,18 +75,21 @@ export class Spacetime {
     const box = canvas.getBoundingClientRect()
     const row = Math.floor(((event.clientY - box.top) / box.height) * viewing.chunkCount)
     viewing.chunkIndex = Math.max(0, Math.min(viewing.chunkCount - 1, row))
-    viewing.goTo(Math.floor(this.shareOf(event, canvas) * viewing.film.frames.length))
+    const { first, end } = viewing.rangeOf(viewing.film, viewing.frameIndex)
+    const share = Math.max(0, Math.min(1, this.shareOf(event, canvas)))
+    viewing.goTo(Math.min(end - 1, first + Math.floor(share * (end - first))))
   }
 
   private pointOther(event: PointerEvent): void {
     const { viewing, other } = this
-    const frames = viewing.otherFilm!.frames
+    const film = viewing.otherFilm!
+    const { first, end } = viewing.rangeOf(film, viewing.otherFrameIndex)
     const share = Math.max(0, Math.min(1, this.shareOf(event, other)))
-    viewing.goToTime(frames[Math.min(frames.length - 1, Math.floor(share * frames.length))]!.timeNs)
+    viewing.goToTime(film.frames[Math.min(end - 1, first + Math.floor(share * (end - first)))]!.timeNs)
   }
 
   forget(): void {
-    this.drawnFilm = -1
+    this.drawn = ''
   }
 
   private drawAnew(): void {
@@ -95,22 +99,26 @@ export class Spacetime {
 
   draw(): void {
     const { viewing, canvas } = this
-    if (this.drawnFilm !== viewing.filmIndex) {
-      this.drawnFilm = viewing.filmIndex
-      this.drawAll()
+    const { frameIndex, chunkIndex, chunkCount, film, otherFilm, otherFrameIndex } = viewing
+    const range = viewing.rangeOf(film, frameIndex)
+    const otherRange = otherFilm === null ? range : viewing.rangeOf(otherFilm, otherFrameIndex)
+    const key = `${viewing.filmIndex}/${range.first}-${range.end}/${otherRange.first}-${otherRange.end}`
+    if (this.drawn !== key) {
+      this.drawn = key
+      this.drawAll(range, otherRange)
     }
-    const { frameIndex, chunkIndex, chunkCount, film, otherFilm } = viewing
     const rowPixels = HEIGHT_PIXELS / chunkCount
     const eventsWidth = this.width - NAME_PIXELS - 2
-    this.now.place(NAME_PIXELS + ((frameIndex + 1) / film.frames.length) * eventsWidth, 0, 2, HEIGHT_PIXELS)
+    const place = (marker: Marker, at: number, { first, end }: Range, height: number): void =>
+      marker.place(NAME_PIXELS + ((at + 1 - first) / (end - first)) * eventsWidth, 0, 2, height)
+    place(this.now, frameIndex, range, HEIGHT_PIXELS)
     this.row.place(NAME_PIXELS - 2, chunkIndex * rowPixels - 1, eventsWidth + 4, Math.max(5, rowPixels + 2))
     let wrong = 0
     for (let index = 0; index < chunkCount; index++)
       if (chunkState(film, viewing.frame, index, viewing.chunkBytes) === ChunkState.Wrong) wrong++
     canvas.setAttribute('aria-label', `Disk over time; ${chunkCount} chunks, ${wrong} of them wrong after this event.`)
     if (otherFilm === null) return
-    const otherShare = (viewing.otherFrameIndex + 1) / otherFilm.frames.length
-    this.otherNow.place(NAME_PIXELS + otherShare * eventsWidth, 0, 2, OTHER_HEIGHT_PIXELS)
+    place(this.otherNow, otherFrameIndex, otherRange, OTHER_HEIGHT_PIXELS)
     this.other.setAttribute('aria-label', `The ${this.otherName} at the same time.`)
   }
 
@@ -118,20 +126,20 @@ export class Spacetime {
     return this.viewing.filmIndex === 0 ? 'neighbour, which passes' : 'failing world'
   }
 
-  private drawAll(): void {
+  private drawAll(range: Range, otherRange: Range): void {
     const { viewing, canvas, other } = this
     const { film, otherFilm, chunkCount } = viewing
     const index = Number(this.choice.value)
     const { context, width } = surfaceOf(canvas, HEIGHT_PIXELS)
     this.width = width
     context.imageSmoothingEnabled = false
-    context.drawImage(pictureOf(film, stripsOf(film)[index]), NAME_PIXELS, 0, width - NAME_PIXELS - 2, HEIGHT_PIXELS)
+    context.drawImage(pictureOf(film, stripsOf(film)[index], range), NAME_PIXELS, 0, width - NAME_PIXELS - 2, HEIGHT_PIXELS)
     writeName(context, 'chunk 0', 14)
     if (chunkCount > 1) writeName(context, `chunk ${chunkCount - 1}`, HEIGHT_PIXELS - 6)
     this.legend.replaceChildren(...this.legendOf(stripsOf(film)[index]))
     if (otherFilm === null) return
     const below = surfaceOf(other, OTHER_HEIGHT_PIXELS).context
-    const picture = pictureOf(otherFilm, stripsOf(otherFilm)[index])
+    const picture = pictureOf(otherFilm, stripsOf(otherFilm)[index], otherRange)
     below.imageSmoothingEnabled = false
     below.drawImage(picture, NAME_PIXELS, 0, width - NAME_PIXELS - 2, OTHER_HEIGHT_PIXELS)
     const [name, rest] = this.otherName.split(', ')

@@ -41,7 +41,7 @@ export class Timeline {
   private readonly canvas: HTMLCanvasElement
   private readonly now = new Marker()
   /** What is on the canvas: moving through the events must not draw thousands of bars. */
-  private drawnFilm = -1
+  private drawn = ''
   private width = 0
 
   constructor(viewing: Viewing) {
@@ -70,37 +70,44 @@ export class Timeline {
     this.root.hidden = viewing.film.lanes.length === 0
   }
 
-  private get lastStep(): number {
-    return Math.max(1, this.viewing.film.frames.at(-1)!.step)
+  /** The events that are shown: after the first of these, up to the last. */
+  private get steps(): readonly [after: number, last: number] {
+    const { viewing } = this
+    const { frames } = viewing.film
+    const { first, end } = viewing.rangeOf(viewing.film, viewing.frameIndex)
+    return [first === 0 ? 0 : frames[first - 1]!.step, Math.max(1, frames[end - 1]!.step)]
   }
 
   private point(event: PointerEvent): void {
     const box = this.canvas.getBoundingClientRect()
     const share = (event.clientX - box.left - NAME_PIXELS) / (box.width - NAME_PIXELS)
-    this.viewing.goToStep(Math.round(Math.max(0, Math.min(1, share)) * this.lastStep))
+    const [after, last] = this.steps
+    this.viewing.goToStep(Math.round(after + Math.max(0, Math.min(1, share)) * (last - after)))
   }
 
   forget(): void {
-    this.drawnFilm = -1
+    this.drawn = ''
   }
 
   draw(): void {
     const { viewing, canvas } = this
-    if (this.drawnFilm !== viewing.filmIndex) {
-      this.drawnFilm = viewing.filmIndex
-      this.drawLanes()
+    const [after, last] = this.steps
+    const key = `${viewing.filmIndex}/${after}-${last}`
+    if (this.drawn !== key) {
+      this.drawn = key
+      this.drawLanes(after, last)
     }
     const at = viewing.frame.step
-    const left = NAME_PIXELS + (at / this.lastStep) * (this.width - NAME_PIXELS - 2)
+    const left = NAME_PIXELS + ((at - after) / (last - after)) * (this.width - NAME_PIXELS - 2)
     this.now.place(left, 0, 2, LANE_PIXELS * this.viewing.film.lanes.length)
     const active = viewing.film.spans.filter(({ fromStep, toStep }) => fromStep <= at && at <= toStep).length
     canvas.setAttribute('aria-label', `Timeline; at event ${at}, ${active} requests are under way.`)
   }
 
-  private drawLanes(): void {
+  private drawLanes(after: number, last: number): void {
     const { context, width } = surfaceOf(this.canvas, LANE_PIXELS * this.viewing.film.lanes.length)
     this.width = width
-    const scale = (width - NAME_PIXELS - 2) / this.lastStep
+    const scale = (width - NAME_PIXELS - 2) / (last - after)
     this.viewing.film.lanes.forEach((lane, laneIndex) => {
       const top = laneIndex * LANE_PIXELS
       context.fillStyle = colour('panel')
@@ -109,8 +116,9 @@ export class Timeline {
       const spans = this.viewing.film.spans.filter((span) => span.lane === lane)
       const rows = rowsOf(spans)
       spans.forEach((span, index) => {
-        const x = NAME_PIXELS + span.fromStep * scale
-        const end = NAME_PIXELS + Math.min(span.toStep, this.lastStep) * scale
+        if (span.fromStep > last || span.toStep < after) return
+        const x = NAME_PIXELS + Math.max(0, span.fromStep - after) * scale
+        const end = NAME_PIXELS + (Math.min(span.toStep, last) - after) * scale
         context.fillStyle = colourOf(span)
         context.fillRect(x, top + 2 + rows[index]! * ROW_PIXELS, Math.max(1.5, end - x), ROW_PIXELS - 1)
       })
