@@ -13,6 +13,7 @@ import { main, openSession, runScript } from './debug'
 import { parseCondition } from './debug/condition'
 import { GuestNotes } from './debug/guest_notes'
 import type { Session } from './debug/session'
+import { subjectOf } from './subject'
 import { recorder } from './testing'
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'debug-'))
@@ -33,6 +34,19 @@ test('a script goes on, back and to events, and says where it is', () => {
   assert.is(code, 0, err)
   assert.match(out, /> next 4\n#5 .*\n> back\n#4 .*\n> until event BLOCK_JOB_READY\n#\d+ .*BLOCK_JOB_READY/)
   assert.match(out, /mirror[.]ready = true: so/)
+})
+
+test('a world of a job shows its layers, and what the guest must find', () => {
+  const jobFile = path.join(folder, 'job.json')
+  writeReport(jobFile, { ...sampleReport, plan: subjectOf('jobs').planOf('debug.1') })
+  const { session: job } = openSession(jobFile)
+  job.columns = 40
+  const lines = ['goto end', 'print', 'diff', 'queues'].flatMap((line) => job.execute(line))
+  const text = lines.join('\n')
+  assert.match(text, /image takes +[.#]/)
+  assert.match(text, /base takes +[.#]/)
+  assert.match(text, /the guest’s disk is what the model says/)
+  assert.not.ok(lines.some((line) => /takes|differ/.test(line) && line.length > 40))
 })
 
 test('conditions, situations and watched chunks are found', () => {
