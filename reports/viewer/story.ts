@@ -73,14 +73,7 @@ export function frameIndexAt(film: Film, step: number): number {
 
 /** The index of the last frame of a time, or of the last one before it. */
 export function frameIndexAtTime({ frames }: Film, timeNs: number): number {
-  let low = 0
-  let high = frames.length
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if (frames[middle]!.timeNs <= timeNs) low = middle + 1
-    else high = middle
-  }
-  return Math.max(0, low - 1)
+  return Math.max(0, firstBeyond(frames, (frame) => frame.timeNs > timeNs) - 1)
 }
 
 /** The chunk that the failure is about; null where it is about none. */
@@ -172,12 +165,17 @@ export function storyOf(film: Film, chunkIndex: number, untilFrame: number): Sto
 
 /** Index of the first of some things, which are in order, that came after event `step`. */
 export function firstAfter(list: ReadonlyArray<{ readonly step: number }>, step: number): number {
+  return firstBeyond(list, (one) => one.step > step)
+}
+
+/** Index of the first for which `isBeyond`, as it is for all that follow it; their number if there is none. */
+function firstBeyond<T>(list: readonly T[], isBeyond: (one: T) => boolean): number {
   let low = 0
   let high = list.length
   while (low < high) {
     const middle = (low + high) >> 1
-    if (list[middle]!.step <= step) low = middle + 1
-    else high = middle
+    if (isBeyond(list[middle]!)) high = middle
+    else low = middle + 1
   }
   return low
 }
