@@ -3,10 +3,13 @@ import * as os from 'node:os'
 import * as path from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { ReferenceDisk } from '../../model/disk'
 import { planOfSeed } from '../../properties/plans'
 import { fuzzReal, type RealFuzzOptions, unfit } from './campaign'
+import { RealGuest } from './guest'
 import { makeFiles, readFiles } from './images'
 import { Moments } from './moments'
+import { DULL_OPTIONS } from './options'
 import { canTake, capabilitiesOf, Programs } from './programs'
 
 function options(outFolder: string, folder: string | null): RealFuzzOptions {
@@ -117,6 +120,24 @@ test('whoever waits for a moment goes on when it comes, or when nothing comes an
   moments.giveUp()
   await never
   assert.ok(moments.has('a') && !moments.has('b'))
+})
+
+test('who waits for the guest to be quiet is not forgotten when somebody else lets it go on', async () => {
+  const plan = planOfSeed('hold', 'small')
+  const moments = new Moments()
+  const model = new ReferenceDisk(plan.source.lengthBytes, () => '')
+  const guest = new RealGuest({} as never, '', plan, DULL_OPTIONS, model, moments, [])
+  guest.inFlight = 1
+  let isQuiet = false
+  const quiet = guest.hold().then(() => {
+    isQuiet = true
+  })
+  guest.release()
+  await new Promise((resolve) => setTimeout(resolve, 5))
+  assert.is(isQuiet, false, 'a request is still under way')
+  guest.inFlight = 0
+  guest.release()
+  await quiet
 })
 
 test.run()

@@ -110,16 +110,22 @@ export class RealGuest {
     if (--this.lanesLeft === 0) this.moments.reach('lanes-done')
   }
 
-  /** No request is made from now on; resolves when none is under way. `release` lets them go on. */
+  /**
+   * No request is made from now on; resolves when none is under way. `release` lets them go on. Who still waits for quiet
+   * when somebody else releases, holds again.
+   */
   async hold(): Promise<void> {
-    if (!this.isHeld) this.holds++
-    this.isHeld = true
-    if (this.inFlight > 0) await this.moments.wait(`quiet ${this.holds}`)
+    do {
+      if (!this.isHeld) this.holds++
+      this.isHeld = true
+      if (this.inFlight > 0) await this.moments.wait(`quiet ${this.holds}`)
+    } while (!this.isHeld && !this.moments.isOver)
   }
   release(): void {
     if (!this.isHeld) return
     this.isHeld = false
     this.moments.reach(`released ${this.holds}`)
+    this.moments.reach(`quiet ${this.holds}`)
   }
 
   /** True if the connection is lost. */
