@@ -70,7 +70,7 @@ export class RealGuest {
   *run(): Co<void> {
     const lanes = [...new Set(this.plan.guest.map(({ lane }) => lane))]
     for (let index = 0; index < Math.min(this.options.connections, Math.max(lanes.length, 1)); index++) {
-      this.connections.push(yield* this.connect())
+      this.connections.push(yield* connectTo(this.socket, this.loop))
     }
     this.lanesLeft = lanes.length
     if (this.mainLeft === 0) this.moments.reach('guest-done')
@@ -85,12 +85,6 @@ export class RealGuest {
 
   private *await(moment: string): Co<void> {
     yield* callBack(this.loop, (done) => this.moments.when(moment, () => done(0)))
-  }
-
-  private *connect(): Co<ClientConnection> {
-    const stream = yield* new Sockets(this.loop).connect({ type: 'unix', path: this.socket })
-    const wish = { exportName: 'disk', tls: null, tlsHostname: null, context: null }
-    return new ClientConnection(this.loop.kernel, yield* new ClientHandshake(stream).enter(wish), () => {})
   }
 
   private *lane(lane: number, connection: ClientConnection): Co<void> {
@@ -181,7 +175,15 @@ export class RealGuest {
   }
 }
 
-function requestOf(operation: GuestOperation): ClientRequest | null {
+/** A client of the export `disk` behind a unix socket. */
+export function* connectTo(socket: string, loop: HostLoop): Co<ClientConnection> {
+  const stream = yield* new Sockets(loop).connect({ type: 'unix', path: socket })
+  const wish = { exportName: 'disk', tls: null, tlsHostname: null, context: null }
+  return new ClientConnection(loop.kernel, yield* new ClientHandshake(stream).enter(wish), () => {})
+}
+
+/** Null: NBD has nothing like it. */
+export function requestOf(operation: GuestOperation): ClientRequest | null {
   const { id, kind, offsetBytes, lengthBytes } = operation
   switch (kind) {
     case 'read':

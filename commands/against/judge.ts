@@ -188,7 +188,7 @@ function difference({ plan }: JudgedSubject, source: Uint8Array, destination: Ui
 
 // ----------------------------------------------------------------------------------------------------------- sparseness
 
-interface MapEntry {
+export interface MapEntry {
   readonly start: number
   readonly length: number
   readonly data: boolean
@@ -235,7 +235,8 @@ async function sparseness(subject: JudgedSubject, programs: Programs, count: Cou
   return { class: 'sparseness', key: 'sparseness/excess', text, disk: 'destination', offsetBytes: at, lengthBytes: SECTOR_BYTES }
 }
 
-async function mapOf(programs: Programs, { image }: DiskFiles, { format }: DiskPlan): Promise<MapEntry[]> {
+/** What `qemu-img map` says of an image; nothing where it cannot open it. */
+export async function mapOf(programs: Programs, { image }: DiskFiles, { format }: DiskPlan): Promise<MapEntry[]> {
   const args = ['map', '--output=json', '-f', format === undefined ? 'raw' : 'qcow2', image]
   const { status, stdout } = await programs.run('qemu-img', args)
   return status === 0 ? (JSON.parse(stdout) as MapEntry[]) : []

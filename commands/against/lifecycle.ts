@@ -13,15 +13,15 @@ import { writerOf, ZERO_WRITER } from '../../model/stamp'
 import { writerNames } from '../../properties/checkers/shared'
 import type { Plan } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
-import { QmpRefusal } from '../qmp_client'
 import type { Daemon } from './daemon'
 import { RealGuest } from './guest'
 import { type DiskFiles, filesOf, makeFiles } from './images'
 import { checkImage, type Ended, judgeImages } from './judge'
 import { Moments } from './moments'
-import { backingNodes, type DiskNodes, nodesOf, type QmpCommand, type Step } from './nodes'
-import { JOB, RealOperator } from './operator'
+import { backingNodes, type DiskNodes, nodesOf, type Step } from './nodes'
+import { RealOperator } from './operator'
 import type { RealOptions } from './options'
+import { mirrorCommandOf, removeNodes } from './orders'
 import { canTake, type Programs } from './programs'
 
 /** What takes longer hangs. */
@@ -164,7 +164,7 @@ class Lifecycle {
       daemon.monitor,
       this.guest,
       moments,
-      this.mirrorCommand(),
+      mirrorCommandOf(plan, options.command, this.destination, daemon.capabilities),
       link,
       canChange,
       this.steps,
@@ -198,35 +198,6 @@ class Lifecycle {
     }
   }
 
-  private mirrorCommand(): QmpCommand {
-    const { mirror, destination, control } = this.plan
-    const { command } = this.options
-    const isDrive = command !== 'blockdev-mirror'
-    const common: Record<string, unknown> = {
-      'job-id': JOB,
-      device: 'source',
-      sync: mirror.sync,
-      'copy-mode': mirror.copyMode,
-      'on-source-error': mirror.onSourceError,
-      'on-target-error': mirror.onTargetError,
-      'auto-finalize': mirror.autoFinalize,
-      'auto-dismiss': !control.some(({ kind }) => kind === 'dismiss'),
-    }
-    if (mirror.granularityBytes > 0) common['granularity'] = mirror.granularityBytes
-    if (mirror.bufferBytes > 0) common['buf-size'] = mirror.bufferBytes
-    if (mirror.speedBytesPerSecond > 0) common['speed'] = mirror.speedBytesPerSecond
-    if (mirror.replaces !== undefined) common['replaces'] = mirror.replaces
-    if (!isDrive) {
-      const isZero = canTake(this.daemon.capabilities, 'blockdev-mirror', 'target-is-zero') && mirror.targetIsZero
-      const args = { ...common, target: 'destination', ...(isZero ? { 'target-is-zero': true } : {}) }
-      return { execute: 'blockdev-mirror', arguments: args }
-    }
-    const mode = command === 'drive-mirror-existing' ? 'existing' : 'absolute-paths'
-    const format = destination.format === undefined ? 'raw' : 'qcow2'
-    const target = { target: this.destination.image, 'node-name': 'destination', mode, format, unmap: mirror.unmap }
-    return { execute: 'drive-mirror', arguments: { ...common, ...target } }
-  }
-
   private canLink(): boolean {
     const isDetached = this.plan.destination.format?.backing?.isDetached === true
     return isDetached && this.options.command === 'blockdev-mirror'
@@ -252,28 +223,14 @@ class Lifecycle {
     await this.send('block-export-del', { id: 'disk', mode: 'hard' })
     await monitor.hear('BLOCK_EXPORT_DELETED')
     const isOurs = new Set(this.added.flatMap(({ nodes }) => nodes))
-    await this.removeNodes(this.added.flatMap(({ nodes }) => nodes).reverse())
+    const inOrder = this.added.flatMap(({ nodes }) => nodes).reverse()
+    await removeNodes(inOrder, (execute, args) => this.send(execute, args))
     for (const { objects } of this.added) for (const id of objects) await this.send('object-del', { id })
     const left = (await monitor.run('query-named-block-nodes', { flat: true })) as Array<{ 'node-name': string }>
     if (left.length === 0) return
     const names = left.map((node) => node['node-name'].replace(/^#block\d+$/, '#block')).join(', ')
     const text = `when all is over there are still the nodes ${names}, of which ${isOurs.size} had been added`
     this.findings.push({ class: 'protocol', key: 'nodes/left-over', text })
-  }
-
-  /** From the top down; a mirror may have turned the order round. */
-  private async removeNodes(names: readonly string[]): Promise<void> {
-    let left = names
-    for (let round = 0; left.length > 0 && round < names.length; round++) {
-      const busy: string[] = []
-      for (const name of left) {
-        await this.send('blockdev-del', { 'node-name': name }).catch((error: unknown) => {
-          if (!(error instanceof QmpRefusal)) throw error
-          if (!error.description.startsWith('Failed to find node')) busy.push(name)
-        })
-      }
-      left = busy
-    }
   }
 
   /** Crashes, hangs, and complaints. */

@@ -6,6 +6,8 @@ import { spawn, spawnSync } from 'node:child_process'
 import * as path from 'node:path'
 import { killedWithUs } from '../interrupt'
 
+const PROGRAM = path.resolve(__dirname, '../../bin/mirrorsim.cjs')
+
 export interface ProgramsWish {
   /** A folder with the programs; null: those on the path. */
   readonly folder: string | null
@@ -61,6 +63,17 @@ export class Programs {
       if (this.versionOf(name) === null) return `${name} is not installed ${where}`
     }
     return null
+  }
+}
+
+/** Ours, in the place of QEMU's. */
+export class OwnPrograms extends Programs {
+  constructor() {
+    super({ folder: null, wrapper: [] })
+  }
+
+  override command(name: string, args: readonly string[]): [string, string[]] {
+    return [process.execPath, [PROGRAM, name.replace(/^qemu-/, ''), ...args]]
   }
 }
 

@@ -52,6 +52,8 @@ export interface NodeOptions {
   /** `ignore` drops discards and MayUnmap at this node. */
   discard: 'ignore' | 'unmap'
   detectZeroes: 'off' | 'on' | 'unmap'
+  /** Others may do anything with it meanwhile: none of its parents excludes them. Absent: false. */
+  forceShare?: boolean
 }
 
 /** An edge of the graph. Offsets and lengths are bytes of the child node; flags are RequestFlag bits. */
@@ -133,6 +135,8 @@ export class BlockNode implements BlockParent {
   readonly dirtyBitmaps = new Set<DirtyBitmap>()
   /** By name, in the order in which they were made. Those that record are in `dirtyBitmaps` as well. */
   readonly namedBitmaps = new Map<string, NamedBitmap>()
+  /** Of jobs that work on the node, for whoever asks; they do not record by themselves. */
+  readonly jobBitmaps = new Set<DirtyBitmap>()
   readonly blockers = new Set<OperationBlocker>()
   readonly requests: TrackedRequests
   /** A node that the user did not name and that user-visible queries skip (the mirror's own filter, unless named). */

@@ -76,7 +76,8 @@ function refresh(nodes: Iterable<BlockNode>, journal: Journal, check: (node: Blo
     if (undo !== null) journal.did(undo)
     for (const child of node.children.values()) {
       const wanted = node.driver.childPermissions(child, needed, shared)
-      setPermissions(child, wanted.permission, wanted.shared, journal)
+      const sharedNow = child.node.options.forceShare === true ? Permission.All : wanted.shared
+      setPermissions(child, wanted.permission, sharedNow, journal)
     }
   }
 }

@@ -24,6 +24,11 @@ export function* deleteBlockdev(context: BlockdevContext, name: string): Co<void
   for (const edge of node.parents) {
     if (edge.gate !== null) throw new BlockError(`Node ${name} is in use`, { errno: EBUSY })
   }
+  // An image is not taken away from below another, whoever owns it.
+  for (const { role, parent } of node.parents) {
+    if (role !== 'cow' || parent.node === null) continue
+    throw new BlockError(`Node '${name}' is busy: node is used as backing hd of '${parent.node.name}'`, { errno: EBUSY })
+  }
   for (const blocker of node.blockers) {
     if (!blocker.allows.has('drive-del')) throw new BlockError(`Node '${name}' is busy: ${blocker.reason}`, { errno: EBUSY })
   }

@@ -19,7 +19,6 @@ export interface CommonOptions {
   direct: boolean
   noFlush: boolean
   autoReadOnly: boolean
-  forceShare: boolean
 }
 
 /** Takes them out of `options`. Throws BlockError. */
@@ -40,7 +39,8 @@ export function takeCommonOptions(options: Options): CommonOptions {
   if (detect === 'unmap' && discard !== 'unmap') {
     throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap')
   }
-  return { nodeName, node: { readOnly, discard, detectZeroes: detect }, direct, noFlush, autoReadOnly, forceShare }
+  const node: NodeOptions = { readOnly, discard, detectZeroes: detect, ...(forceShare ? { forceShare } : {}) }
+  return { nodeName, node, direct, noFlush, autoReadOnly }
 }
 
 function discardOf(text: string): NodeOptions['discard'] {

@@ -3,7 +3,7 @@
  * change what is read (`bdrv_refresh_filename`).
  */
 import type { BlockNode } from '../block'
-import { type JsonObject, type JsonValue, printJson } from '../json'
+import { type JsonObject, type JsonValue, printedOrder, printJson } from '../json'
 import { backingNameOf } from './backing'
 import type { BlockdevContext, NodeOrigin } from './context'
 
@@ -53,7 +53,10 @@ function addChild(full: JsonObject, name: string, child: JsonObject): void {
 function addStrongOptions(full: JsonObject, origin: NodeOrigin | undefined): boolean {
   let isStrong = false
   if (origin === undefined) return isStrong
-  for (const [key, value] of origin.options.entries()) {
+  // Members that meet in a dictionary's bucket change places each time it is gone through.
+  const options = new Map(origin.options.entries())
+  for (const key of printedOrder(options)) {
+    const value = options.get(key)!
     const isWanted = origin.driver.strongOptions.some((name) => (name.endsWith('.') ? key.startsWith(name) : key === name))
     if (!isWanted) continue
     full.set(key, value)
@@ -66,6 +69,8 @@ function overridesBacking(context: BlockdevContext, node: BlockNode, origin: Nod
   if (origin === undefined || !node.driver.supportsBacking) return false
   const { backing } = node
   if (backing === null) return origin.backingName !== ''
+  // What a user has put there is compared with the header's very words.
+  if (origin.isBackingExplicit) return describe(context, backing.node, 1).name !== origin.backingName
   const file = node.children.get('file')?.node ?? node
   let expected: string
   try {

@@ -89,11 +89,11 @@ export class BlockExports {
       bitmaps,
       allocationDepth: wanted.allocationDepth,
       ...(wanted.description === undefined ? {} : { description: wanted.description }),
-      onDeleted: () => {
+      onDeleted: (_exported, held) => {
         this.byId.delete(id)
         this.emit('BLOCK_EXPORT_DELETED', { id })
-        // The export may have been the last that held the node.
-        this.kernel.spawn(this.graph.release(node), this.kernel.current?.label)
+        // The export may have been the last that held the node, which a job may have put in the place of the first one.
+        if (held !== null) this.kernel.spawn(this.graph.release(held), this.kernel.current?.label)
       },
     }
     try {

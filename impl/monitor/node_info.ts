@@ -1,5 +1,5 @@
 /** What queries tell about nodes: BlockDeviceInfo and ImageInfo of QMP. Never fails: what is not known is left out. */
-import { type BlockNode, listBitmaps } from '../block'
+import { type BlockNode, type DirtyBitmap, defaultLimits, listBitmaps } from '../block'
 import { LuksDriver } from '../block/drivers/luks'
 import { Qcow2Driver } from '../block/drivers/qcow2'
 import { writeThresholdOf } from '../block/write_threshold'
@@ -11,13 +11,14 @@ import { throttleInfo } from './machine/throttling'
 
 const IOV_MAX = 1024
 const MEMORY_ALIGNMENT_BYTES = 4096
+const SECTOR_BYTES = 512
 const INCOMPATIBLE_DIRTY = 1n
 
 /** BlockDeviceInfo, of the medium of a backend or of a node. `isFlat` leaves the images below out. */
 export function nodeInfo(context: BlockdevContext, node: BlockNode, isFlat: boolean, backend?: BackendState): JsonObject {
   const origin = context.origins.get(node)
   const name = describeNode(context, node)
-  const bitmaps = listBitmaps(node)
+  const bitmaps = [...[...node.jobBitmaps].map(jobBitmapInfo), ...listBitmaps(node)]
   const options = origin?.options
   return jsonObject({
     file: name,
@@ -27,7 +28,10 @@ export function nodeInfo(context: BlockdevContext, node: BlockNode, isFlat: bool
     backing_file:
       (origin?.backingName ?? '') === '' || node.backing === null ? undefined : describeNode(context, node.backing.node),
     backing_file_depth: isFlat ? 0 : chainDepth(node),
-    children: [...node.children.values()].map((child) => jsonObject({ child: child.name, 'node-name': child.node.name })),
+    // The newest first.
+    children: [...node.children.values()]
+      .reverse()
+      .map((child) => jsonObject({ child: child.name, 'node-name': child.node.name })),
     active: true,
     encrypted: isEncrypted(node),
     detect_zeroes: node.options.detectZeroes,
@@ -49,6 +53,11 @@ export function nodeInfo(context: BlockdevContext, node: BlockNode, isFlat: bool
   })
 }
 
+/** A bitmap without a name, which its job fills by itself. */
+function jobBitmapInfo({ countBytes, granularityBytes }: DirtyBitmap): object {
+  return { count: countBytes, granularity: granularityBytes, recording: false, busy: false, persistent: false }
+}
+
 function isOn(value: JsonValue | undefined): boolean {
   return value === true || value === 'on' || value === 'yes' || value === 'true'
 }
@@ -62,7 +71,7 @@ function chainDepth(node: BlockNode): number {
 
 /** ImageInfo. */
 export function imageInfo(context: BlockdevContext, node: BlockNode, isFlat: boolean): JsonObject {
-  const { clusterBytes } = node.driver.info()
+  const { clusterBytes } = informed(node).driver.info()
   const origin = context.origins.get(node)
   const backingName = origin?.backingName ?? ''
   const below = node.below()
@@ -70,11 +79,11 @@ export function imageInfo(context: BlockdevContext, node: BlockNode, isFlat: boo
   return jsonObject({
     filename: describeNode(context, node),
     format: node.driver.name,
-    'dirty-flag': dirtyFlag(node),
-    'actual-size': node.filtered === null ? actualBytes(node) : undefined,
+    'dirty-flag': dirtyFlag(informed(node)),
+    'actual-size': actualBytes(node),
     'virtual-size': node.lengthBytes,
     encrypted: isEncrypted(node) ? true : undefined,
-    'cluster-size': clusterBytes > 0 && node.filtered === null ? clusterBytes : undefined,
+    'cluster-size': clusterBytes > 0 ? clusterBytes : undefined,
     'backing-filename': backingName === '' ? undefined : backingName,
     'full-backing-filename': backingName === '' ? undefined : fullBackingName(context, node, backingName),
     'backing-filename-format': (origin?.backingFormat ?? '') === '' ? undefined : origin!.backingFormat,
@@ -85,9 +94,21 @@ export function imageInfo(context: BlockdevContext, node: BlockNode, isFlat: boo
   })
 }
 
-/** Disks that store nothing take nothing. */
-function actualBytes({ driver }: BlockNode): number | undefined {
-  return driver.allocatedBytes() ?? (driver.name.startsWith('null-') ? 0 : undefined)
+/** Who speaks for the node about clusters: filters and `raw` leave it to what they stand on. */
+function informed(node: BlockNode): BlockNode {
+  const below = node.filtered?.node ?? (node.driver.name === 'raw' ? node.children.get('file')?.node : undefined)
+  return below === undefined ? node : informed(below)
+}
+
+/** Protocols of which QEMU knows no size, whatever they stand on. */
+const SIZELESS = new Set(['blkdebug', 'blkverify'])
+
+/** Space on the host: that of all parts of an image without the one below it. Disks that store nothing take nothing. */
+function actualBytes({ driver, children }: BlockNode): number | undefined {
+  if (SIZELESS.has(driver.name)) return undefined
+  if (children.size === 0) return driver.allocatedBytes() ?? (driver.name.startsWith('null-') ? 0 : undefined)
+  const parts = [...children.values()].filter(({ role }) => role !== 'cow').map(({ node }) => actualBytes(node))
+  return parts.includes(undefined) ? undefined : parts.reduce<number>((sum, part) => sum + part!, 0)
 }
 
 function isEncrypted({ driver }: BlockNode): boolean {
@@ -96,9 +117,7 @@ function isEncrypted({ driver }: BlockNode): boolean {
 
 function dirtyFlag({ driver }: BlockNode): boolean | undefined {
   if (driver instanceof Qcow2Driver) return (driver.header.incompatible & INCOMPATIBLE_DIRTY) !== 0n
-  return driver.name === 'luks' || driver.name === 'file' || driver.name === 'host_device' || driver.name === 'raw'
-    ? false
-    : undefined
+  return driver.name === 'luks' || driver.name === 'file' || driver.name === 'host_device' ? false : undefined
 }
 
 function fullBackingName(context: BlockdevContext, node: BlockNode, name: string): string | undefined {
@@ -109,7 +128,19 @@ function fullBackingName(context: BlockdevContext, node: BlockNode, name: string
   }
 }
 
-function limitsInfo({ limits }: BlockNode): JsonObject {
+/** What a file asks for that is behind the cache or not; what stands on nothing else asks for a sector. */
+function memoryAlignment({ driver, children, limits }: BlockNode): number {
+  if (driver.name === 'file' || driver.name === 'host_device') return limits.memoryAlignmentBytes
+  const below = [...children.values()].map(({ node }) => memoryAlignment(node))
+  return below.length === 0 ? SECTOR_BYTES : Math.max(...below)
+}
+
+/** Put above a source by a job, without a look at what it asks for: they have no limits of their own to tell. */
+const BARE_FILTERS = new Set(['mirror_top', 'commit_top'])
+
+function limitsInfo(node: BlockNode): JsonObject {
+  const isBare = BARE_FILTERS.has(node.driver.name)
+  const limits = isBare ? defaultLimits() : node.limits
   const some = (value: number): number | undefined => (value === 0 ? undefined : value)
   return jsonObject({
     'request-alignment': limits.requestAlignmentBytes,
@@ -120,7 +151,7 @@ function limitsInfo({ limits }: BlockNode): JsonObject {
     'opt-transfer': some(limits.optTransferBytes),
     'max-transfer': some(limits.maxTransferBytes),
     'max-iov': IOV_MAX,
-    'min-mem-alignment': Math.max(limits.memoryAlignmentBytes, 512),
+    'min-mem-alignment': isBare ? SECTOR_BYTES : memoryAlignment(node),
     'opt-mem-alignment': MEMORY_ALIGNMENT_BYTES,
   })
 }
@@ -147,9 +178,5 @@ function specificInfo(node: BlockNode): JsonObject | undefined {
     return jsonObject({ type: 'qcow2', data })
   }
   if (driver instanceof LuksDriver) return jsonObject({ type: 'luks', data: toJson(driver.specificInfo()) })
-  if (driver.name === 'raw') {
-    const file = node.children.get('file')
-    return file === undefined ? undefined : specificInfo(file.node)
-  }
   return driver.name === 'file' || driver.name === 'host_device' ? jsonObject({ type: 'file', data: new Map() }) : undefined
 }

@@ -43,8 +43,8 @@ export interface ExportOptions {
   readonly bitmaps?: readonly ExportBitmap[]
   /** Offers `qemu:allocation-depth`. */
   readonly allocationDepth?: boolean
-  /** After the last trace of the export is gone. */
-  readonly onDeleted?: (exported: NbdExport) => void
+  /** After the last trace of the export is gone; `held` is the node that it was on in the end. */
+  readonly onDeleted?: (exported: NbdExport, held: BlockNode | null) => void
 }
 
 /** A client of an export: what ends its connection. */
@@ -68,7 +68,7 @@ export class NbdExport {
   readonly lengthBytes: number
   readonly backend: BlockBackend
   private readonly writeFlags: number
-  private readonly onDeleted: ((exported: NbdExport) => void) | null
+  private readonly onDeleted: ExportOptions['onDeleted'] | null
   private readonly clients = new Set<ExportClient>()
   /** Woken when a client has gone. */
   private readonly changed: WaitQueue
@@ -152,10 +152,11 @@ export class NbdExport {
     if (this.clients.size > 0 || this.isDeleted) return
     assert(this.backend.inFlight === 0, 'export-idle', () => this.name)
     this.isDeleted = true
+    const held = this.backend.root?.node ?? null
     this.backend.dispose()
     for (const { release } of this.bitmaps) release?.()
     this.changed.wakeAll()
-    this.onDeleted?.(this)
+    this.onDeleted?.(this, held)
   }
   /** Waits for the end that `remove` has begun. */
   *waitDeleted(): Co<void> {

@@ -101,9 +101,9 @@ export class NbdServer implements HandshakeHost {
     }
     const exported = new NbdExport({
       ...options,
-      onDeleted: (deleted) => {
+      onDeleted: (deleted, held) => {
         this.byName.delete(deleted.name)
-        options.onDeleted?.(deleted)
+        options.onDeleted?.(deleted, held)
       },
     })
     this.byName.set(exported.name, exported)

@@ -1,6 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { BlockBackend, BlockError, DirtyBitmap, Permission, RequestFlag } from '../block'
+import { BlockBackend, BlockError, type BlockNode, DirtyBitmap, Permission, RequestFlag } from '../block'
 import { MemoryDriver, OverlayDriver } from '../block/testing'
 import { type Co, EIO, ENOSPC, ENOTSUP, makeLabel, OK } from '../co'
 import { type ChunkAnswer, counted, pack, type RawClient, type ServerBench, serverBench, u32, u64 } from './testing'
@@ -430,6 +430,27 @@ test('an export in use goes only by force, and tells when it has', () => {
   assert.is(text, "export 'export0' still in use")
   assert.equal(deleted, ['export0'])
   assert.is(bench.server.connectionCount, 0)
+})
+
+test('an export that goes tells the node that it was on in the end, which a job may have put in the place of the first', () => {
+  let told: BlockNode | null = null
+  const bench = serverBench(64 * KIB, {
+    onDeleted: (_exported, held) => {
+      told = held
+    },
+  })
+  const other = bench.graph.addNode({ name: 'other', driver: new MemoryDriver(64 * KIB) })
+  function* pivot(): Co<void> {
+    yield* bench.graph.drainedBegin(bench.node)
+    yield* bench.graph.drainedBegin(other)
+    bench.graph.replaceNode(bench.node, other)
+    bench.graph.drainedEnd(other)
+    bench.graph.drainedEnd(bench.node)
+  }
+  bench.run(pivot())
+  bench.server.findExport('disk')!.remove('hard')
+  bench.clock.run()
+  assert.is(told, other)
 })
 
 test('stop ends clients in every phase, and all exports', () => {

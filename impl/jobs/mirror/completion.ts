@@ -48,7 +48,8 @@ export function* leaveGraph(state: MirrorState, places: MirrorPlaces, end: Mirro
   layers?.release()
   source.blockers.delete(blocker)
   target.blockers.delete(blocker)
-  const errno = switchesOver ? yield* switchOver(state, replaced) : OK
+  const linkErrno = isDone ? yield* linkTarget(state) : OK
+  const errno = switchesOver && linkErrno === OK ? yield* switchOver(state, replaced) : linkErrno
   if (layers?.targetWasReadOnly === true && !(switchesOver && errno === OK)) yield* graph.trySetReadOnly(target, true)
   // Before guests go on: from now on the bitmap takes in what they change.
   finishMirrored(state.kept, state.copiesBitmap, isDone && errno === OK, left)
@@ -61,6 +62,17 @@ export function* leaveGraph(state: MirrorState, places: MirrorPlaces, end: Mirro
   yield* graph.release(replaced)
   yield* graph.release(target)
   return errno
+}
+
+/** The image below the target comes before the guests, who would miss what it shows. */
+function* linkTarget({ options }: MirrorState): Co<Errno> {
+  try {
+    if (options.linkTarget !== undefined) yield* options.linkTarget()
+    return OK
+  } catch (error) {
+    assert(error instanceof BlockError, 'link-refused-in-words', () => String(error))
+    return EPERM
+  }
 }
 
 function* switchOver(state: MirrorState, replaced: BlockNode): Co<Errno> {

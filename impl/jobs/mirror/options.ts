@@ -1,6 +1,6 @@
 /** What a mirror can be asked for, and what is refused before anything has been touched, with QEMU's texts. */
 import { BlockError, type BlockNode, checkUnblocked } from '../../block'
-import { assert, EPERM } from '../../co'
+import { assert, type Co, EPERM } from '../../co'
 import type { ErrorPolicy } from '../error_policy'
 import { type BitmapMode, checkSyncBitmap } from '../sync_bitmap'
 
@@ -35,6 +35,11 @@ export interface MirrorOptions {
   targetIsZero: boolean
   /** The target names a backing image that is not attached while the job runs: what it does not hold is not zero. */
   targetHasDetachedBacking?: boolean
+  /**
+   * Attaches what will lie below the target to it, once the copy is whole. Is called with the target drained and nobody's;
+   * throws BlockError where that cannot be done, and then the job has failed. Absent: what is attached stays.
+   */
+  linkTarget?: () => Co<void>
   onSourceError: ErrorPolicy
   onTargetError: ErrorPolicy
   /** Absent: a name is made up and user-visible queries skip the filter. */
@@ -124,10 +129,10 @@ export function findReplaced(options: MirrorOptions): BlockNode {
   const named = source.graph.findNode(replaces)
   if (named === null) throw new BlockError(`Failed to find node with node-name='${replaces}'`)
   checkUnblocked(named.name, named.blockers, 'replace')
+  checkReplaceable(source, named)
   if (named.lengthBytes !== source.lengthBytes) {
     throw new BlockError('cannot replace image with a mirror image of different size')
   }
-  checkReplaceable(source, named)
   return named
 }
 

@@ -74,6 +74,7 @@ function* insert(
   const places: MirrorPlaces = { filter, jobBackend, layers, ...chosen }
   job.settleDown(state, places)
   driver.serve(state)
+  filter.jobBitmaps.add(state.dirty)
   try {
     if (layers === null) targetBackend.attach(target, Permission.Write, Permission.WriteUnchanged)
     graph.insertFilter(filter, source)

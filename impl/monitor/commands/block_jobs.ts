@@ -1,6 +1,6 @@
 /** What starts block jobs. */
 import { BlockError, type BlockNode } from '../../block'
-import { createImage, Options, openImage } from '../../blockdev'
+import { createImage, describeNode, Options, openImage, openNamedBacking } from '../../blockdev'
 import type { Co } from '../../co'
 import {
   BackupAction,
@@ -48,6 +48,7 @@ function* mirror(
   source: BlockNode,
   target: BlockNode,
   targetIsZero: boolean,
+  linkTarget?: () => Co<void>,
 ): Co<void> {
   const { graph, jobs } = environment
   const wanted = args.string('sync')
@@ -74,6 +75,7 @@ function* mirror(
     onSourceError: policy(args, 'on-source-error'),
     onTargetError: policy(args, 'on-target-error'),
     ...(hasDetachedBacking && target.skipFilters().backing === null ? { targetHasDetachedBacking: true } : {}),
+    ...(linkTarget === undefined ? {} : { linkTarget }),
     ...(granularityBytes === undefined ? {} : { granularityBytes }),
     ...(bufferBytes === undefined ? {} : { bufferBytes }),
     ...(activeSpeedBytesPerSecond === undefined ? {} : { activeSpeedBytesPerSecond }),
@@ -81,6 +83,36 @@ function* mirror(
     ...(bitmap === undefined ? {} : { bitmap }),
     ...(bitmapMode === undefined ? {} : { bitmapMode }),
   })
+}
+
+/** What a new image that holds a part of the source stands on. */
+function layerBelow(source: BlockNode, sync: string): BlockNode | null {
+  const layer = source.skipFilters()
+  return sync === 'none' ? layer : (layer.backing?.node ?? null)
+}
+
+/** Of a target that the job has made. Throws BlockError. */
+function* linkTo({ graph }: QmpEnvironment, target: BlockNode, below: BlockNode | null): Co<void> {
+  if (below === (target.backing?.node ?? null)) return
+  if (below !== null) yield* graph.drainedBegin(below)
+  try {
+    graph.setBacking(target, below)
+  } finally {
+    if (below !== null) graph.drainedEnd(below)
+  }
+}
+
+/** Of a target that was there: what its header names. Throws BlockError. */
+function* linkNamed(environment: QmpEnvironment, target: BlockNode): Co<void> {
+  const { context, graph } = environment
+  if (target.backing !== null) return
+  const below = yield* openNamedBacking(context, target)
+  if (below === null) return
+  try {
+    yield* linkTo(environment, target, below)
+  } finally {
+    yield* graph.release(below)
+  }
 }
 
 /** The image that a drive-* command makes or finds, opened for the job alone. */
@@ -91,13 +123,13 @@ function* openTarget(environment: QmpEnvironment, args: Arguments, source: Block
   const layer = source.skipFilters()
   const format = args.optionalString('format') ?? (isExisting ? undefined : layer.driver.name)
   if (!isExisting) {
-    const below = args.string('sync') === 'none' ? source : (layer.backing?.node ?? null)
+    const below = layerBelow(source, args.string('sync'))
     yield* createImage(context, {
       filename,
       format: format!,
       sizeBytes: source.lengthBytes,
       ...(hasBacking && below !== null
-        ? { backingFilename: context.graph.filenameOf(below), backingFormat: below.skipFilters().driver.name }
+        ? { backingFilename: describeNode(context, below), backingFormat: below.skipFilters().driver.name }
         : {}),
       announce: (text) => say(`${text}\n`),
     })
@@ -121,7 +153,10 @@ function* driveMirror(environment: QmpEnvironment, args: Arguments): Co<undefine
   const isFull = sync === 'full' || (sync === 'top' && source.skipFilters().backing === null)
   const target = yield* openTarget(environment, args, source, !isFull)
   try {
-    yield* mirror(environment, args, source, target, !isExisting && isFull && target.driver.hasZeroInit())
+    const isZero = !isExisting && isFull && target.driver.hasZeroInit()
+    const below = isFull ? null : layerBelow(source, sync)
+    const link = (): Co<void> => (isExisting ? linkNamed(environment, target) : linkTo(environment, target, below))
+    yield* mirror(environment, args, source, target, isZero, link)
   } finally {
     // The job holds it, if there is one.
     yield* graph.release(target)
