@@ -133,7 +133,9 @@ function main() {
   try {
     console.log('the package:')
     const tarball = pack(folder)
-    for (const [index, example] of fs.readdirSync(EXAMPLES).entries()) {
+    // The others are no projects in JavaScript.
+    const projects = fs.readdirSync(EXAMPLES).filter((example) => fs.existsSync(path.join(EXAMPLES, example, 'package.json')))
+    for (const [index, example] of projects.entries()) {
       console.log(`examples/${example}:`)
       const place = path.join(folder, example)
       const project = install(example, tarball, place)

@@ -15,6 +15,7 @@ export interface DashboardSample {
   failures: number
   /** How many different ones were met up to its end. */
   probesMet: number
+  /** Without latency. */
   faults: number
 }
 
@@ -49,7 +50,7 @@ const PLOTS: ReadonlyArray<readonly [id: string, title: string]> = [
   ['plot-rate', 'Worlds per second'],
   ['plot-failures', 'Failures, in all'],
   ['plot-probes', 'Different probes met'],
-  ['plot-faults', 'Faults fired per second'],
+  ['plot-faults', 'Faults fired per second, without latency'],
 ]
 
 function agoText(fromMs: number, toMs: number): string {
@@ -67,7 +68,23 @@ function table(
   const cell = (text: string, at: number): string => `<td${numbers.includes(at) ? ' class="number"' : ''}>${escaped(text)}</td>`
   const head = heads.map((text, at) => `<th scope="col"${numbers.includes(at) ? ' class="number"' : ''}>${text}</th>`).join('')
   const body = rows.map((row) => `<tr>${row.map(cell).join('')}</tr>`).join('\n')
-  return `<table><caption>${caption}</caption><thead><tr>${head}</tr></thead><tbody>\n${body}\n</tbody></table>`
+  return `<div class="scroll" tabindex="0" role="region" aria-label="${caption}"><table><caption>${caption}</caption><thead><tr>${head}</tr></thead><tbody>\n${body}\n</tbody></table></div>`
+}
+
+/** The figures of the plots, for those who do not see them. */
+function sampleSection({ samples }: Dashboard): string {
+  let failures = 0
+  const rows = samples.map((sample) => {
+    failures += sample.failures
+    const perSecond = (count: number): string => (count / Math.max(sample.seconds, 1e-3)).toFixed(1)
+    return [
+      ...[timeOf(sample.startMs), sample.seconds.toFixed(0), perSecond(sample.worlds)],
+      ...[grouped(failures), grouped(sample.probesMet), perSecond(sample.faults)],
+    ]
+  })
+  const heads = ['From', 'Seconds', 'Worlds/s', 'Failures', 'Probes', 'Faults/s']
+  return `<details><summary>The figures of the plots</summary>
+${table('What came in, by time', heads, rows, [1, 2, 3, 4, 5])}</details>`
 }
 
 function failureSection({ failures }: Dashboard): string {
@@ -149,7 +166,9 @@ export function dashboardPage(dashboard: Dashboard, style: string, script: strin
 <main>
 <section aria-labelledby="time"><h2 id="time">Over time</h2>
 <noscript><p>A script draws the plots; the figures stand below.</p></noscript>
-<div class="plots">${plots.join('\n')}</div></section>
+<div class="plots">${plots.join('\n')}</div>
+<p class="dim">Times are UTC.</p>
+${sampleSection(dashboard)}</section>
 <section aria-labelledby="failures"><h2 id="failures">Failures</h2>
 ${failureSection(dashboard)}</section>
 <section aria-labelledby="net"><h2 id="net">The net itself</h2>

@@ -4,6 +4,9 @@ import type { DashboardSample } from '../../dashboard'
 
 const HEIGHT_PIXELS = 190
 const AXIS_PIXELS = 64
+const X_AXIS_PIXELS = 32
+/** A time and the room around it. */
+const TICK_PIXELS = 90
 
 interface Series {
   id: string
@@ -50,6 +53,21 @@ function seriesOf(samples: readonly DashboardSample[]): { times: number[]; serie
 
 const shortNumber = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 })
 
+const DAY_SECONDS = 86_400
+
+/** Of ticks on an axis: days where there are several, seconds where there are few minutes. */
+function timesText(seconds: readonly number[]): string[] {
+  const span = (seconds.at(-1) ?? 0) - (seconds[0] ?? 0)
+  return seconds.map((one) => {
+    const text = timeText(one)
+    return span > DAY_SECONDS ? text.slice(5, 16) : span > 600 ? text.slice(11, 16) : text.slice(11)
+  })
+}
+
+function timeText(seconds: number): string {
+  return new Date(seconds * 1000).toISOString().slice(0, 19).replace('T', ' ')
+}
+
 function draw(times: number[], { id, color, values }: Series): UPlot {
   const home = document.getElementById(id)!
   home.replaceChildren()
@@ -68,13 +86,23 @@ function draw(times: number[], { id, color, values }: Series): UPlot {
   const options: UPlot.Options = {
     width: home.clientWidth,
     height: HEIGHT_PIXELS,
-    legend: { show: false },
     cursor: { drag: { x: true, y: false } },
     scales: { y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
-    axes: [axis, { ...axis, size: AXIS_PIXELS, values: (_, ticks) => ticks.map((tick) => shortNumber.format(tick)) }],
+    tzDate: (seconds) => UPlot.tzDate(new Date(seconds * 1000), 'Etc/UTC'),
+    axes: [
+      { ...axis, size: X_AXIS_PIXELS, space: TICK_PIXELS, values: (_, ticks) => timesText(ticks) },
+      { ...axis, size: AXIS_PIXELS, values: (_, ticks) => ticks.map((tick) => shortNumber.format(tick)) },
+    ],
     series: [
-      {},
-      { stroke: line, width: 1.5, fill: `color-mix(in srgb, ${line} 12%, transparent)`, points: { show: times.length < 3 } },
+      { label: 'at', value: (_, seconds) => (seconds === null ? '' : timeText(seconds)) },
+      {
+        label: 'value',
+        value: (_, value) => (value === null ? '' : shortNumber.format(value)),
+        stroke: line,
+        width: 1.5,
+        fill: `color-mix(in srgb, ${line} 12%, transparent)`,
+        points: { show: times.length < 3 },
+      },
     ],
   }
   return new UPlot(options, [times, values], home)
