@@ -1,5 +1,5 @@
 // The program as people start it, with a planted bug, and killed.
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
@@ -150,8 +150,15 @@ test('shards are merged to the bytes of the whole', async () => {
   assert.is(merged.code, 0)
   assert.is.not(code, 0)
   const shown = await campaign(['show', path.join(folder, 'merged.sqlite'), '--json', '--reports', path.join(folder, 'reports')])
-  const { worlds, failures } = JSON.parse(shown.out)
+  const { worlds, failures, campaignHash } = JSON.parse(shown.out)
   assert.is(worlds, 448)
+  const words = ['-r', path.join(root, 'scripts/tsreg.cjs'), path.join(root, 'commands/fuzz.ts'), ...RUNS, '--json']
+  const fuzzed = spawnSync(process.execPath, words, {
+    cwd: folder,
+    encoding: 'utf8',
+    env: { ...process.env, MIRRORSIM_MUTANT: MUTANT },
+  })
+  assert.is(JSON.parse(fuzzed.stdout).campaignHash, campaignHash, 'and npm run fuzz sees the same worlds')
   const kept = failures.reduce((sum: number, failure: { kept: string[] }) => sum + failure.kept.length, 0)
   assert.is(fs.readdirSync(path.join(folder, 'reports')).length, kept)
 })

@@ -1,4 +1,4 @@
-/** Every command of the guide is run as it stands there, in one shell and in order; each ends with the code that it says. */
+/** Every command of the guides is run as it stands there, in one shell and in order; each ends with the code that it says. */
 import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
@@ -6,7 +6,12 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 
 const root = path.resolve(__dirname, '..')
-const COMMANDS_MIN = 15
+/** And how many commands each has, at least. */
+const GUIDES = [
+  ['docs/guide.md', 15],
+  ['docs/campaign.md', 14],
+] as const
+const SCRATCH = path.join(root, 'reports/out/guide')
 const TIMEOUT_MS = 180_000
 
 interface Line {
@@ -37,14 +42,16 @@ function run(lines: readonly Line[]): string {
   return status === 0 ? '' : `${stdout.split('\n').slice(-4).join('\n')}${stderr.slice(-1000)}` || `ended with ${status}`
 }
 
-const guide = commandsOf(fs.readFileSync(path.join(root, 'docs/guide.md'), 'utf8'))
-test.after(() => fs.rmSync(path.join(root, 'reports/out/guide'), { recursive: true, force: true }))
+test.after(() => fs.rmSync(SCRATCH, { recursive: true, force: true }))
 
-test('the commands of the guide do what it says', () => {
-  assert.ok(guide.length >= COMMANDS_MIN, `${guide.length} commands`)
-  fs.rmSync(path.join(root, 'reports/out/guide'), { recursive: true, force: true })
-  assert.is(run(guide), '')
-})
+for (const [file, commandsMin] of GUIDES) {
+  test(`the commands of ${file} do what it says`, () => {
+    const guide = commandsOf(fs.readFileSync(path.join(root, file), 'utf8'))
+    assert.ok(guide.length >= commandsMin, `${guide.length} commands`)
+    fs.rmSync(SCRATCH, { recursive: true, force: true })
+    assert.is(run(guide), '')
+  })
+}
 
 test('a command that ends otherwise is noticed', () => {
   assert.match(run(commandsOf('```sh\ntrue\nfalse\n```\n')), /command 2 ended with 1, not 0/)

@@ -2,6 +2,7 @@
  * All that is known of a campaign, and which records of its store that makes. Chunks come in whole: one that was not written before
  * the process was killed runs again, and gives the same, so that a campaign adds up the same however often it was interrupted.
  */
+import * as v from 'valibot'
 import { emptyTally, type FoundFailure, KEEP_ORDERS, mergeTally, type Tally } from '../../properties/campaign'
 import { CHUNK_WORLDS } from '../campaign_chunks'
 import { UsageError } from '../cli'
@@ -9,6 +10,18 @@ import { History, type Sample } from './history'
 import { type Score, scoreChanges, scoresIn } from './scores'
 import { type CampaignSetup, parseSetup } from './setup'
 import { chunkOfIndex, DoneChunks } from './shards'
+
+const COUNTS = v.record(v.string(), v.number())
+/** What arithmetic goes on with; failures and samples are read as they were written. */
+const STATE = v.looseObject({
+  tally: v.looseObject({
+    ...{ worlds: v.number(), replays: v.number(), events: v.number(), simulatedNs: v.number() },
+    ...{ hashLow: v.number(), hashHigh: v.number(), memoryBytesMax: v.number(), probes: COUNTS, faults: COUNTS },
+    groups: v.array(v.looseObject({ class: v.string(), key: v.string(), count: v.number(), found: v.array(v.unknown()) })),
+  }),
+  done: v.record(v.string(), v.looseObject({ upTo: v.number(), beyond: v.array(v.number()) })),
+  firstIndexes: COUNTS,
+})
 
 interface StoredState {
   tally: Tally
@@ -38,7 +51,8 @@ export class Ledger {
   constructor(setup: CampaignSetup, records: ReadonlyMap<string, string> = new Map()) {
     this.setup = setup
     const text = records.get('state')
-    const state: StoredState = text === undefined ? { tally: emptyTally(), done: {}, firstIndexes: {} } : JSON.parse(text)
+    const state: StoredState =
+      text === undefined ? { tally: emptyTally(), done: {}, firstIndexes: {} } : (v.parse(STATE, JSON.parse(text)) as StoredState)
     this.tally = state.tally
     this.done = new DoneChunks(setup.shard, state.done)
     this.firstIndexes = state.firstIndexes

@@ -196,4 +196,22 @@ onBoth('shards that do not belong together are refused', async (fresh) => {
   assert.match(await refusal([first, other]), /--seed another, and not scripted/)
 })
 
+onBoth('records that cannot be read are told of in one line', async (fresh) => {
+  for (const [name, body] of [
+    ['setup', '{"format": "another"}'],
+    ['state', '{'],
+    ['state', '{"tally": 5}'],
+    ['failure/a/1', '{"failure": {"key": "never counted"}}'],
+  ] as const) {
+    const place = fresh()
+    const store = await openStore(place, 'own')
+    await store.write(new Ledger({ ...SETUP, shard: WHOLE }).takeChanges())
+    await store.write(new Map([[name, body]]))
+    await store.close()
+    const error = await readLedger(place).catch((thrown) => thrown)
+    assert.instance(error, UsageError, name)
+    assert.match(error.message, /give another (store|one)/)
+  }
+})
+
 test.run()
