@@ -133,8 +133,27 @@ const PASSWORDS = [
   `qemu-img amend ${S} ${W} -p --image-opts driver=luks,file.filename=d.luks,key-secret=w --force -o state=inactive,keyslot=5`,
 ]
 
+const OVERLAYS = [
+  `qemu-img create -q -f qcow2 ${S} -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 b.q 1M`,
+  `qemu-io ${S} --image-opts driver=qcow2,file.filename=b.q,encrypt.key-secret=s -c 'write -P 4 0 128k'`,
+  'qemu-img create -f qcow2 -b b.q -F qcow2 t.q',
+  "qemu-io t.q -c 'read -P 4 0 64k'",
+  `qemu-io ${S} --image-opts driver=qcow2,file.filename=t.q,backing.encrypt.key-secret=s,backing.driver=qcow2,backing.file.filename=b.q -c 'read -P 4 0 64k' -c 'write -P 5 64k 64k'`,
+  `qemu-img commit ${S} --image-opts driver=qcow2,file.filename=t.q,backing.driver=qcow2,backing.file.filename=b.q,backing.encrypt.key-secret=s`,
+  `qemu-io ${S} --image-opts driver=qcow2,file.filename=b.q,encrypt.key-secret=s -c 'read -P 4 0 64k' -c 'read -P 5 64k 64k'`,
+  'qemu-img info --backing-chain t.q',
+  `qemu-io -r ${S} --image-opts driver=qcow2,file.filename=b.q,encrypt.key-secret=s -c 'reopen -w' -c 'write -P 1 0 1k' -c 'read -P 1 0 1k' -c 'reopen -r' -c 'write 0 1'`,
+  `qemu-img amend ${S} --image-opts driver=qcow2,file.filename=b.q,encrypt.key-secret=s -o compat=0.10`,
+  `qemu-img amend ${S} --image-opts driver=qcow2,file.filename=b.q,encrypt.key-secret=s -o compat=1.1,refcount_bits=32,size=2M`,
+  `qemu-img check ${S} --image-opts driver=qcow2,file.filename=b.q,encrypt.key-secret=s`,
+  `qemu-io ${S} --image-opts driver=qcow2,file.filename=b.q,encrypt.key-secret=s -c 'read -P 5 64k 64k' -c 'read -P 0 1M 1M'`,
+  `qemu-img convert ${S} --image-opts driver=qcow2,file.filename=b.q,encrypt.key-secret=s -O luks -o key-secret=s,iter-time=10 c.luks`,
+  `qemu-img compare ${S} --image-opts driver=qcow2,file.filename=b.q,encrypt.key-secret=s driver=luks,file.filename=c.luks,key-secret=s`,
+]
+
 export const ENCRYPTED_CONVERSATIONS: readonly Conversation[] = [
   { name: 'encryption: LUKS containers', lines: LUKS },
   { name: 'encryption: qcow2', lines: QCOW2 },
   { name: 'encryption: passwords', lines: PASSWORDS },
+  { name: 'encryption: overlays', lines: OVERLAYS },
 ]

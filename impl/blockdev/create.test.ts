@@ -1,6 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { BlockError } from '../block'
+import { jsonObject } from '../json'
 import { releaseNode } from './close'
 import { type CreateRequest, createImage, creatorsOf } from './create'
 import { createOptionLines } from './create_options'
@@ -22,6 +23,25 @@ function outcome(bench: BlockdevBench, request: CreateRequest): string {
   }
   return bench.run(make())
 }
+
+test('an encrypted image needs its password when it is made and when it is read, not to lie below another', () => {
+  const bench = blockdevBench()
+  const { context } = bench
+  const keyed = { filename: 'b', format: 'qcow2', sizeBytes: 65536, optionTexts: ['encrypt.format=aes,encrypt.key-secret=s'] }
+  assert.is(outcome(bench, keyed), "<No secret with id 's'>")
+  context.secrets.add('s', jsonObject({ data: 'word' }))
+  assert.match(outcome(bench, keyed), /^Formatting 'b', fmt=qcow2 encrypt.format=aes encrypt.key-secret=s /)
+  context.secrets.remove('s')
+  const overlay = { filename: 'o', format: 'qcow2', backingFilename: 'b', backingFormat: 'qcow2' }
+  assert.match(outcome(bench, overlay), / size=65536 /)
+  const wrong = { filename: 'w', format: 'qcow2', sizeBytes: 512 }
+  assert.is(
+    outcome(bench, { ...wrong, optionTexts: ['encryption=on,encrypt.format=luks'] }),
+    "<'encrypt.format' and its alias 'encryption' can't be used at the same time>",
+  )
+  assert.is(outcome(bench, { ...wrong, optionTexts: ['encrypt.cipher-alg=aes-128'] }), "<Parameter 'encrypt.format' is missing>")
+  assert.is(bench.files.openCount, 0)
+})
 
 test('an image is announced with its options in the order of its format, and can be opened', () => {
   const bench = blockdevBench()

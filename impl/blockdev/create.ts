@@ -168,7 +168,8 @@ function* openBackingImage(context: BlockdevContext, filename: string, format: s
   ])
   if (format !== undefined) options.set('driver', format)
   try {
-    return yield* openImage(context, { filename, options })
+    // Its length is all that is wanted: no key is needed for that.
+    return yield* openImage(context, { filename, options, isForInfo: true })
   } catch (error) {
     if (!(error instanceof BlockError)) throw error
     throw new HintedError(error, 'Could not open backing image.')
