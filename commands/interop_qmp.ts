@@ -3,11 +3,12 @@
  * (qmp_script_system.ts) of QEMU and with ours, answer by answer and event by event. What may differ stands in `DIFFERENCES`, each with its reason in docs/qmp-differences.md.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
 import { killedWithUs, makeScratch, removeScratch } from './interrupt'
 import { QMP_SCRIPT, type Step } from './qmp_script'
-import { BARE_ARGUMENTS, BARE_SCRIPT } from './qmp_script_bare'
+import { BARE_ARGUMENTS, BARE_INHERITED, BARE_SCRIPT } from './qmp_script_bare'
 import { SYSTEM_ARGUMENTS, SYSTEM_SCRIPT } from './qmp_script_system'
 
 const PROGRAM = path.resolve(__dirname, '../bin/mirrorsim.cjs')
@@ -60,6 +61,11 @@ export const DIFFERENCES: readonly Difference[] = [
   },
   { name: 'Allocated bytes', commands: ['query-named-block-nodes', 'query-block'], level: without('actual-size') },
   { name: 'Dates', commands: ['blockdev-snapshot-delete-internal-sync'], level: without('date-sec', 'date-nsec') },
+  {
+    name: 'Numbers of descriptors',
+    commands: ['query-fdsets'],
+    level: (line) => line.replace(/"fd": ?\d+/g, '"fd":0'),
+  },
   { name: 'Latencies', commands: ['query-blockstats'], level: without('idle_time_ns', ...LATENCIES) },
 ]
 
@@ -84,8 +90,11 @@ class Conversation {
   private wake: (() => void) | null = null
   private hasEnded = false
 
-  constructor(program: string, args: readonly string[], folder: string) {
-    this.child = killedWithUs(spawn(program, args, { cwd: folder, stdio: ['pipe', 'pipe', 'inherit'] }))
+  /** `inherited`: files of the folder, and how they are opened, for the descriptors from 3 on. */
+  constructor(program: string, args: readonly string[], folder: string, inherited: Subject['inherited'] = []) {
+    const descriptors = inherited.map(([name, flags]) => fs.openSync(path.join(folder, name), flags))
+    this.child = killedWithUs(spawn(program, args, { cwd: folder, stdio: ['pipe', 'pipe', 'inherit', ...descriptors] }))
+    for (const descriptor of descriptors) fs.closeSync(descriptor)
     this.child.stdout!.on('data', (chunk: Buffer) => this.take(String(chunk)))
     this.child.on('close', () => {
       this.hasEnded = true
@@ -242,6 +251,7 @@ interface Subject {
   readonly theirArguments: readonly string[]
   /** The name of our program, and what stands before the arguments that both have. */
   readonly ourArguments: readonly string[]
+  readonly inherited?: ReadonlyArray<readonly [name: string, flags: string]>
 }
 
 const DAEMON_ARGUMENTS = ['--chardev', 'stdio,id=c', '--monitor', 'c']
@@ -271,13 +281,14 @@ const SUBJECTS: readonly Subject[] = [
     images: [0, 1, 2].map((index) => ['-f', 'raw', `r${index}.raw`, '1M']),
     theirArguments: BARE_ARGUMENTS,
     ourArguments: ['system', ...BARE_ARGUMENTS],
+    inherited: BARE_INHERITED,
   },
 ]
 
-async function holdIn({ script, images }: Subject, program: string, args: readonly string[]): Promise<Exchange[]> {
+async function holdIn({ script, images, inherited }: Subject, program: string, args: readonly string[]): Promise<Exchange[]> {
   const folder = makeFolder(images)
   try {
-    return await new Conversation(program, args, folder).hold(script)
+    return await new Conversation(program, args, folder, inherited).hold(script)
   } finally {
     removeScratch(folder)
   }

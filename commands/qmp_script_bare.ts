@@ -1,11 +1,18 @@
 /**
- * A conversation with a system program that has no machine (`-machine none`), about what needs none: replicas. It is held
+ * A conversation with a system program that has no machine (`-machine none`), about what needs none: replicas, descriptors. It is held
  * with QEMU's program and with ours in a folder that has the images `r0.raw`, `r1.raw` and `r2.raw`.
  */
 import { call, hmp, type Step } from './qmp_script'
 
 export const BARE_ARGUMENTS: readonly string[] = [
-  ...['-machine', 'none', '-nodefaults', '-display', 'none', '-S', '-qmp', 'stdio'],
+  ...['-machine', 'none', '-nodefaults', '-display', 'none', '-qmp', 'stdio'],
+  ...['-add-fd', 'fd=3,set=2,opaque=tea', '-add-fd', 'fd=4,set=2', '-add-fd', 'fd=5,set=3'],
+]
+/** What the programs are started with as descriptors from 3 on. */
+export const BARE_INHERITED: ReadonlyArray<readonly [name: string, flags: string]> = [
+  ['r0.raw', 'r+'],
+  ['r0.raw', 'r'],
+  ['r1.raw', 'r'],
 ]
 
 const io = (node: string, command: string): string => hmp(`qemu-io ${node} "${command}"`)
@@ -98,4 +105,37 @@ const QUORUM_ERRORS: readonly Step[] = [
   io('r', 'read -P 0 8k 56k'),
 ]
 
-export const BARE_SCRIPT: readonly Step[] = [call('qmp_capabilities'), ...QUORUM, ...QUORUM_ERRORS, call('quit')]
+const fdSet = (name: string, set: number | string, more: Readonly<Record<string, unknown>> = {}): string =>
+  add('file', name, { filename: `/dev/fdset/${set}`, ...more })
+
+const DESCRIPTORS: readonly Step[] = [
+  call('blockdev-del', { 'node-name': 'r' }),
+  call('query-fdsets'),
+  call('add-fd'),
+  call('add-fd', { 'fdset-id': 1 }),
+  call('getfd', { fdname: 'a' }),
+  call('closefd', { fdname: 'a' }),
+  call('closefd'),
+  call('remove-fd', { 'fdset-id': 9 }),
+  call('remove-fd', { 'fdset-id': 9, fd: 7 }),
+  call('remove-fd', { 'fdset-id': 2, fd: 777 }),
+  call('remove-fd', { fd: 777 }),
+  fdSet('fd', 2),
+  call('query-named-block-nodes', { flat: true }),
+  fdSet('g', 9),
+  fdSet('g', 'x'),
+  fdSet('g', 3),
+  fdSet('g', 3, { 'read-only': true }),
+  fdSet('h', 3, { 'auto-read-only': true }),
+  call('remove-fd', { 'fdset-id': 2 }),
+  call('query-fdsets'),
+  io('fd', 'write -q -P 0x44 0 64k'),
+  io('fd', 'read -q -P 0x44 0 64k'),
+  hmp('getfd x'),
+  hmp('closefd x'),
+  call('blockdev-del', { 'node-name': 'fd' }),
+  call('query-fdsets'),
+  fdSet('fd', 2),
+]
+
+export const BARE_SCRIPT: readonly Step[] = [call('qmp_capabilities'), ...QUORUM, ...QUORUM_ERRORS, ...DESCRIPTORS, call('quit')]

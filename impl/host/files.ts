@@ -9,6 +9,7 @@ import { canLock, ImageLock } from '../block/drivers/file_lock'
 import { type Co, EFBIG, EINVAL, EISDIR, type Errno, OK, strerror } from '../co'
 import { alignedBuffer, DirectTransfers } from './direct'
 import { errnoOf } from './errors'
+import { FdSets, isFdSetName } from './fd_sets'
 import type { HostLoop } from './loop'
 import { loadNative, type Native } from './native'
 import { fileIdentity, RealFile } from './real_file'
@@ -22,10 +23,13 @@ const DIRECT_ALIGNMENT_MAX_BYTES = 4096
 export class RealFiles implements HostFiles {
   private readonly loop: HostLoop
   private readonly native: Native | null
+  /** What names of the form `/dev/fdset/N` mean. */
+  readonly fdSets: FdSets
 
   constructor(loop: HostLoop, native: Native | null = loadNative()) {
     this.loop = loop
     this.native = native
+    this.fdSets = new FdSets(native)
   }
 
   /** Memory that starts at a page, which the system copies to and from a third faster. */
@@ -43,6 +47,7 @@ export class RealFiles implements HostFiles {
   }
 
   isDevice(path: string): boolean {
+    if (isFdSetName(path)) return this.fdSets.isDevice(path)
     try {
       return fs.statSync(path, { throwIfNoEntry: false })?.isBlockDevice() === true
     } catch {
@@ -80,7 +85,11 @@ export class RealFiles implements HostFiles {
     const loop = this.loop
     const native = this.native
     if (direct && native === null) throw cannotOpen(path, NO_DIRECT, EINVAL)
-    const descriptor = openDescriptor(path, flags, direct, verb)
+    const isReadOnly = (flags & fs.constants.O_RDWR) === 0
+    const opened = isFdSetName(path)
+      ? this.fdSets.open(path, isReadOnly)
+      : { descriptor: openDescriptor(path, flags, direct, verb), closed: () => {} }
+    const { descriptor } = opened
     try {
       const stat = fs.fstatSync(descriptor)
       if (!Number.isSafeInteger(stat.size)) throw cannotOpen(path, strerror(EFBIG), EFBIG)
@@ -94,10 +103,12 @@ export class RealFiles implements HostFiles {
         alignmentBytes: direct && native !== null ? directAlignment(descriptor, native) : 1,
         isBlockDevice: stat.isBlockDevice(),
         copiesRanges: !direct && aio !== 'threads',
-        isReadOnly: (flags & fs.constants.O_RDWR) === 0,
+        isReadOnly,
+        onClosed: opened.closed,
       })
     } catch (error) {
       fs.closeSync(descriptor)
+      opened.closed()
       throw error
     }
   }

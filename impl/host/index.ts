@@ -1,4 +1,5 @@
 export { HOST_CODECS, loadCodecs } from './codec'
 export { errnoOf } from './errors'
+export type { FdSets } from './fd_sets'
 export { identityOf, RealFiles } from './files'
 export { HostLoop } from './loop'

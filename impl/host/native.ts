@@ -21,6 +21,8 @@ const F_UNLCK = 2
 const F_OFD_GETLK = 36
 const F_OFD_SETLK = 37
 
+const F_DUPFD_CLOEXEC = 1030
+
 const EINTR = 4
 const INTERRUPTIONS_MAX = 1000
 
@@ -34,6 +36,8 @@ export interface Native {
   setLock(descriptor: number, offsetBytes: number, isLocked: boolean): Errno
   /** F_OFD_GETLK of one byte: EAGAIN if another open file has a lock there. */
   testLock(descriptor: number, offsetBytes: number): Errno
+  /** F_DUPFD_CLOEXEC: another descriptor of the same open file, or a negative errno. */
+  duplicate(descriptor: number): number
   /** Where a buffer lies in memory, modulo `alignmentBytes` (a power of two). */
   misalignment(buffer: Uint8Array, alignmentBytes: number): number
 }
@@ -82,6 +86,7 @@ function bind(): Native | null {
     flock[2] = 1n
     return fcntl(descriptor, command, 'void *', flock) === 0 ? OK : koffi.errno()
   }
+  const answer = (value: number | bigint): number => (value >= 0 ? Number(value) : -koffi.errno())
   const from = new BigInt64Array(1)
   const to = new BigInt64Array(1)
 
@@ -114,10 +119,8 @@ function bind(): Native | null {
       if (errno !== OK) return errno
       return flockTypes[0] === F_UNLCK ? OK : EAGAIN
     },
-    seek(descriptor, offsetBytes, whence) {
-      const position = Number(lseek(descriptor, offsetBytes, whence))
-      return position >= 0 ? position : -koffi.errno()
-    },
+    seek: (descriptor, offsetBytes, whence) => answer(lseek(descriptor, offsetBytes, whence)),
+    duplicate: (descriptor) => answer(fcntl(descriptor, F_DUPFD_CLOEXEC, 'int', 0)),
     misalignment(buffer, alignmentBytes) {
       assert(buffer.length > 0, 'buffer-has-address')
       return Number(koffi.address(buffer) & BigInt(alignmentBytes - 1))

@@ -31,6 +31,8 @@ export interface RealFileParts {
   isReadOnly: boolean
   /** The system may copy to and from this file, in the loop's own thread. */
   copiesRanges: boolean
+  /** Hears of the end of the descriptor. */
+  onClosed?(): void
 }
 
 export class RealFile implements HostFile {
@@ -44,6 +46,7 @@ export class RealFile implements HostFile {
   private readonly isReadOnly: boolean
   private readonly canPunchHoles: boolean
   private readonly copiesRanges: boolean
+  private readonly onClosed: () => void
   private isOpen = true
 
   constructor(parts: RealFileParts) {
@@ -56,6 +59,7 @@ export class RealFile implements HostFile {
     this.isBlockDevice = parts.isBlockDevice
     this.copiesRanges = parts.copiesRanges
     this.isReadOnly = parts.isReadOnly
+    this.onClosed = parts.onClosed ?? (() => {})
     this.canPunchHoles = this.probeHoles()
   }
 
@@ -175,7 +179,9 @@ export class RealFile implements HostFile {
   *close(): Co<Errno> {
     assert(this.isOpen, 'close-once', () => this.path)
     this.isOpen = false
-    return yield* callBack(this.loop, (done) => fs.close(this.descriptor, (error) => done(error ? errnoOf(error) : OK)))
+    const errno = yield* callBack(this.loop, (done) => fs.close(this.descriptor, (error) => done(error ? errnoOf(error) : OK)))
+    this.onClosed()
+    return errno
   }
 }
 

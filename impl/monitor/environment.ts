@@ -35,9 +35,18 @@ export interface EnvironmentOptions {
   sha256?(bytes: Uint8Array): string
   /** What commands of qemu-io work with, and which there are. Absent: they print like everything else. */
   io?: IoEnvironment
+  /** Descriptors that the program was started with. Absent: it takes none. */
+  fdSets?: FdSetStore
   /** Texts for people, which know of time zones: an image with all that it tells, and a table of snapshots. */
   imageText?(node: BlockNode): string
   snapshotTable?(snapshots: readonly JsonObject[]): string
+}
+
+/** Sets of descriptors that file names may mean. */
+export interface FdSetStore {
+  query(): ReadonlyArray<{ id: number; descriptors: ReadonlyArray<{ descriptor: number; opaque: string | null }> }>
+  /** `descriptor` null: all of the set. False: there is no such thing. */
+  remove(id: number, descriptor: number | null): boolean
 }
 
 export interface IoEnvironment {
@@ -61,6 +70,7 @@ export class QmpEnvironment {
   readonly readFile: (path: string) => Co<Uint8Array>
   readonly sha256: ((bytes: Uint8Array) => string) | null
   readonly io: IoEnvironment
+  readonly fdSets: FdSetStore | null
   readonly imageText: (node: BlockNode) => string
   readonly snapshotTable: (snapshots: readonly JsonObject[]) => string
   /** Names and files of the character devices, for query-chardev. */
@@ -93,6 +103,7 @@ export class QmpEnvironment {
     this.sha256 = options.sha256 ?? null
     const { say, kernel } = this
     this.io = options.io ?? { host: { out: say, err: say, nowNs: () => kernel.nowNs() }, commands: IO_COMMANDS }
+    this.fdSets = options.fdSets ?? null
     this.imageText = options.imageText ?? (() => '')
     this.snapshotTable = options.snapshotTable ?? (() => '')
     this.events = new EventBus(this.kernel, options.realTimeUs)

@@ -3,6 +3,7 @@ import type { CommandTable } from '../command'
 import { BITMAP_COMMANDS } from './bitmaps'
 import { BLOCK_JOB_COMMANDS } from './block_jobs'
 import { CONTROL_COMMANDS, queryIothreads } from './control'
+import { DESCRIPTOR_COMMANDS } from './descriptors'
 import { EXPORT_COMMANDS } from './exports'
 import { JOB_COMMANDS } from './jobs'
 import { MACHINE_COMMANDS } from './machine'
@@ -29,5 +30,6 @@ export const SYSTEM_COMMANDS: CommandTable = {
   ...ALL,
   ...MACHINE_COMMANDS,
   ...MEDIA_COMMANDS,
+  ...DESCRIPTOR_COMMANDS,
   'query-iothreads': queryIothreads,
 }

@@ -49,6 +49,24 @@ export const MACHINE_HUMAN_COMMANDS: readonly HumanCommand[] = [
     },
   },
   {
+    names: ['getfd'],
+    arguments: [word('fdname')],
+    usage: 'getfd name',
+    summary: 'receive a file descriptor via SCM rights and assign it a name',
+    *run(environment, values) {
+      yield* environment.invoke('getfd', jsonObject({ fdname: String(values.get('fdname')) }))
+    },
+  },
+  {
+    names: ['closefd'],
+    arguments: [word('fdname')],
+    usage: 'closefd name',
+    summary: 'close a file descriptor previously passed via SCM rights',
+    *run(environment, values) {
+      yield* environment.invoke('closefd', jsonObject({ fdname: String(values.get('fdname')) }))
+    },
+  },
+  {
     names: ['savevm'],
     arguments: [optional(word('name'))],
     usage: 'tag',

@@ -68,6 +68,7 @@ export class QmpHost {
         }
       },
       makeCredentials: (type, object) => this.makeCredentials(type, object),
+      fdSets: tool.files.fdSets,
       io: monitorIo(tool, (text) => this.environment.say(text)),
       imageText: (node) => humanInfo(imageInfo(tool.context, node), node, '', '', false),
       snapshotTable,

@@ -7,6 +7,7 @@ import { CHAR } from './char'
 import { COMMON } from './common'
 import { CONTROL } from './control'
 import { CREATE } from './create'
+import { DESCRIPTORS } from './descriptors'
 import { DEVICES } from './devices'
 import { EXPORTS } from './exports'
 import { INTROSPECT } from './introspect'
@@ -34,4 +35,5 @@ export const QMP_MODULES: readonly QapiModule[] = [
   TRANSACTION,
   MACHINE,
   DEVICES,
+  DESCRIPTORS,
 ]

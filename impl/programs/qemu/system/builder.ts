@@ -33,6 +33,7 @@ const DISKS: Readonly<Record<string, string>> = {
   fdb: 'if=floppy,index=1',
 }
 const PHASES: ReadonlyArray<readonly string[]> = [
+  ['add-fd'],
   ['object', 'name'],
   ['chardev'],
   ['mon', 'monitor', 'qmp', 'qmp-pretty', 'qtest', 'serial', 'parallel', 'display', 'trace', 'set'],
@@ -81,6 +82,9 @@ export class Builder {
     switch (name) {
       case 'object':
         this.addObject(value)
+        return
+      case 'add-fd':
+        this.addDescriptor(value)
         return
       case 'name':
         this.setName(value)
@@ -143,6 +147,15 @@ export class Builder {
       throw new ToolExit(0)
     }
     this.host.environment.objects.add(this.checked('ObjectOptions', text, 'qom-type'))
+  }
+
+  private addDescriptor(text: string): void {
+    const { options } = parseQemuOpts(text, null)
+    const descriptor = options.takeNumber('fd') ?? -1
+    const set = options.takeNumber('set') ?? -1
+    const opaque = options.takeString('opaque') ?? null
+    demandAllTaken(options)
+    this.tool.files.fdSets.add(descriptor, set, opaque)
   }
 
   private setName(text: string): void {
