@@ -34,6 +34,8 @@ export class BlockBackend implements BlockParent, RequestGate {
   root: BlockChild | null = null
   /** Requests between entry and completion, waiting ones excluded. */
   inFlight = 0
+  /** An owner without a name lets its node be handed over to another program; devices always do. */
+  letsGo = false
   /** False lets requests through a drained section. */
   queuesWhileDrained = true
   /** Of the present owner; a device that takes the backend over puts its own in. */
@@ -59,6 +61,9 @@ export class BlockBackend implements BlockParent, RequestGate {
 
   get name(): string {
     return this.ownName
+  }
+  get restsWithNode(): boolean {
+    return this.letsGo || this.name !== '' || this.deviceName !== ''
   }
   describe(): string {
     const name = this.name === '' ? this.deviceName : this.name

@@ -292,6 +292,15 @@ export abstract class BlockDriver {
    */
   *setReadOnly(_isReadOnly: boolean): Co<void> {}
 
+  /** Whether the node can be handed over to another program: what is in memory of the medium can be read anew. */
+  get handsOver(): boolean {
+    return this.isFilter || this.isProtocol
+  }
+  /** The node is about to be inactive: writes what is in memory alone. Throws BlockError. */
+  *inactivate(): Co<void> {}
+  /** The node is active again, and others may have changed the medium meanwhile. Throws BlockError. */
+  *activate(): Co<void> {}
+
   /**
    * Who waits for these requests has given up: those that wait for something which may never come, such as a connection, are
    * to fail now. The others end as they would have.

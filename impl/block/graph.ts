@@ -15,7 +15,7 @@ import { flushNode } from './io_flush'
 import { mergeLimits } from './limits'
 import { BlockChild, BlockNode, type BlockParent, type ChildRole, type NodeOptions, type RequestGate } from './node'
 import { checkUnblocked } from './op_blockers'
-import { Journal, loosenPermissions, refreshPermissions, setPermissions } from './permissions'
+import { Journal, loosenPermissions, permissionNames, refreshPermissions, setPermissions } from './permissions'
 
 export interface NewNode {
   /** Absent: a name is made up, `#block000`. */
@@ -25,6 +25,8 @@ export interface NewNode {
   options?: Partial<NodeOptions>
   /** Its place among all nodes, from `takeSerial`; absent: the last one. */
   serial?: number
+  /** See activation.ts. */
+  isInactive?: boolean
 }
 
 /** What a parent that is no node holds on a node: a backend's root, or a job's claim. */
@@ -86,6 +88,8 @@ export class BlockGraph {
     const node = new BlockNode(this, name, wanted.driver, options, wanted.serial ?? this.takeSerial())
     assert(wanted.driver.node === undefined, 'driver-serves-one-node', () => name)
     wanted.driver.node = node
+    node.isInactive = wanted.isInactive ?? false
+    for (const child of wanted.children ?? []) checkActive(child.node, child.name, node)
     for (const { name: childName, role, node: childNode } of wanted.children ?? []) {
       assert(!node.children.has(childName), 'child-name-unique', () => childName)
       assert(this.nodes.get(childNode.name) === childNode, 'child-in-graph', () => childNode.name)
@@ -245,6 +249,10 @@ export class BlockGraph {
   attach(wanted: NewEdge): BlockChild {
     const { name, parent, node, permission, shared, gate } = wanted
     assert(this.nodes.get(node.name) === node, 'node-in-graph', () => node.name)
+    const changing = permission & ~Permission.ConsistentRead
+    if (node.isInactive && changing !== 0 && parent.restsWithNode !== true) {
+      throw new BlockError(`Permission '${permissionNames(changing)}' unavailable on inactive node`, { errno: EPERM })
+    }
     const edge = new BlockChild(name, 'root', parent, node, permission, shared, gate ?? null)
     node.parents.add(edge)
     const journal = new Journal()
@@ -505,6 +513,12 @@ function linksAbove(top: BlockNode, base: BlockNode | null): BlockChild[] {
   }
   assert(base === null || (links.at(-1)?.node ?? top) === base, 'base-in-chain', () => top.name)
   return links
+}
+
+/** Throws BlockError where an active node is to stand on one that is handed over. */
+function checkActive(child: BlockNode, name: string, parent: BlockNode): void {
+  if (!child.isInactive || parent.isInactive) return
+  throw new BlockError(`Inactive '${child.name}' can't be a ${name} child of active '${parent.name}'`)
 }
 
 function frozenLink(edge: BlockChild): BlockError {

@@ -19,7 +19,7 @@ export function checkChange(child: BlockChild, offsetBytes: number, lengthBytes:
   const node = child.node
   if (!child.isAttached) return ENOMEDIUM
   if (!isInside(offsetBytes, lengthBytes, node.lengthBytes) && !mayGrow(child, offsetBytes, lengthBytes)) return EIO
-  if (node.options.readOnly) return EPERM
+  if (node.options.readOnly || node.isInactive) return EPERM
   const wanted = (flags & RequestFlag.WriteUnchanged) !== 0 ? Permission.Write | Permission.WriteUnchanged : Permission.Write
   assert((child.permission & wanted) !== 0, 'write-permitted', () => `${child.parent.describe()} on ${node.describe()}`)
   checkQuiesced(child)
@@ -61,6 +61,7 @@ export function* readThrough(child: BlockChild, offsetBytes: number, buffer: Uin
   const endBytes = node.lengthBytes
   let errno = OK
   if (!child.isAttached) errno = ENOMEDIUM
+  else if (gate !== null && node.isInactive) errno = EPERM
   else if (offsetBytes < 0 || (gate !== null && !isInside(offsetBytes, buffer.length, endBytes))) errno = EIO
   else if (buffer.length > 0) {
     checkQuiesced(child)

@@ -23,7 +23,7 @@ export function* flushThrough(child: BlockChild): Co<Errno> {
 
 /** Flushes a node on behalf of the block layer itself (Fua, closing). A read-only node has nothing to flush. */
 export function* flushNode(node: BlockNode): Co<Errno> {
-  if (node.options.readOnly) return OK
+  if (node.options.readOnly || node.isInactive) return OK
   const generation = node.writeGeneration
   node.enter()
   while (node.isFlushing) {

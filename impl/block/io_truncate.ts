@@ -29,7 +29,7 @@ export function* truncateThrough(
 function* truncateNode(child: BlockChild, lengthBytes: number, exact: boolean, preallocation: PreallocationMode): Co<Errno> {
   const node = child.node
   if (!Number.isSafeInteger(lengthBytes) || lengthBytes < 0) return EINVAL
-  if (node.options.readOnly) return EPERM
+  if (node.options.readOnly || node.isInactive) return EPERM
   assert((child.permission & Permission.Resize) !== 0, 'resize-permitted', () => node.name)
   checkQuiesced(child)
   const oldBytes = node.lengthBytes

@@ -35,6 +35,8 @@ export interface BlockParent {
   drainEnd(): void
   /** True while the parent still has requests that will reach the child although it was told to stop. */
   drainBusy(): boolean
+  /** It sends nothing while the node is inactive, whatever it may do otherwise; see activation.ts. */
+  readonly restsWithNode?: boolean
 }
 
 /** What counts and holds back the requests of a root edge: its backend. */
@@ -141,6 +143,8 @@ export class BlockNode implements BlockParent {
   readonly requests: TrackedRequests
   /** A node that the user did not name and that user-visible queries skip (the mirror's own filter, unless named). */
   isImplicit = false
+  /** Handed over to another program; see activation.ts. */
+  isInactive = false
   /** Links to it are not frozen: it is a job's own filter, which must be able to leave. */
   neverFrozen = false
   /** The node that this one was opened for, whose `readOnly` it follows; null: it was opened for itself. */

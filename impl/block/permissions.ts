@@ -61,6 +61,9 @@ export function refreshPermissions(nodes: Iterable<BlockNode>, journal: Journal)
   refresh(nodes, journal, checkNode)
 }
 
+/** An inactive node asks for nothing below it. */
+const NOTHING = { permission: Permission.None, shared: Permission.All } as const
+
 function refresh(nodes: Iterable<BlockNode>, journal: Journal, check: (node: BlockNode) => void): void {
   const order: BlockNode[] = []
   const seen = new Set<BlockNode>()
@@ -70,12 +73,12 @@ function refresh(nodes: Iterable<BlockNode>, journal: Journal, check: (node: Blo
   for (let index = order.length - 1; index >= 0; index--) {
     const node = order[index]!
     check(node)
-    const needed = neededOf(node)
-    const shared = sharedOf(node)
+    const needed = node.isInactive ? Permission.None : neededOf(node)
+    const shared = node.isInactive ? Permission.All : sharedOf(node)
     const undo = node.driver.setPermissions(needed, shared)
     if (undo !== null) journal.did(undo)
     for (const child of node.children.values()) {
-      const wanted = node.driver.childPermissions(child, needed, shared)
+      const wanted = node.isInactive ? NOTHING : node.driver.childPermissions(child, needed, shared)
       const sharedNow = child.node.options.forceShare === true ? Permission.All : wanted.shared
       setPermissions(child, wanted.permission, sharedNow, journal)
     }
@@ -102,7 +105,7 @@ function orderBelow(node: BlockNode, seen: Set<BlockNode>, order: BlockNode[]): 
 }
 
 function checkNode(node: BlockNode): void {
-  const needed = neededOf(node)
+  const needed = node.isInactive ? Permission.None : neededOf(node)
   if ((needed & (Permission.Write | Permission.WriteUnchanged)) !== 0 && node.options.readOnly) {
     throw new BlockError('Block node is read-only', { errno: EPERM })
   }

@@ -11,6 +11,7 @@ export const CACHE_DIRECT = 'cache.direct'
 export const CACHE_NO_FLUSH = 'cache.no-flush'
 export const READ_ONLY = 'read-only'
 export const AUTO_READ_ONLY = 'auto-read-only'
+export const ACTIVE = 'active'
 export const FORCE_SHARE = 'force-share'
 
 export interface CommonOptions {
@@ -19,6 +20,8 @@ export interface CommonOptions {
   direct: boolean
   noFlush: boolean
   autoReadOnly: boolean
+  /** False: another program has the image for now. undefined: nothing is said about it. */
+  isActive: boolean | undefined
 }
 
 /** Takes them out of `options`. Throws BlockError. */
@@ -30,6 +33,7 @@ export function takeCommonOptions(options: Options): CommonOptions {
   const autoReadOnly = options.takeFlag(AUTO_READ_ONLY) ?? false
   const detect = options.takeString('detect-zeroes') ?? 'off'
   const discardText = options.takeString('discard')
+  const isActive = options.takeFlag(ACTIVE)
   const forceShare = options.takeFlag(FORCE_SHARE) ?? false
   if (forceShare && !readOnly) throw new BlockError('force-share=on can only be used with read-only images')
   const discard = discardOf(discardText ?? 'ignore')
@@ -40,7 +44,7 @@ export function takeCommonOptions(options: Options): CommonOptions {
     throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap')
   }
   const node: NodeOptions = { readOnly, discard, detectZeroes: detect, ...(forceShare ? { forceShare } : {}) }
-  return { nodeName, node, direct, noFlush, autoReadOnly }
+  return { nodeName, node, direct, noFlush, autoReadOnly, isActive }
 }
 
 function discardOf(text: string): NodeOptions['discard'] {

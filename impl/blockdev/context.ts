@@ -66,6 +66,8 @@ export class BlockdevContext {
   readonly warn: (text: string) => void
   say: (line: string) => void
   corrupted: (node: BlockNode | null, corruption: Corruption) => void
+  /** Nodes are opened for later: another program still has the images. */
+  opensInactive = false
   /** Events of drivers for monitors, where there are some. */
   emit: (event: string, data: Readonly<Record<string, unknown>>) => void = () => {}
   /** Nodes that the monitor owns: they stay although nothing stands on them. In order of their making. */

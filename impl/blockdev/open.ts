@@ -233,6 +233,7 @@ class NodeBuilder {
       children: opened.children,
       options: nodeOptions,
       serial,
+      isInactive: !(common.isActive ?? !context.opensInactive),
     })
     context.origins.set(node, {
       driver,

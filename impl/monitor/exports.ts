@@ -25,6 +25,8 @@ export interface NewExport {
   description?: string
   bitmaps: readonly WantedBitmap[]
   allocationDepth: boolean
+  /** The node may be handed over to another program while it is exported, or before. */
+  allowsInactive?: boolean
 }
 
 export class BlockExports {
@@ -88,6 +90,7 @@ export class BlockExports {
       writethrough: wanted.writethrough,
       bitmaps,
       allocationDepth: wanted.allocationDepth,
+      allowsInactive: wanted.allowsInactive ?? false,
       ...(wanted.description === undefined ? {} : { description: wanted.description }),
       onDeleted: (_exported, held) => {
         this.byId.delete(id)

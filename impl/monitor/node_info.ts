@@ -32,7 +32,7 @@ export function nodeInfo(context: BlockdevContext, node: BlockNode, isFlat: bool
     children: [...node.children.values()]
       .reverse()
       .map((child) => jsonObject({ child: child.name, 'node-name': child.node.name })),
-    active: true,
+    active: !node.isInactive,
     encrypted: isEncrypted(node),
     detect_zeroes: node.options.detectZeroes,
     bps: 0,

@@ -43,6 +43,8 @@ export interface ExportOptions {
   readonly bitmaps?: readonly ExportBitmap[]
   /** Offers `qemu:allocation-depth`. */
   readonly allocationDepth?: boolean
+  /** The node may be handed over to another program meanwhile. */
+  readonly allowsInactive?: boolean
   /** After the last trace of the export is gone; `held` is the node that it was on in the end. */
   readonly onDeleted?: (exported: NbdExport, held: BlockNode | null) => void
 }
@@ -93,6 +95,7 @@ export class NbdExport {
     this.lengthBytes = node.lengthBytes
     this.changed = new WaitQueue(node.kernel)
     this.backend = new BlockBackend(node.graph, '')
+    this.backend.letsGo = options.allowsInactive ?? false
     const permission = Permission.ConsistentRead | (options.writable ? Permission.Write : Permission.None)
     this.backend.attach(node, permission, Permission.All & ~Permission.Resize)
   }

@@ -395,6 +395,13 @@ export class FileDriver extends BlockDriver {
     yield* old.close()
   }
 
+  /** Others may have changed all of it. */
+  override *activate(): Co<void> {
+    this.traits = this.file.traits()
+    this.fileBytes = this.traits.lengthBytes
+    this.noteRemoval()
+  }
+
   override setPermissions(permission: number, shared: number): (() => void) | null {
     return this.lock === null ? null : this.lock.set(permission, shared)
   }

@@ -96,6 +96,10 @@ function* readZeroFilled(edge: BlockChild, offsetBytes: number, buffer: Uint8Arr
 
 export class LuksDriver extends BlockDriver {
   readonly name = 'luks'
+  /** The header does not change while the image is in use. */
+  override get handsOver(): boolean {
+    return true
+  }
   private readonly cryptography: Cryptography
   private readonly header: LuksHeader
   private readonly key: Uint8Array | null

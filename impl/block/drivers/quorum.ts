@@ -59,6 +59,9 @@ export class QuorumDriver extends BlockDriver {
     this.nextIndex = replicaCount
   }
 
+  override get handsOver(): boolean {
+    return true
+  }
   override replicas(): readonly BlockChild[] {
     return [...this.node.children.values()]
   }

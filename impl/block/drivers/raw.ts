@@ -27,6 +27,9 @@ export interface RawOptions {
 
 export class RawDriver extends BlockDriver {
   readonly name = 'raw'
+  override get handsOver(): boolean {
+    return true
+  }
   readonly offsetBytes: number
   readonly sizeBytes: number | null
   private readonly mayBegin: ((head: Uint8Array) => boolean) | null

@@ -1,6 +1,7 @@
 /** Exports of nodes to NBD clients. */
 import { BlockError, type BlockNode } from '../../block'
-import type { SocketAddress, TlsCredentials } from '../../co'
+import { activateNode } from '../../block/activation'
+import type { Co, SocketAddress, TlsCredentials } from '../../co'
 import type { JsonObject, JsonValue } from '../../json'
 import { Arguments } from '../arguments'
 import type { CommandTable } from '../command'
@@ -51,7 +52,7 @@ export function* startNbdServer(environment: QmpEnvironment, address: SocketAddr
 }
 
 /** block-export-add. Throws BlockError. */
-export function addExport(environment: QmpEnvironment, args: Arguments): void {
+export function* addExport(environment: QmpEnvironment, args: Arguments): Co<void> {
   const { exports, graph } = environment
   const id = args.string('id')
   exports.checkId(id)
@@ -59,6 +60,8 @@ export function addExport(environment: QmpEnvironment, args: Arguments): void {
   const node = findNode(graph, nodeName)
   const bitmaps = args.has('bitmaps') ? args.list('bitmaps').map((item) => wantedBitmap(environment, item)) : []
   const description = args.optionalString('description')
+  const allowsInactive = args.optionalFlag('allow-inactive') ?? false
+  if (!allowsInactive) yield* activateNode(graph, node)
   exports.add({
     id,
     name: args.optionalString('name') ?? nodeName,
@@ -67,6 +70,7 @@ export function addExport(environment: QmpEnvironment, args: Arguments): void {
     writethrough: args.optionalFlag('writethrough') ?? false,
     bitmaps,
     allocationDepth: args.optionalFlag('allocation-depth') ?? false,
+    allowsInactive,
     ...(description === undefined ? {} : { description }),
   })
 }
@@ -91,6 +95,7 @@ export const EXPORT_COMMANDS: CommandTable = {
     if (!exports.isServing) throw new BlockError('NBD server not running')
     const device = args.string('device')
     const node = graph.lookup(device)
+    yield* activateNode(graph, node)
     const name = args.optionalString('name') ?? device
     const bitmap = args.optionalString('bitmap')
     exports.checkId(name)
@@ -112,7 +117,7 @@ export const EXPORT_COMMANDS: CommandTable = {
     return undefined
   },
   *'block-export-add'(environment, args) {
-    addExport(environment, args)
+    yield* addExport(environment, args)
     return undefined
   },
   *'block-export-del'({ exports }, args) {

@@ -1,5 +1,6 @@
 /** Nodes: adding, deleting, reopening, making images, changing lengths. */
 import { BlockBackend, BlockError, type BlockGraph, type BlockNode, checkUnblocked, Permission } from '../../block'
+import { activateAll, activateNode, inactivateAll, inactivateNode } from '../../block/activation'
 import { setWriteThreshold } from '../../block/write_threshold'
 import {
   addBlockdev,
@@ -116,8 +117,9 @@ export const NODE_COMMANDS: CommandTable = {
     const name = args.optionalString('node-name')
     const node = name === undefined ? null : graph.findNode(name)
     if (name !== undefined && node === null) throw new BlockError(`Failed to find node with node-name='${name}'`)
-    // Images are opened for good here: nobody hands one over to another machine.
-    if (!args.flag('active')) throw new BlockError('Inactive block nodes are not supported')
+    const isActive = args.flag('active')
+    if (node === null) yield* isActive ? activateAll(graph) : inactivateAll(graph)
+    else yield* isActive ? activateNode(graph, node) : inactivateNode(graph, node)
     return undefined
   },
   *'change-backing-file'({ graph }, args) {

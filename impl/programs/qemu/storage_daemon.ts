@@ -109,7 +109,7 @@ class StorageDaemon {
           return
         }
         case 'export':
-          addExport(this.host.environment, new Arguments(this.checked('BlockExportOptions', value, 'type')))
+          yield* addExport(this.host.environment, new Arguments(this.checked('BlockExportOptions', value, 'type')))
           return
         case 'object':
           this.addObject(value)

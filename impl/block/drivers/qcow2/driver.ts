@@ -184,6 +184,8 @@ export class Qcow2Driver extends BlockDriver {
     const { header, settings } = image
     assert(image.file.node.graph === this.node.graph, 'start-attached')
     image.canResizeBitmaps = () => this.areBitmapsUsable()
+    // Its owner is another program for now.
+    if (this.node.isInactive) return
     if (this.isForCheck) {
       yield* this.locked(() => readStoredBitmaps(image))
       return
@@ -340,6 +342,19 @@ export class Qcow2Driver extends BlockDriver {
       image.lock.unlock()
       node.graph.drainedEnd(node)
     }
+  }
+
+  override get handsOver(): boolean {
+    return true
+  }
+  /** Persistent bitmaps are in the image now, and are loaded again from it. */
+  override *inactivate(): Co<void> {
+    demand(yield* this.close(), 'Could not write what is in memory')
+    for (const bitmap of [...this.node.namedBitmaps.values()]) if (bitmap.isPersistent) bitmap.release()
+  }
+  override *activate(): Co<void> {
+    yield* this.reload()
+    yield* this.start(this.repair)
   }
 
   /** Another answer to whether the image may be written to, for a node that is reopened. Throws BlockError. */
