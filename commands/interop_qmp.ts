@@ -62,6 +62,16 @@ export const DIFFERENCES: readonly Difference[] = [
   { name: 'Allocated bytes', commands: ['query-named-block-nodes', 'query-block'], level: without('actual-size') },
   { name: 'Dates', commands: ['blockdev-snapshot-delete-internal-sync'], level: without('date-sec', 'date-nsec') },
   {
+    name: 'Settings of migrations',
+    commands: ['query-migrate-capabilities', 'query-migrate-parameters'],
+    level: () => 'settings',
+  },
+  {
+    name: 'Statistics of migrations',
+    commands: ['query-migrate'],
+    level: without('ram', 'setup-time', 'downtime', 'total-time', 'expected-downtime'),
+  },
+  {
     name: 'Numbers of descriptors',
     commands: ['query-fdsets'],
     level: (line) => line.replace(/"fd": ?\d+/g, '"fd":0'),

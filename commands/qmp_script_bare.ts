@@ -1,5 +1,6 @@
 /**
- * A conversation with a system program that has no machine (`-machine none`), about what needs none: replicas, descriptors. It is held
+ * A conversation with a system program that has no machine (`-machine none`), about what needs none: replicas, descriptors, the moving of a
+ * machine. It is held
  * with QEMU's program and with ours in a folder that has the images `r0.raw`, `r1.raw` and `r2.raw`.
  */
 import { call, hmp, type Step } from './qmp_script'
@@ -138,4 +139,70 @@ const DESCRIPTORS: readonly Step[] = [
   fdSet('fd', 2),
 ]
 
-export const BARE_SCRIPT: readonly Step[] = [call('qmp_capabilities'), ...QUORUM, ...QUORUM_ERRORS, ...DESCRIPTORS, call('quit')]
+const capability = (name: string): string =>
+  call('migrate-set-capabilities', { capabilities: [{ capability: name, state: true }] })
+const migration = (status: string): Step => ({ event: 'MIGRATION', data: { status } })
+const MAPPING = [{ 'node-name': 'm', alias: 'a', bitmaps: [{ name: 'b', alias: 'bb' }] }]
+
+const MIGRATION: readonly Step[] = [
+  call('query-migrate'),
+  call('query-migrate-capabilities'),
+  call('query-migrate-parameters'),
+  capability('foo'),
+  capability('events'),
+  capability('dirty-bitmaps'),
+  call('migrate-set-parameters', { 'block-bitmap-mapping': MAPPING }),
+  call('migrate-set-parameters', { 'block-bitmap-mapping': [{ ...MAPPING[0], alias: '1' }] }),
+  call('migrate-set-parameters', { 'block-bitmap-mapping': [...MAPPING, { ...MAPPING[0], 'node-name': 'x' }] }),
+  call('migrate-set-parameters', { 'block-bitmap-mapping': [...MAPPING, { ...MAPPING[0], alias: 'x' }] }),
+  call('migrate-set-parameters', { 'max-bandwidth': 1048576 }),
+  call('migrate-continue', { state: 'pre-switchover' }),
+  call('migrate-start-postcopy'),
+  call('migrate_cancel'),
+  call('migrate-incoming', { uri: 'unix:x' }),
+  call('migrate-pause'),
+  hmp('migrate_set_capability events foo'),
+  hmp('migrate_set_capability foo on'),
+  hmp('migrate_set_parameter foo 1'),
+  hmp('migrate_set_parameter max-bandwidth 1M'),
+  hmp('migrate_start_postcopy'),
+  hmp('migrate_continue pre-switchover'),
+  hmp('migrate_cancel'),
+  hmp('migrate_incoming unix:x'),
+  call('migrate', { uri: 'unix:nobody' }),
+  migration('failed'),
+  call('query-migrate'),
+  call('query-status'),
+  hmp('migrate -d unix:nobody'),
+  migration('failed'),
+  hmp('migrate unix:nobody'),
+  migration('failed'),
+  capability('pause-before-switchover'),
+  call('migrate', { uri: 'exec:cat > /dev/null' }),
+  migration('pre-switchover'),
+  call('migrate-continue', { state: 'device' }),
+  call('migrate_cancel'),
+  migration('cancelled'),
+  call('query-status'),
+  call('migrate', { uri: 'exec:cat > /dev/null' }),
+  migration('pre-switchover'),
+  call('migrate', { uri: 'exec:cat > /dev/null' }),
+  call('migrate-continue', { state: 'pre-switchover' }),
+  migration('completed'),
+  call('query-migrate'),
+  call('query-status'),
+  hmp('info status'),
+  call('migrate', { uri: 'exec:cat > /dev/null' }),
+  call('cont'),
+  { event: 'RESUME' },
+  call('query-status'),
+]
+
+export const BARE_SCRIPT: readonly Step[] = [
+  call('qmp_capabilities'),
+  ...QUORUM,
+  ...QUORUM_ERRORS,
+  ...DESCRIPTORS,
+  ...MIGRATION,
+  call('quit'),
+]

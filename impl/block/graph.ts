@@ -360,6 +360,7 @@ export class BlockGraph {
     if (backing !== null && !node.driver.supportsBacking) {
       throw new BlockError(`Driver '${node.driver.name}' of node '${node.name}' does not support backing files`)
     }
+    if (backing !== null) checkActive(backing, 'backing', node)
     const edge = backing === null ? null : new BlockChild('backing', 'cow', node, backing, Permission.None, Permission.All)
     const journal = new Journal()
     if (old !== null) {

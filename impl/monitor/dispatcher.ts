@@ -38,6 +38,7 @@ export class Dispatcher {
     for (const name of Object.keys(commands)) assert(this.schema.commands.has(name), 'command-declared', () => name)
     this.running = new Mutex(kernel, 'the monitor')
     environment.invoke = (name, args) => this.invoke(name, args)
+    environment.inTurn = (body) => this.inTurn(body)
   }
 
   /** The answer to a message. */

@@ -1,7 +1,7 @@
 /** What the commands of all monitors of one program work on. */
 import { BlockError, type BlockGraph, type BlockNode } from '../block'
 import type { BlockdevContext } from '../blockdev'
-import type { Co, Kernel, StreamHost, TlsCredentials } from '../co'
+import type { ByteStream, Co, Kernel, StreamHost, TlsCredentials } from '../co'
 import { IO_COMMANDS, type IoCommand, type IoHost } from '../io'
 import { JobManager } from '../jobs'
 import type { JsonObject, JsonValue } from '../json'
@@ -35,6 +35,8 @@ export interface EnvironmentOptions {
   sha256?(bytes: Uint8Array): string
   /** What commands of qemu-io work with, and which there are. Absent: they print like everything else. */
   io?: IoEnvironment
+  /** A command of the shell as a stream. Throws BlockError. Absent: commands are not run. */
+  runCommand?(command: string): Co<ByteStream>
   /** Descriptors that the program was started with. Absent: it takes none. */
   fdSets?: FdSetStore
   /** Texts for people, which know of time zones: an image with all that it tells, and a table of snapshots. */
@@ -71,6 +73,7 @@ export class QmpEnvironment {
   readonly sha256: ((bytes: Uint8Array) => string) | null
   readonly io: IoEnvironment
   readonly fdSets: FdSetStore | null
+  readonly runCommand: ((command: string) => Co<ByteStream>) | null
   readonly imageText: (node: BlockNode) => string
   readonly snapshotTable: (snapshots: readonly JsonObject[]) => string
   /** Names and files of the character devices, for query-chardev. */
@@ -81,6 +84,8 @@ export class QmpEnvironment {
   stuck: readonly string[] = []
   /** Only programs that have one. */
   machine: Machine | null = null
+  /** Runs something one after the other with the requests of all monitors. */
+  inTurn: <T>(body: () => Co<T>) => Co<T> = (body) => body()
   /** Runs a command of QMP beside the one that runs now: what older forms of commands are made of. */
   invoke: (name: string, args: JsonObject) => Co<JsonValue | undefined> = () => {
     throw new BlockError('Commands cannot be run here')
@@ -104,6 +109,7 @@ export class QmpEnvironment {
     const { say, kernel } = this
     this.io = options.io ?? { host: { out: say, err: say, nowNs: () => kernel.nowNs() }, commands: IO_COMMANDS }
     this.fdSets = options.fdSets ?? null
+    this.runCommand = options.runCommand ?? null
     this.imageText = options.imageText ?? (() => '')
     this.snapshotTable = options.snapshotTable ?? (() => '')
     this.events = new EventBus(this.kernel, options.realTimeUs)

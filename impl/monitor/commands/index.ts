@@ -8,6 +8,7 @@ import { EXPORT_COMMANDS } from './exports'
 import { JOB_COMMANDS } from './jobs'
 import { MACHINE_COMMANDS } from './machine'
 import { MEDIA_COMMANDS } from './media'
+import { MIGRATION_COMMANDS } from './migration'
 import { NODE_COMMANDS } from './nodes'
 import { QUERY_COMMANDS } from './queries'
 import { SNAPSHOT_COMMANDS } from './snapshots'
@@ -31,5 +32,6 @@ export const SYSTEM_COMMANDS: CommandTable = {
   ...MACHINE_COMMANDS,
   ...MEDIA_COMMANDS,
   ...DESCRIPTOR_COMMANDS,
+  ...MIGRATION_COMMANDS,
   'query-iothreads': queryIothreads,
 }

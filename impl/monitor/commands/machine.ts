@@ -1,4 +1,5 @@
 /** The machine as a whole: whether it runs, its devices, what it is. */
+import { activateAll } from '../../block/activation'
 import type { JsonValue } from '../../json'
 import { jsonObject } from '../../json'
 import type { CommandTable } from '../command'
@@ -15,12 +16,19 @@ export const MACHINE_COMMANDS: CommandTable = {
     return jsonObject({ running: isRunning, status })
   },
   *stop(environment) {
-    const { runState } = machineOf(environment)
+    const { runState, migration } = machineOf(environment)
+    if (runState.status === 'inmigrate') migration.startsOnArrival = false
     runState.stop()
     return undefined
   },
   *cont(environment) {
-    machineOf(environment).runState.resume()
+    const { runState, migration } = machineOf(environment)
+    if (runState.status === 'inmigrate') migration.startsOnArrival = true
+    else {
+      // What was given away comes back, if the other program has let it go.
+      yield* activateAll(environment.graph)
+      runState.resume()
+    }
     return undefined
   },
   *system_reset(environment) {

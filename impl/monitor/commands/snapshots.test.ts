@@ -90,15 +90,4 @@ test('the digest of a bitmap is that of its 64-bit words', () => {
   assert.equal(refusals(digest), ["Dirty bitmap 'b' not found"])
 })
 
-test('nodes are active and stay it', () => {
-  assert.equal(
-    refusals(
-      call('blockdev-set-active', { 'node-name': 'disk', active: true }),
-      call('blockdev-set-active', { 'node-name': 'disk', active: false }),
-      call('blockdev-set-active', { 'node-name': 'none', active: true }),
-    ),
-    [undefined, 'Inactive block nodes are not supported', "Failed to find node with node-name='none'"],
-  )
-})
-
 test.run()

@@ -10,7 +10,10 @@ import { errorText, type HumanCommand } from './command'
 import { INFO_COMMANDS } from './info_commands'
 import { JOB_HUMAN_COMMANDS } from './job_commands'
 import { MACHINE_HUMAN_COMMANDS } from './machine_commands'
+import { MIGRATION_HUMAN_COMMANDS, MIGRATION_INFO } from './migration_commands'
 import { HumanComplaint, parseArguments, wordAt } from './parse'
+
+const ALL_INFO: readonly HumanCommand[] = [...INFO_COMMANDS, ...MIGRATION_INFO]
 
 const HELP: HumanCommand = {
   names: ['help', '?'],
@@ -20,7 +23,7 @@ const HELP: HumanCommand = {
   *run(_environment, values, say) {
     const wanted = values.get('name')
     if (wanted === 'info') {
-      for (const command of INFO_COMMANDS) say(helpLine(command, 'info '))
+      for (const command of ALL_INFO) say(helpLine(command, 'info '))
       return
     }
     for (const command of COMMANDS) {
@@ -30,16 +33,20 @@ const HELP: HumanCommand = {
 }
 
 /** In the order of their names. */
-const COMMANDS: readonly HumanCommand[] = [HELP, ...BLOCK_HUMAN_COMMANDS, ...JOB_HUMAN_COMMANDS, ...MACHINE_HUMAN_COMMANDS].sort(
-  (a, b) => (a.names[0]! < b.names[0]! ? -1 : 1),
-)
+const COMMANDS: readonly HumanCommand[] = [
+  HELP,
+  ...BLOCK_HUMAN_COMMANDS,
+  ...JOB_HUMAN_COMMANDS,
+  ...MACHINE_HUMAN_COMMANDS,
+  ...MIGRATION_HUMAN_COMMANDS,
+].sort((a, b) => (a.names[0]! < b.names[0]! ? -1 : 1))
 
 /** What QEMU's monitor has and this one has not. */
 const NOT_THERE = new Set(
   (
-    'boot_set calc chardev-add chardev-change chardev-remove closefd cpu cpu_inject dump-guest-memory expire_password gdbserver ' +
-    'getfd gva2gpa hostfwd_add i log logfile mce migrate migrate_cancel migrate_continue migrate_incoming migrate_pause ' +
-    'migrate_recover migrate_set_capability migrate_set_parameter migrate_start_postcopy mouse_button mouse_move mouse_set ' +
+    'boot_set calc chardev-add chardev-change chardev-remove cpu cpu_inject dump-guest-memory expire_password gdbserver ' +
+    'gva2gpa hostfwd_add i log logfile mce migrate_pause ' +
+    'migrate_recover mouse_button mouse_move mouse_set ' +
     'netdev_add netdev_del nmi o object_add object_del pcie_aer_inject_error pmemsave print qom-get qom-list qom-set ' +
     'ringbuf_read ringbuf_write screendump sendkey set_link set_password stopcapture sum sync-profile trace-event ' +
     'wavcapture x x-colo-lost-heartbeat xp'
@@ -49,7 +56,7 @@ const NOT_THERE = new Set(
 const INFO_NOT_THERE = new Set(
   (
     'balloon capture cpus cryptodev dirty_rate dump firmware-log history hotpluggable-cpus irq jit kvm lapic mem memdev ' +
-    'memory-devices memory_size_summary mice migrate migrate_capabilities migrate_parameters mshv mtree numa opcount pci pic ' +
+    'memory-devices memory_size_summary mice mshv mtree numa opcount pci pic ' +
     'qdm qom-tree ramblock registers replay roms sev sgx spice stats sync-profile tlb tpm trace-events usb usbhost usernet ' +
     'vcpu_dirty_limit via virtio virtio-queue-element virtio-queue-status virtio-status virtio-vhost-queue-status vnc'
   )
@@ -86,12 +93,12 @@ function* runLine(environment: QmpEnvironment, line: string, say: (text: string)
   if (name === 'info') {
     const second = wordAt(line, end, complain)
     if (second === null) {
-      for (const each of INFO_COMMANDS) say(helpLine(each, 'info '))
+      for (const each of ALL_INFO) say(helpLine(each, 'info '))
       return
     }
     end = second.end
     name = `info ${second.text}`
-    command = find(INFO_COMMANDS, second.text)
+    command = find(ALL_INFO, second.text)
   }
   if (command === null) {
     if (NOT_THERE.has(name) || INFO_NOT_THERE.has(name)) throw new BlockError(`'${name}' is not supported`)

@@ -10,6 +10,7 @@ import { BlockAccounting } from '../../block/accounting'
 import type { ThrottleMember } from '../../block/throttle'
 import { assert, type Clock } from '../../co'
 import type { QmpEnvironment } from '../environment'
+import { Migration } from '../migration/migration'
 import type { Device } from './device'
 import type { BusType } from './device_types'
 import type { Drive } from './drive'
@@ -57,6 +58,7 @@ export class Machine {
   readonly clock: Clock
   private readonly isStepped: boolean
   readonly runState: RunState
+  readonly migration: Migration
   readonly buses: Bus[]
   /** In order of their making. */
   readonly devices: Device[] = []
@@ -75,6 +77,7 @@ export class Machine {
     this.clock = options.clock
     this.isStepped = options.isStepped
     this.runState = new RunState(environment.events)
+    this.migration = new Migration(environment, this)
     this.buses = options.type.buses.map((bus) => ({ ...bus, owner: null }))
     environment.machine = this
   }

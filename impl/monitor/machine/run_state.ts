@@ -6,7 +6,7 @@ import { assert } from '../../co'
 import type { EventBus } from '../events'
 
 /** Of RunState, what a machine without guests can be in. */
-export type RunStatus = 'prelaunch' | 'running' | 'paused' | 'restore-vm'
+export type RunStatus = 'prelaunch' | 'running' | 'paused' | 'restore-vm' | 'inmigrate' | 'finish-migrate' | 'postmigrate'
 
 export class RunState {
   private readonly events: EventBus
@@ -24,12 +24,17 @@ export class RunState {
   }
 
   /** True if it ran. */
-  stop(status: 'paused' | 'restore-vm' = 'paused'): boolean {
+  stop(status: 'paused' | 'restore-vm' | 'finish-migrate' = 'paused'): boolean {
     if (!this.isRunning) return false
     this.current = status
     this.events.emit('STOP')
     assert(!this.isRunning, 'machine-stopped')
     return true
+  }
+  /** Of a machine that does not run: why. */
+  become(status: Exclude<RunStatus, 'running'>): void {
+    assert(!this.isRunning, 'machine-stopped', () => status)
+    this.current = status
   }
   resume(): void {
     if (this.isRunning) return

@@ -17,7 +17,7 @@ export function disksOf(machine: Machine): BlockNode[] {
   const nodes: BlockNode[] = []
   for (const { backend } of machine.backends.values()) {
     const node = backend.root?.node ?? null
-    if (node !== null && !node.options.readOnly && !nodes.includes(node)) nodes.push(node)
+    if (node !== null && !node.options.readOnly && !node.isInactive && !nodes.includes(node)) nodes.push(node)
   }
   return nodes
 }

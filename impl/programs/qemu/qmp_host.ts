@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import * as fs from 'node:fs'
 import { BlockError } from '../../block'
-import { type ByteStream, type Co, makeLabel, strerror, type TlsCredentials, WaitQueue } from '../../co'
+import { type ByteStream, type Co, makeLabel, OK, strerror, type TlsCredentials, WaitQueue } from '../../co'
 import { errnoOf } from '../../host'
 import type { JsonObject } from '../../json'
 import { closeNodes, Dispatcher, endActivity, flushNodes, HumanSession, QmpEnvironment, QmpSession } from '../../monitor'
@@ -10,6 +10,7 @@ import type { CommandTable } from '../../monitor/command'
 import { QMP_MODULES } from '../../qapi'
 import { VERSION } from '../version'
 import { Chardevs } from './chardevs'
+import { runCommand } from './command_stream'
 import { humanInfo, imageInfo, snapshotTable } from './image_info'
 import { monitorIo } from './monitor_io'
 import type { Tool } from './tool'
@@ -39,6 +40,7 @@ export class QmpHost {
   onSignal: (signal: NodeJS.Signals) => void = () => {}
   private readonly changed: WaitQueue
   private isEnding = false
+  exitCode = OK
 
   /** `beforeQuit` runs before the answer to `quit` is sent. */
   constructor(tool: Tool, commands: CommandTable, beforeQuit: (host: QmpHost) => Co<unknown>) {
@@ -69,6 +71,7 @@ export class QmpHost {
       },
       makeCredentials: (type, object) => this.makeCredentials(type, object),
       fdSets: tool.files.fdSets,
+      runCommand: (command) => runCommand(tool.loop, command),
       io: monitorIo(tool, (text) => this.environment.say(text)),
       imageText: (node) => humanInfo(imageInfo(tool.context, node), node, '', '', false),
       snapshotTable,
@@ -105,7 +108,9 @@ export class QmpHost {
     })
   }
 
-  end(): void {
+  /** `code`: that of a program which cannot go on. */
+  end(code = OK): void {
+    this.exitCode = code
     this.isEnding = true
     this.changed.wakeAll()
   }
@@ -135,6 +140,7 @@ export class QmpHost {
   }
   private *close(): Co<boolean> {
     const { tool, environment } = this
+    environment.machine?.migration.end()
     const left = yield* endActivity(environment)
     // Whoever does not read what it is sent does without.
     const drained = [...this.sessions].map((session) => tool.kernel.spawn(session.drain()))

@@ -13,6 +13,7 @@ import { EXPORTS } from './exports'
 import { INTROSPECT } from './introspect'
 import { JOB } from './job'
 import { MACHINE } from './machine'
+import { MIGRATION } from './migration'
 import { NODES } from './nodes'
 import { QOM } from './qom'
 import { SOCKETS } from './sockets'
@@ -36,4 +37,5 @@ export const QMP_MODULES: readonly QapiModule[] = [
   MACHINE,
   DEVICES,
   DESCRIPTORS,
+  MIGRATION,
 ]

@@ -337,6 +337,7 @@ export class Qcow2Driver extends BlockDriver {
     yield* node.graph.drainedBegin(node)
     yield* image.lock.lock()
     try {
+      if (node.isInactive) return EPERM
       return image.isBroken ? EIO : yield* body()
     } finally {
       image.lock.unlock()
@@ -380,6 +381,7 @@ export class Qcow2Driver extends BlockDriver {
   override *changeBackingFile(name: string | null, format: string | null): Co<Errno> {
     const { image } = this
     const { header } = image
+    if (this.node.isInactive) return EPERM
     if (name !== null && (Buffer.byteLength(name) > BACKING_NAME_BYTES_MAX || image.isDataFileRaw)) return EINVAL
     const wanted = { ...header, backingName: name, backingFormat: format }
     if (!headerFits(wanted)) return ENOSPC

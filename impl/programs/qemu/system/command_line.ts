@@ -23,7 +23,7 @@ const TABLE: ReadonlyArray<readonly [handling: Handling, withValue: string, with
   [
     'followed',
     'machine M accel blockdev drive hda hdb hdc hdd cdrom fda fdb device object chardev mon monitor qmp qmp-pretty qtest ' +
-      'serial parallel display name pidfile msg trace loadvm qtest-log set add-fd',
+      'serial parallel display name pidfile msg trace loadvm qtest-log set add-fd incoming',
     'nodefaults S daemonize help h version nographic',
   ],
   [
@@ -33,7 +33,7 @@ const TABLE: ReadonlyArray<readonly [handling: Handling, withValue: string, with
   ],
   [
     'refused',
-    'kernel initrd append dtb bios incoming netdev drive-add fsdev virtfs tpmdev global overcommit mem-path numa ' +
+    'kernel initrd append dtb bios netdev drive-add fsdev virtfs tpmdev global overcommit mem-path numa ' +
       'audio audiodev soundhw usbdevice spice vnc option-rom acpitable smbios icount debugcon gdb d D dfilter seed ' +
       'semihosting-config prom-env echr writeconfig readconfig fw_cfg mtdblock sd pflash iscsi xen-domid ' +
       'xen-attach chroot runas run-with device-add',

@@ -97,13 +97,16 @@ class SystemProgram {
       if (mustDetach) becomeDaemon()
     })
     if (pidFile !== null) fs.rmSync(pidFile, { force: true })
-    return isWhole ? OK : process.exit(1)
+    return isWhole ? host.exitCode : process.exit(1)
   }
 
   private *build(machine: Machine, options: readonly GivenOption[]): Co<void> {
     const builder = new Builder(this.tool, this.host, machine)
+    const incoming = [...options].reverse().find(({ name }) => name === 'incoming')
+    if (incoming !== undefined) this.expectArrival(machine)
     yield* builder.follow(options)
     machine.isBuilt = true
+    machine.migration.complain = (text) => this.tool.complain(text)
     const state = lastValue(options, 'loadvm')
     if (state !== null) {
       try {
@@ -112,7 +115,26 @@ class SystemProgram {
         this.tool.failWith(error)
       }
     }
-    if (!options.some(({ name }) => name === 'S')) machine.runState.resume()
+    const starts = !options.some(({ name }) => name === 'S')
+    if (incoming !== undefined) {
+      machine.migration.startsOnArrival = starts
+      try {
+        if (incoming.value !== 'defer') yield* machine.migration.expect(incoming.value)
+      } catch (error) {
+        this.tool.failWith(error, `${incoming.text}: `)
+      }
+    } else if (starts) machine.runState.resume()
+  }
+
+  /** The machine comes from another program, which has the images until then. */
+  private expectArrival({ migration, runState, environment }: Machine): void {
+    environment.context.opensInactive = true
+    runState.become('inmigrate')
+    migration.isExpected = true
+    migration.onLost = (text) => {
+      this.tool.complain(text)
+      this.host.end(1)
+    }
   }
 
   /** Throws ToolExit. */

@@ -46,6 +46,10 @@ Block device options:
        [[,group=g]]
                 use 'file' as a drive image
 -loadvm [tag|id] start right away with a saved state
+-incoming unix:PATH, -incoming tcp:HOST:PORT, -incoming exec:CMD, -incoming fd:N, -incoming defer
+                wait for the machine of another program, which gives its images up
+-add-fd fd=fd,set=set[,opaque=opaque]
+                add the inherited descriptor 'fd' to a set, which '/dev/fdset/SET' names
 -set group.id.arg=value
                 set <arg> parameter for item <id> of type <group>
 
