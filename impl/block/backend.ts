@@ -9,7 +9,9 @@ import { assert, type Co, EEXIST, ENOMEDIUM, type Errno, WaitQueue } from '../co
 import type { BlockAccounting } from './accounting'
 import type { PreallocationMode } from './driver'
 import { BlockError } from './error'
+import { Permission } from './flags'
 import type { BlockGraph } from './graph'
+import { copyOnReadThrough } from './io_copy_on_read'
 import type { BlockChild, BlockNode, BlockParent, RequestGate } from './node'
 import { Direction, type ThrottleMember } from './throttle'
 
@@ -36,6 +38,8 @@ export class BlockBackend implements BlockParent, RequestGate {
   inFlight = 0
   /** An owner without a name lets its node be handed over to another program; devices always do. */
   letsGo = false
+  /** Reads copy what lies below into the node; needs the permission WriteUnchanged. */
+  copiesOnRead = false
   /** False lets requests through a drained section. */
   queuesWhileDrained = true
   /** Of the present owner; a device that takes the backend over puts its own in. */
@@ -104,7 +108,14 @@ export class BlockBackend implements BlockParent, RequestGate {
     return this.root === null ? 0 : this.root.node.lengthBytes
   }
   pread(offsetBytes: number, buffer: Uint8Array, flags = 0): Co<Errno> {
-    const request = this.root === null ? noMedium() : this.root.pread(offsetBytes, buffer, flags)
+    const { root } = this
+    const copies = this.copiesOnRead && root !== null && (root.permission & (Permission.Write | Permission.WriteUnchanged)) !== 0
+    const request =
+      root === null
+        ? noMedium()
+        : copies
+          ? copyOnReadThrough(root, offsetBytes, buffer.length, buffer, null)
+          : root.pread(offsetBytes, buffer, flags)
     return this.throttle === null ? request : this.throttled(Direction.Read, buffer.length, request)
   }
   pwrite(offsetBytes: number, buffer: Uint8Array, flags = 0): Co<Errno> {

@@ -7,7 +7,7 @@
  * its clusters from before it looks at the layers until it has written. What is allocated in the node itself, or nowhere, is
  * not written to.
  */
-import { assert, type Co, EIO, ENOMEDIUM, type Errno, OK } from '../co'
+import { assert, type Co, EIO, ENOMEDIUM, EPERM, type Errno, OK } from '../co'
 import type { BlockStatus } from './driver'
 import { Permission, RequestFlag, StatusFlag } from './flags'
 import { alignDown, isAligned, isInside } from './io_range'
@@ -40,6 +40,7 @@ export function* copyOnReadThrough(
   const { node } = child
   let errno = OK
   if (!child.isAttached) errno = ENOMEDIUM
+  else if (node.isInactive) errno = EPERM
   else if (!isInside(offsetBytes, lengthBytes, node.lengthBytes)) errno = EIO
   else if (lengthBytes > 0) {
     assert((child.permission & CHANGING) !== 0, 'copy-on-read-permitted', () => node.name)

@@ -37,6 +37,8 @@ export interface EnvironmentOptions {
   io?: IoEnvironment
   /** A command of the shell as a stream. Throws BlockError. Absent: commands are not run. */
   runCommand?(command: string): Co<ByteStream>
+  /** Makes an empty file for data that nobody keeps, and gives its name. Throws BlockError. Absent: there is no place for it. */
+  makeTemporaryFile?(): string
   /** Descriptors that the program was started with. Absent: it takes none. */
   fdSets?: FdSetStore
   /** Texts for people, which know of time zones: an image with all that it tells, and a table of snapshots. */
@@ -72,6 +74,7 @@ export class QmpEnvironment {
   readonly readFile: (path: string) => Co<Uint8Array>
   readonly sha256: ((bytes: Uint8Array) => string) | null
   readonly io: IoEnvironment
+  readonly makeTemporaryFile: (() => string) | null
   readonly fdSets: FdSetStore | null
   readonly runCommand: ((command: string) => Co<ByteStream>) | null
   readonly imageText: (node: BlockNode) => string
@@ -108,6 +111,7 @@ export class QmpEnvironment {
     this.sha256 = options.sha256 ?? null
     const { say, kernel } = this
     this.io = options.io ?? { host: { out: say, err: say, nowNs: () => kernel.nowNs() }, commands: IO_COMMANDS }
+    this.makeTemporaryFile = options.makeTemporaryFile ?? null
     this.fdSets = options.fdSets ?? null
     this.runCommand = options.runCommand ?? null
     this.imageText = options.imageText ?? (() => '')

@@ -34,7 +34,7 @@ test('lines that do not fit are told as QEMU tells them', () => {
     ['qemu-io -x d "length"', `qemu-io: extraneous characters at the end of line\r\n${hint('qemu-io')}`],
     ['qemu-io d "length', `qemu-io: string expected\r\n${hint('qemu-io')}`],
     ['block_resize d x', `invalid size\r\n${hint('block_resize')}`],
-    ['migrate tcp:x', "Error: 'migrate' is not supported\r\n"],
+    ['screendump x', "Error: 'screendump' is not supported\r\n"],
     ['help q', 'quit|q  -- quit the emulator\r\n'],
   ]
   const bench = benchWithDrive()

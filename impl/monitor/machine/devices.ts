@@ -86,6 +86,15 @@ function newDevice(
   { isBuiltIn = false }: DevicePlace,
 ): Device {
   const properties = new Map([...args].filter(([name]) => !NOT_PROPERTIES.has(name)))
+  const known = new Set(propertiesOf(type))
+  for (const { model, property, value } of machine.globals) {
+    if (model !== type.name) continue
+    if (!known.has(property)) {
+      const reason = `Property '${model}.${property}' not found`
+      throw new BlockError(`can't apply global ${model}.${property}=${value}: ${reason}`)
+    }
+    if (!args.has(property)) properties.set(property, value)
+  }
   const path = `/machine/${id === null ? anonymousPlace(machine, type, isBuiltIn) : `peripheral/${id}`}`
   return { type, id, path, bus, properties, disk: null, isTrayOpen: false, isLocked: false, isLeaving: false }
 }
@@ -179,8 +188,9 @@ export function holdMedium(device: Device, state: BackendState, node: BlockNode 
   state.shared = Permission.ConsistentRead | Permission.WriteUnchanged | others
   // A disk on IDE has to be one that can be written to.
   const needsWriting = device.type.name === 'ide-hd'
+  const copying = backend.copiesOnRead && medium?.options.readOnly === false ? Permission.WriteUnchanged : 0
   const isWritable = !use.isReadOnly && medium !== null && (needsWriting || !medium.options.readOnly)
-  state.permission = Permission.ConsistentRead | (isWritable ? Permission.Write : 0)
+  state.permission = Permission.ConsistentRead | (isWritable ? Permission.Write : 0) | copying
   if (medium === null) {
     if (!use.mayBeEmpty) throw new BlockError('Device needs media, but drive is empty')
     return

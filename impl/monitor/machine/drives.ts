@@ -3,9 +3,9 @@
  *
  * What may fail: everything, as BlockError with QEMU's texts; nothing is left behind then.
  */
-import { BlockError, Permission } from '../../block'
+import { BlockError, type BlockNode, Permission } from '../../block'
 import { BUCKET_NAMES, LIMIT_NAMES, type LimitName, type ThrottleLimits } from '../../block/throttle'
-import { DRIVERS, type Options, openImage } from '../../blockdev'
+import { createImage, DRIVERS, Options, openImage } from '../../blockdev'
 import { assert, type Co } from '../../co'
 import { DRIVE_INTERFACES, type Drive, type DriveInterface } from './drive'
 import type { BackendState, Machine } from './machine'
@@ -181,7 +181,8 @@ function* fill(
   warn: (text: string) => void,
 ): Co<void> {
   const isReadOnly = (options.takeFlag('read-only') ?? false) || isCd
-  if (options.takeFlag('snapshot') ?? false) throw new BlockError('temporary layers (snapshot=on) are not supported')
+  // What may only be read needs no layer.
+  const isTemporary = (options.takeFlag('snapshot') ?? machine.usesTemporaryLayers) && !isReadOnly
   const aio = options.takeString('aio')
   if (aio !== undefined && !['threads', 'native', 'io_uring'].includes(aio)) throw new BlockError('invalid aio option')
   const detect = options.takeString('detect-zeroes') ?? 'off'
@@ -189,19 +190,22 @@ function* fill(
   takeStatistics(machine, state, options)
   const limits = takeLimits(options)
   const group = options.takeString('throttling.group')
-  if ((options.takeFlag('copy-on-read') ?? false) && !isReadOnly) {
-    throw new BlockError('copy-on-read=on is not supported: use driver=copy-on-read')
-  } else if (options.has('copy-on-read')) warn('disabling copy-on-read on read-only drive')
+  if (options.takeFlag('copy-on-read') ?? false) {
+    if (isReadOnly) warn('disabling copy-on-read on read-only drive')
+    else state.backend.copiesOnRead = true
+    if (!isReadOnly) state.permission |= Permission.WriteUnchanged
+  }
   rename(options, 'format', 'driver')
   if (aio === 'native' && options.get('cache.direct') !== 'on') {
     throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.')
   }
   if ((filename ?? '') !== '' || options.size > 0) {
-    options.set('read-only', isReadOnly)
+    options.set('read-only', isReadOnly || isTemporary)
     for (const key of ['cache.direct', 'cache.no-flush']) options.setDefault(key, 'off')
     options.setDefault('auto-read-only', 'off')
     const { graph, context } = machine.environment
-    const node = yield* openImage(context, { filename: (filename ?? '') === '' ? null : filename, options })
+    const image = yield* openImage(context, { filename: (filename ?? '') === '' ? null : filename, options })
+    const node = isTemporary ? yield* coverTemporarily(machine, image) : image
     try {
       state.backend.attach(node, state.permission, state.shared)
     } catch (error) {
@@ -211,6 +215,31 @@ function* fill(
     node.options.detectZeroes = detect
   }
   if (limits !== null) setThrottle(machine, state, limits, group ?? state.backend.name)
+}
+
+/** Puts a layer over an image that takes all changes and is gone with the program. Throws BlockError, and closes the image then. */
+function* coverTemporarily({ environment }: Machine, image: BlockNode): Co<BlockNode> {
+  const { context, graph, makeTemporaryFile } = environment
+  let name: string | null = null
+  try {
+    if (makeTemporaryFile === null) throw new BlockError('there is no place for temporary layers')
+    name = makeTemporaryFile()
+    yield* createImage(context, { filename: name, format: 'qcow2', sizeBytes: image.lengthBytes, announce: () => {} })
+    const options = new Options([
+      ['driver', 'qcow2'],
+      ['file.driver', 'file'],
+      ['file.filename', name],
+      ['backing', image.name],
+      ['cache.no-flush', true],
+    ])
+    return yield* openImage(context, { options })
+  } catch (error) {
+    yield* graph.release(image)
+    throw error
+  } finally {
+    // It is open, and needs no name any more.
+    if (name !== null) context.files.remove?.(name)
+  }
 }
 
 function takeStatistics(machine: Machine, state: BackendState, options: Options): void {

@@ -66,6 +66,10 @@ export class Machine {
   /** In order of their making, as queries tell them. */
   readonly backends = new Map<BlockBackend, BackendState>()
   private readonly anonymousDevices = new Map<string, number>()
+  /** `-snapshot`: changes of drives are lost with the program, unless a drive says otherwise. */
+  usesTemporaryLayers = false
+  /** Properties of device models where a device itself says nothing: `-global`. */
+  readonly globals: Array<{ readonly model: string; readonly property: string; readonly value: string }> = []
   /** False while the command line is followed. */
   isBuilt = false
   name: string | null = null

@@ -1,6 +1,7 @@
 /** What programs with a monitor have in common: the environment of its commands, the monitors, the end. */
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
+import * as path from 'node:path'
 import { BlockError } from '../../block'
 import { type ByteStream, type Co, makeLabel, OK, strerror, type TlsCredentials, WaitQueue } from '../../co'
 import { errnoOf } from '../../host'
@@ -70,6 +71,7 @@ export class QmpHost {
         }
       },
       makeCredentials: (type, object) => this.makeCredentials(type, object),
+      makeTemporaryFile,
       fdSets: tool.files.fdSets,
       runCommand: (command) => runCommand(tool.loop, command),
       io: monitorIo(tool, (text) => this.environment.say(text)),
@@ -156,4 +158,15 @@ export class QmpHost {
   private *waitForEnd(): Co<void> {
     while (!this.isEnding) yield* this.changed.wait({ describe: () => 'waits for the end of the program' })
   }
+}
+
+/** Where QEMU makes them, readable for nobody else. Throws BlockError. */
+function makeTemporaryFile(): string {
+  const name = path.join(process.env['TMPDIR'] ?? '/var/tmp', `vl.${randomBytes(6).toString('hex')}`)
+  try {
+    fs.closeSync(fs.openSync(name, 'wx', 0o600))
+  } catch (error) {
+    throw new BlockError(`Could not open temporary file '${name}': ${strerror(errnoOf(error))}`)
+  }
+  return name
 }

@@ -18,7 +18,7 @@ import type { Machine } from '../../../monitor/machine/machine'
 import { checkObject } from '../../../qapi'
 import type { QmpHost } from '../qmp_host'
 import { type Tool, ToolExit } from '../tool'
-import type { GivenOption } from './command_line'
+import { applySettings, type GivenOption } from './command_line'
 import { compatOptions } from './compat_chardev'
 import { QtestSession } from './qtest'
 
@@ -33,10 +33,10 @@ const DISKS: Readonly<Record<string, string>> = {
   fdb: 'if=floppy,index=1',
 }
 const PHASES: ReadonlyArray<readonly string[]> = [
-  ['add-fd'],
+  ['add-fd', 'snapshot', 'global'],
   ['object', 'name'],
   ['chardev'],
-  ['mon', 'monitor', 'qmp', 'qmp-pretty', 'qtest', 'serial', 'parallel', 'display', 'trace', 'set'],
+  ['mon', 'monitor', 'qmp', 'qmp-pretty', 'qtest', 'serial', 'parallel', 'display', 'trace'],
   ['blockdev'],
   ['drive', ...Object.keys(DISKS)],
 ]
@@ -56,7 +56,8 @@ export class Builder {
     this.machine = machine
   }
 
-  *follow(options: readonly GivenOption[]): Co<void> {
+  *follow(given: readonly GivenOption[]): Co<void> {
+    const options = applySettings(this.tool, given)
     this.qtestLog = options.find(({ name }) => name === 'qtest-log')?.value ?? null
     for (const names of PHASES) {
       for (const option of options) if (names.includes(option.name)) yield* this.guarded(option.text, () => this.take(option))
@@ -85,6 +86,12 @@ export class Builder {
         return
       case 'add-fd':
         this.addDescriptor(value)
+        return
+      case 'snapshot':
+        this.machine.usesTemporaryLayers = true
+        return
+      case 'global':
+        this.addGlobal(value)
         return
       case 'name':
         this.setName(value)
@@ -156,6 +163,21 @@ export class Builder {
     const opaque = options.takeString('opaque') ?? null
     demandAllTaken(options)
     this.tool.files.fdSets.add(descriptor, set, opaque)
+  }
+
+  /** `MODEL.PROPERTY=VALUE`, or the three as options. Throws BlockError. */
+  private addGlobal(text: string): void {
+    const [, short, shortProperty, shortValue] = /^([^.=]+)\.([^=]+)=(.*)$/s.exec(text) ?? []
+    const { options } = parseQemuOpts(short === undefined ? text : '', null)
+    const model = short ?? options.takeString('driver')
+    const property = shortProperty ?? options.takeString('property')
+    const value = shortValue ?? options.takeString('value')
+    demandAllTaken(options)
+    if (model === undefined || property === undefined || value === undefined) {
+      throw new BlockError("options 'driver', 'property', and 'value' are required")
+    }
+    if (findDeviceType(model) === null) this.tool.complain(`warning: global ${model}.${property} has invalid class name`)
+    else this.machine.globals.push({ model, property, value })
   }
 
   private setName(text: string): void {

@@ -2,6 +2,7 @@
  * The options of qemu-system-*: which there are, which of them do something here, which change nothing that a machine without a
  * processor could show, and which are refused.
  */
+import { parseQemuOpts } from '../../../blockdev'
 import type { Tool } from '../tool'
 
 export interface GivenOption {
@@ -23,8 +24,8 @@ const TABLE: ReadonlyArray<readonly [handling: Handling, withValue: string, with
   [
     'followed',
     'machine M accel blockdev drive hda hdb hdc hdd cdrom fda fdb device object chardev mon monitor qmp qmp-pretty qtest ' +
-      'serial parallel display name pidfile msg trace loadvm qtest-log set add-fd incoming',
-    'nodefaults S daemonize help h version nographic',
+      'serial parallel display name pidfile msg trace loadvm qtest-log set add-fd incoming global',
+    'nodefaults S snapshot daemonize help h version nographic',
   ],
   [
     'silent',
@@ -33,11 +34,11 @@ const TABLE: ReadonlyArray<readonly [handling: Handling, withValue: string, with
   ],
   [
     'refused',
-    'kernel initrd append dtb bios netdev drive-add fsdev virtfs tpmdev global overcommit mem-path numa ' +
+    'kernel initrd append dtb bios netdev drive-add fsdev virtfs tpmdev overcommit mem-path numa ' +
       'audio audiodev soundhw usbdevice spice vnc option-rom acpitable smbios icount debugcon gdb d D dfilter seed ' +
       'semihosting-config prom-env echr writeconfig readconfig fw_cfg mtdblock sd pflash iscsi xen-domid ' +
       'xen-attach chroot runas run-with device-add',
-    'snapshot preconfig enable-kvm xen-domid-restrict full-screen portrait win2k-hack mem-prealloc s singlestep ' +
+    'preconfig enable-kvm xen-domid-restrict full-screen portrait win2k-hack mem-prealloc s singlestep ' +
       'semihosting old-param win2k only-migratable enable-sync-profile dump-vmstate xen-attach',
   ],
 ]
@@ -76,4 +77,26 @@ export function parseCommandLine(tool: Tool, args: readonly string[]): GivenOpti
 /** Whether an option changes nothing here. */
 export function isSilent(name: string): boolean {
   return KNOWN.get(name)?.handling === 'silent'
+}
+
+/** Groups of options whose members have ids that `-set` can name. */
+const GROUPS: ReadonlySet<string> = new Set(['drive', 'device', 'chardev', 'mon', 'netdev', 'add-fd', 'fsdev', 'tpmdev'])
+
+/** The options with what `-set` adds to those before it. Throws ToolExit. */
+export function applySettings(tool: Tool, given: readonly GivenOption[]): GivenOption[] {
+  const options = given.map((option) => ({ ...option }))
+  for (const [index, { name, value, text }] of given.entries()) {
+    if (name !== 'set') continue
+    const [, group, id, arg, wanted] = /^([^.]{1,63})\.([^.]{1,63})\.([^=]{1,63})=(.*)$/s.exec(value) ?? []
+    if (group === undefined || arg === undefined) tool.fail(`${text}: can't parse: "${value}"`)
+    if (!GROUPS.has(group)) tool.fail(`${text}: There is no option group '${group}'`)
+    const target = options.slice(0, index).find((option) => option.name === group && idOf(option) === id)
+    if (target === undefined) tool.fail(`${text}: there is no ${group} "${id}" defined`)
+    target.value += `,${arg}=${(wanted ?? '').replaceAll(',', ',,')}`
+  }
+  return options.filter(({ name }) => name !== 'set')
+}
+
+function idOf({ value }: GivenOption): string | null {
+  return value.startsWith('{') ? null : parseQemuOpts(value, '').id
 }

@@ -190,4 +190,91 @@ test('limits hold until a test moves the clock', async () => {
   for (const name of ['qmp', 'qtest', 'pid']) assert.is(fs.existsSync(at(name)), false, name)
 })
 
+/** What lines of the human monitor print. */
+function human(args: readonly string[], ...lines: string[]): { status: number | null; stderr: string; answers: unknown[] } {
+  const requests = [
+    { execute: 'qmp_capabilities' },
+    ...lines.map((line) => ({ execute: 'human-monitor-command', arguments: { 'command-line': line } })),
+    { execute: 'quit' },
+  ].map((request) => JSON.stringify(request))
+  const { status, stdout, stderr } = system([...BASE, '-qmp', 'stdio', ...args], requests.join('\n'))
+  const answers = stdout
+    .split(/\r?\n/)
+    .filter((line) => line.startsWith('{"return"') || line.startsWith('{"error"'))
+    .map((line) => (JSON.parse(line) as { return?: unknown }).return)
+  return { status, stderr, answers: answers.slice(1, -1) }
+}
+
+test('with -snapshot an image stays as it is until it is committed, and nothing is left behind', () => {
+  const image = path.join(folder, 'kept')
+  fs.writeFileSync(image, Buffer.alloc(65536, 'kept'))
+  const drive = ['-drive', 'if=none,id=d,file=kept,format=raw']
+  const write = 'qemu-io d "write -q -P 5 0 4k"'
+  const environment = process.env['TMPDIR']
+  process.env['TMPDIR'] = fs.mkdtempSync(path.join(folder, 'layers-'))
+  try {
+    for (const args of [
+      ['-snapshot', ...drive],
+      [drive[0]!, `${drive[1]},snapshot=on`],
+    ]) {
+      const { status, stderr, answers } = human(args, write, 'qemu-io d "read -q -P 5 0 4k"')
+      assert.equal([status, stderr, answers], [0, '', ['', '']])
+      assert.equal(fs.readFileSync(image), Buffer.alloc(65536, 'kept'))
+    }
+    human(['-snapshot', ...drive], write, 'commit d')
+    assert.is(fs.readFileSync(image)[4095], 5)
+    assert.equal(fs.readdirSync(process.env['TMPDIR']), [])
+    human(['-snapshot', drive[0]!, `${drive[1]},snapshot=off`], 'qemu-io d "write -q -P 6 0 4k"')
+    assert.is(fs.readFileSync(image)[4095], 6)
+  } finally {
+    if (environment === undefined) delete process.env['TMPDIR']
+    else process.env['TMPDIR'] = environment
+  }
+})
+
+test('what a drive with copy-on-read=on reads is in its image afterwards', () => {
+  for (const args of [
+    ['create', '-q', '-f', 'raw', 'base', '128k'],
+    ['create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'raw', 'top'],
+  ]) {
+    const { status } = spawnSync(process.execPath, [fs.realpathSync(SYSTEM), 'img', ...args], { cwd: folder })
+    assert.is(status, 0)
+  }
+  fs.writeFileSync(path.join(folder, 'base'), Buffer.alloc(131072, 7))
+  const allocated = (text: unknown): number => Number(/^(\d+)\/131072 bytes allocated/.exec(String(text))?.[1])
+  const drive = 'if=none,id=d,file=top,format=qcow2'
+  const { stderr } = human(['-drive', `${drive},copy-on-read=on`], 'qemu-io d "read -q -P 7 0 64k"')
+  assert.is(stderr, '')
+  const { stdout } = spawnSync(process.execPath, [fs.realpathSync(SYSTEM), 'io', '-c', 'alloc 0 128k', 'top'], {
+    cwd: folder,
+    encoding: 'utf8',
+  })
+  assert.is(allocated(stdout), 65536, stdout)
+})
+
+test('-set and -global change options that stand elsewhere', () => {
+  const drive = ['-drive', 'if=none,id=d,file=disk']
+  const named = human([...drive, '-set', 'drive.d.node-name=seven', '-set', 'drive.d.format=raw'], 'info block d')
+  assert.is(named.stderr, '')
+  assert.match(String(named.answers[0]), /^d \(seven\): disk \(raw\)/)
+  const device = ['-drive', 'if=none,id=d,file=disk,format=raw', '-device', 'virtio-blk-pci,drive=d,id=v']
+  for (const [args, text] of [
+    [['-set', 'foo'], `-set foo: can't parse: "foo"`],
+    [['-set', 'a.b.c=d'], "-set a.b.c=d: There is no option group 'a'"],
+    [[...drive, '-set', 'drive.x.format=raw'], '-set drive.x.format=raw: there is no drive "x" defined'],
+    [['-set', 'drive.d.format=raw', ...drive], '-set drive.d.format=raw: there is no drive "d" defined'],
+    [['-global', 'driver=scsi-hd'], "-global driver=scsi-hd: options 'driver', 'property', and 'value' are required"],
+    [
+      ['-global', 'virtio-blk-pci.nope=1', ...device],
+      "-device virtio-blk-pci,drive=d,id=v: can't apply global virtio-blk-pci.nope=1: Property 'virtio-blk-pci.nope' not found",
+    ],
+  ] as const) {
+    const { status, stderr } = system([...BASE, ...args])
+    assert.equal([status, stderr], [1, `qemu-system-x86_64: ${text}\n`])
+  }
+  const stopping = human(['-global', 'virtio-blk-pci.share-rw=on', ...device], 'qemu-io d "length"')
+  assert.is(stopping.stderr, '')
+  assert.is(human(['-global', 'foo.bar=1']).stderr, 'qemu-system-x86_64: warning: global foo.bar has invalid class name\n')
+})
+
 test.run()

@@ -50,6 +50,9 @@ Block device options:
                 wait for the machine of another program, which gives its images up
 -add-fd fd=fd,set=set[,opaque=opaque]
                 add the inherited descriptor 'fd' to a set, which '/dev/fdset/SET' names
+-snapshot       write to temporary files instead of disk image files
+-global driver.property=value
+                set a property of all devices of a model
 -set group.id.arg=value
                 set <arg> parameter for item <id> of type <group>
 
