@@ -288,7 +288,7 @@ const SUBJECTS: readonly Subject[] = [
   {
     theirs: 'qemu-system-x86_64',
     script: BARE_SCRIPT,
-    images: [0, 1, 2].map((index) => ['-f', 'raw', `r${index}.raw`, '1M']),
+    images: [...[0, 1, 2].map((index) => ['-f', 'raw', `r${index}.raw`, '1M']), ['-f', 'qcow2', 's.qcow2', '1M']],
     theirArguments: BARE_ARGUMENTS,
     ourArguments: ['system', ...BARE_ARGUMENTS],
     inherited: BARE_INHERITED,

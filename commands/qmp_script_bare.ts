@@ -1,7 +1,7 @@
 /**
  * A conversation with a system program that has no machine (`-machine none`), about what needs none: replicas, descriptors, the moving of a
- * machine. It is held
- * with QEMU's program and with ours in a folder that has the images `r0.raw`, `r1.raw` and `r2.raw`.
+ * machine, snapshots. It is held
+ * with QEMU's program and with ours in a folder that has the images `r0.raw`, `r1.raw`, `r2.raw` and `s.qcow2`.
  */
 import { call, hmp, type Step } from './qmp_script'
 
@@ -139,6 +139,18 @@ const DESCRIPTORS: readonly Step[] = [
   fdSet('fd', 2),
 ]
 
+/** Snapshots of the machine, where nothing is a device's. */
+const SNAPSHOTS: readonly Step[] = [
+  ...['info snapshots', 'savevm x', 'loadvm x', 'delvm x'].map(hmp),
+  add('qcow2', 's', { file: { driver: 'file', filename: 's.qcow2' } }),
+  ...['savevm x', 'loadvm y', 'delvm y', 'loadvm x', 'savevm x', 'delvm x', 'info snapshots', 'savevm', 'loadvm'].map(hmp),
+  add('raw', 'sr', { file: { driver: 'file', filename: 'r1.raw' } }),
+  ...['savevm x', 'loadvm x', 'delvm x'].map(hmp),
+  call('blockdev-del', { 'node-name': 'sr' }),
+  call('blockdev-del', { 'node-name': 's' }),
+  call('cont'),
+]
+
 const capability = (name: string): string =>
   call('migrate-set-capabilities', { capabilities: [{ capability: name, state: true }] })
 const migration = (status: string): Step => ({ event: 'MIGRATION', data: { status } })
@@ -200,6 +212,7 @@ const MIGRATION: readonly Step[] = [
 
 export const BARE_SCRIPT: readonly Step[] = [
   call('qmp_capabilities'),
+  ...SNAPSHOTS,
   ...QUORUM,
   ...QUORUM_ERRORS,
   ...DESCRIPTORS,

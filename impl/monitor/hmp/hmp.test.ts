@@ -189,4 +189,24 @@ test('a line can be edited, and called back', () => {
   assert.is(text.split("unknown command: 'fsoo'").length, 3, JSON.stringify(text))
 })
 
+test('snapshots of the machine are also those of nodes that nothing stands on', () => {
+  const bench = machineBench('none')
+  const none = 'no block device can store vmstate for snapshot'
+  assert.equal(printed(bench, 'info snapshots', 'savevm s', 'delvm s'), [`${none}\r\n`, `Error: ${none}\r\n`, ''])
+  bench.run(createImage(bench.context, { filename: 'd.qcow2', format: 'qcow2', sizeBytes: 65536, announce: () => {} }))
+  const file = { driver: 'file', filename: 'd.qcow2' }
+  answersOf(bench, request('blockdev-add', { driver: 'qcow2', 'node-name': 'd', file }))
+  assert.equal(printed(bench, 'savevm s', 'loadvm t'), ['', "Error: Snapshot 't' does not exist in one or more devices\r\n"])
+  assert.equal(
+    bench.graph
+      .findNode('d')!
+      .driver.snapshots()!
+      .map(({ name }) => name),
+    ['s'],
+  )
+  answersOf(bench, request('blockdev-add', { ...file, filename: 'd2', 'node-name': 'r' }))
+  assert.equal(printed(bench, 'delvm s'), [''])
+  assert.equal(bench.graph.findNode('d')!.driver.snapshots(), [])
+})
+
 test.run()

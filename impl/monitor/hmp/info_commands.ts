@@ -7,7 +7,7 @@ import type { Device } from '../machine/device'
 import { hasTray } from '../machine/device'
 import type { Bus, Machine } from '../machine/machine'
 import { machineOf } from '../machine/machine_of'
-import { disksOf } from '../machine/vm_snapshots'
+import { disksOf, NO_PLACE_FOR_STATE } from '../machine/vm_snapshots'
 import { device, flag, type HumanCommand, type HumanValues, optional } from './command'
 
 type Say = (text: string) => void
@@ -165,6 +165,10 @@ function* infoStatus(environment: QmpEnvironment, _values: HumanValues, say: Say
 
 function* infoSnapshots(environment: QmpEnvironment, _values: HumanValues, say: Say) {
   const nodes = disksOf(machineOf(environment)).filter(({ driver }) => driver.snapshots() !== null)
+  if (nodes.length === 0) {
+    say(`${NO_PLACE_FOR_STATE}\n`)
+    return
+  }
   const lists = nodes.map((node) => ({ node, infos: snapshotInfos(node) }))
   const names = new Set(lists.flatMap(({ infos }) => infos.map((info) => show(info.get('name')))))
   const isEverywhere = (name: string): boolean => lists.every(({ infos }) => infos.some((info) => info.get('name') === name))

@@ -12,14 +12,15 @@ import type { Machine } from './machine'
 const US_PER_SECOND = 1_000_000
 const STATE_MAGIC = 'mirrorsim machine without a processor\n'
 
-/** Disks that can be written to, each once. */
-export function disksOf(machine: Machine): BlockNode[] {
-  const nodes: BlockNode[] = []
-  for (const { backend } of machine.backends.values()) {
-    const node = backend.root?.node ?? null
-    if (node !== null && !node.options.readOnly && !node.isInactive && !nodes.includes(node)) nodes.push(node)
-  }
-  return nodes
+/** What QEMU says where there is no disk to put the state of the machine in. */
+export const NO_PLACE_FOR_STATE = 'no block device can store vmstate for snapshot'
+
+/** Disks that can be written to, each once: those of devices and drives, and nodes of the user's that nothing stands on. */
+export function disksOf({ backends, environment }: Machine): BlockNode[] {
+  const nodes = new Set<BlockNode>()
+  for (const { backend } of backends.values()) if (backend.root !== null) nodes.add(backend.root.node)
+  for (const node of environment.context.owned) if (node.parents.size === 0) nodes.add(node)
+  return [...nodes].filter((node) => !node.options.readOnly && !node.isInactive)
 }
 
 /** Throws BlockError unless every disk can have snapshots. */
@@ -29,7 +30,6 @@ function demandSnapshots(machine: Machine): BlockNode[] {
     if (driver.snapshots() !== null) continue
     throw new BlockError(`Device '${deviceOf(machine, name)}' is writable but does not support snapshots`)
   }
-  if (disks.length === 0) throw new BlockError('No block device can accept snapshots')
   return disks
 }
 
@@ -40,9 +40,15 @@ function deviceOf(machine: Machine, nodeName: string): string {
   return nodeName
 }
 
+/** The disk that has the state of the machine beside its snapshot is the first. Throws BlockError. */
+function demandPlaceForState(disks: readonly BlockNode[]): void {
+  if (disks.length === 0) throw new BlockError(NO_PLACE_FOR_STATE)
+}
+
 /** savevm; without a name one is made of the time. */
 export function* saveMachine(machine: Machine, wanted: string | null): Co<void> {
   const disks = demandSnapshots(machine)
+  demandPlaceForState(disks)
   const nowUs = machine.environment.events.realTimeUs()
   const name = wanted ?? `vm-${Math.floor(nowUs / US_PER_SECOND)}`
   // One of that name is replaced.
@@ -80,6 +86,7 @@ function check(errno: number, what: string): void {
 export function* loadMachine(machine: Machine, name: string): Co<void> {
   const wasRunning = machine.runState.stop('restore-vm')
   const disks = demandSnapshots(machine)
+  demandPlaceForState(disks)
   for (const { driver } of disks) {
     const found = driver.snapshots()!.find((each) => each.name === name)
     if (found === undefined) throw new BlockError(`Snapshot '${name}' does not exist in one or more devices`)
