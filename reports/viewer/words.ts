@@ -5,7 +5,7 @@
 import { type Film, type FilmLane, type Frame, isMarked } from '../../sim/film_frames'
 import type { Plan } from '../../sim/plan'
 import type { Report } from '../format'
-import { eventText, timeText } from '../text'
+import { eventText, grouped, timeText } from '../text'
 import { firstAfter, frameIndexAt, isSameSector, type StoryLine, sectorText } from './story'
 import type { Viewing } from './viewing'
 
@@ -39,9 +39,11 @@ export function eventsAround({ film, frame }: Viewing, count = EVENTS_SHOWN): St
   const all = film.lines
   const first = firstAfter(all, frame.step - 1)
   const from = Math.max(0, first - Math.min(EVENTS_BEFORE, count >> 1))
-  return all
-    .slice(from, from + count)
-    .map((record) => ({ step: record.step, text: eventText(record).trim().replace(/ {2,}/g, '  ') }))
+  return all.slice(from, from + count).map((record) => ({
+    step: record.step,
+    // Damaged images have no time.
+    text: film.kind === 'file' ? `#${record.step}  ${record.text}` : eventText(record).trim().replace(/ {2,}/g, '  '),
+  }))
 }
 
 export interface SectorRow {
@@ -146,6 +148,9 @@ export function changeNote(report: Report, film: Film, code: string): string {
   const { failure, hash } = film.result
   if (report.against !== undefined)
     return `The failure is one of ${report.against.program} in real time; this is our own world of the same plan, with the code ${code}.`
+  if (film.kind !== 'file' && film.frames.length < film.result.events)
+    return `Only the first ${grouped(film.frames.length)} of ${grouped(film.result.events)} events are kept to be looked at.`
+  if (failure === null && report.failure.key === 'image/memory') return 'Memory is not measured where worlds are filmed.'
   if (failure === null) return `The world does not fail any more with the code ${code}.`
   if (failure.key !== report.failure.key) return `The world fails otherwise now: ${failure.key}: ${failure.text}`
   return hash === report.trace.hash
