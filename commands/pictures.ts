@@ -111,15 +111,19 @@ async function makePictures(program: string, folder: string, only: string, { out
   }
 }
 
-export async function main(args: readonly string[], streams: Streams): Promise<number> {
-  const command = new Command('pictures')
+export function definition(): Command {
+  return new Command('pictures')
     .description('Makes the pictures of the page of a report anew, in a Chromium without a window.')
-    .option('--out <folder>', 'where they go', FOLDER)
+    .option('--out <folder>', 'where they go (default: docs/pictures)')
     .option('--only <text>', 'only those whose name has this in it', '')
     .allowExcessArguments(false)
+}
+
+export async function main(args: readonly string[], streams: Streams): Promise<number> {
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
-  const { out, only } = command.opts<{ out: string; only: string }>()
+  const { out = FOLDER, only } = command.opts<{ out?: string; only: string }>()
   const program = findBrowser()
   if (program === null) throw new UsageError('there is no Chromium here: install one')
   makeFolder(out)
