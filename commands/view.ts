@@ -4,6 +4,7 @@
  */
 import * as fs from 'node:fs'
 import * as path from 'node:path'
+import * as zlib from 'node:zlib'
 import { Command } from 'commander'
 import { type Report, readReport } from '../reports/format'
 import { grouped } from '../reports/text'
@@ -14,6 +15,8 @@ import { findNeighbour } from './neighbour'
 import { simulatorOf } from './simulators'
 
 const root = path.resolve(__dirname, '..')
+/** Characters; a page is to have at most 600,000 bytes, report and all. */
+const PLAIN_SCRIPT_MAX = 560_000
 const APP = 'reports/viewer/browser/app.ts'
 
 interface Mutation {
@@ -55,10 +58,23 @@ async function bundleScripts(plan: Plan): Promise<string[]> {
   return (await Promise.all(built)).map(({ outputFiles }) => outputFiles[0]!.text)
 }
 
+/** A script that is carried packed, as it would make the page too large to be sent; `mirrorsimReady` is when it has run. */
+function packedScript(script: string): string {
+  const packed = zlib.deflateRawSync(script, { level: 9 }).toString('base64')
+  return `window.mirrorsimReady = (async () => {
+    const bytes = Uint8Array.from(atob("${packed}"), (letter) => letter.charCodeAt(0))
+    const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw'))
+    const script = document.createElement('script')
+    script.textContent = await new Response(unpacked).text()
+    document.head.append(script)
+  })()`
+}
+
 /** The whole page of a report. */
 export async function viewPage(report: Report, neighbour: Neighbour | null, command: string): Promise<string> {
   const style = fs.readFileSync(path.join(root, 'reports/viewer/browser/style.css'), 'utf8')
-  return pageOf({ data: { report, neighbour, command }, style, scripts: await bundleScripts(report.plan) })
+  const scripts = (await bundleScripts(report.plan)).map((one) => (one.length > PLAIN_SCRIPT_MAX ? packedScript(one) : one))
+  return pageOf({ data: { report, neighbour, command }, style, scripts })
 }
 
 /** The options, as --help and docs/reference.md show them. */

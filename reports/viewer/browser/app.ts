@@ -17,6 +17,8 @@ declare global {
   interface Window {
     /** Runs a world and films it. Made by the other script of the page. */
     mirrorsimFilm(plan: Plan, decisions: Readonly<Record<string, number>> | undefined): Film
+    /** When that script has run; absent: it has. */
+    mirrorsimReady?: Promise<void>
     /** For tests: what is looked at. */
     mirrorsimViewing?: Viewing
   }
@@ -237,5 +239,11 @@ function start(): void {
   performance.mark('mirrorsim-ready')
 }
 
+function refuse(error: unknown): void {
+  const root = document.getElementById('app')!
+  root.replaceChildren(element('p', { class: 'bad' }, `The simulator of this page cannot be unpacked by this browser: ${error}`))
+  root.removeAttribute('aria-busy')
+}
+
 // The words about the failure are painted first.
-requestAnimationFrame(() => setTimeout(start, 0))
+requestAnimationFrame(() => setTimeout(() => void (window.mirrorsimReady ?? Promise.resolve()).then(start, refuse), 0))
