@@ -1,6 +1,8 @@
 /** Good headers, and every field that a hostile one can have wrong. */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { randomFrom } from '../drivers/qcow2/testing'
+import { BlockError } from '../error'
 import { chooseCipher } from './cipher_name'
 import {
   decodeLuksHeader,
@@ -9,6 +11,7 @@ import {
   LUKS_HEADER_BYTES,
   type LuksHeader,
   luksInfo,
+  materialSectors,
   newLuksHeader,
 } from './luks_header'
 
@@ -93,6 +96,36 @@ for (const [spoil, expected] of HOSTILE) {
     )
   })
 }
+
+test('what a header says reaches no terminal as it is', () => {
+  const bytes = encodeLuksHeader(header())
+  text(168, '\u001b[31mred')(bytes)
+  assert.is(decodeLuksHeader(bytes).uuid, '?[31mred')
+  text(72, '\u001b]0;x')(bytes)
+  assert.throws(
+    () => decodeLuksHeader(bytes),
+    (error: Error) => error.message === "Hash algorithm '?]0;x' not supported",
+  )
+})
+
+test('whatever bytes are changed, a header is taken or refused, and one that is taken is bounded', () => {
+  const random = randomFrom(7)
+  let taken = 0
+  for (let round = 0; round < 4000; round++) {
+    const bytes = encodeLuksHeader(header())
+    for (let change = 0; change <= random(3); change++) bytes[random(bytes.length)] = random(256)
+    try {
+      const decoded = decodeLuksHeader(bytes)
+      taken++
+      assert.ok(decoded.keyBytes <= 64 && decoded.payloadSector >= 8, `round ${round}`)
+      const end = Math.max(...decoded.slots.map(({ keySector }) => keySector + materialSectors(decoded.keyBytes)))
+      assert.ok(end <= decoded.payloadSector, `round ${round}`)
+    } catch (error) {
+      if (!(error instanceof BlockError)) throw error
+    }
+  }
+  assert.ok(taken > 400 && taken < 3600, String(taken))
+})
 
 test('what is told of it has no keys', () => {
   const told = JSON.stringify(luksInfo(header()))

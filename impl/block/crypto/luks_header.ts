@@ -192,9 +192,11 @@ function nameAt(bytes: Uint8Array, at: number, what: string): string {
   return textOf(field)
 }
 
+/** It is shown on terminals: what is no printable character of ASCII is not let through. */
 function textOf(field: Uint8Array): string {
   const end = field.indexOf(0)
-  return Buffer.from(end === -1 ? field : field.subarray(0, end)).toString('latin1')
+  const text = Buffer.from(end === -1 ? field : field.subarray(0, end)).toString('latin1')
+  return text.replace(/[^ -~]/g, '?')
 }
 
 function putText(bytes: Uint8Array, at: number, text: string, fieldBytes: number): void {
