@@ -149,7 +149,7 @@ function textOf({ version, pairs, lines, reasons, unexplained, unused }: Conform
   return `${[...out, verdict].join('\n')}\n`
 }
 
-function parser(): Command {
+export function definition(): Command {
   return new Command('conformance')
     .description("Holds the same conversations with QEMU's storage daemon and with ours, and compares them.")
     .option('--runs <count>', 'the first plans of the set (default: all)', wholeNumber(1, PLANS_MAX))
@@ -162,7 +162,7 @@ function parser(): Command {
 }
 
 export async function main(args: readonly string[], streams: Streams): Promise<number> {
-  const command = parser()
+  const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
   const { runs, only, qemuBin, json: isJson = false, show = false } = command.opts<Arguments>()
