@@ -16,12 +16,34 @@ export interface Codec {
   decompress(input: Uint8Array, output: Uint8Array): boolean
 }
 
+/** A method whose streams say themselves how much they hold. */
+export interface StreamCodec {
+  /** Compresses `input` into the start of `output`; returns the length, or -1 if it does not fit. */
+  compress(input: Uint8Array, output: Uint8Array): number
+  /** Fills `output` from its start; returns how much the stream holds, or -1 if it is none or has more than fits. */
+  expand(input: Uint8Array, output: Uint8Array): number
+}
+
 /** The methods that a format may ask for. A method that is null is unknown on this machine: ENOTSUP. */
 export interface Codecs {
   /** Raw deflate streams (RFC 1951) with a window of 4 KiB. */
   deflate: Codec | null
   /** Zstandard frames (RFC 8878). */
   zstd: Codec | null
+  /** Zlib streams (RFC 1950) with windows of up to 32 KiB. */
+  zlib: StreamCodec | null
+}
+
+const ADLER_MODULUS = 65521
+
+/** The checksum at the end of zlib streams (RFC 1950, 8.2). */
+export function adler32(bytes: Uint8Array): number {
+  let [low, high] = [1, 0]
+  for (let index = 0; index < bytes.length; index++) {
+    low = (low + bytes[index]!) % ADLER_MODULUS
+    high = (high + low) % ADLER_MODULUS
+  }
+  return ((high << 16) | low) >>> 0
 }
 
 const ZSTD_MAGIC = 0xfd2fb528

@@ -6,7 +6,7 @@
 import { inflateSync } from 'fflate'
 import { decompress as zstdDecompress } from 'fzstd'
 import { assert } from '../co'
-import { type Codec, type Codecs, zstdFrameBytes } from './codec'
+import { adler32, type Codec, type Codecs, type StreamCodec, zstdFrameBytes } from './codec'
 
 const WINDOW_BYTES = 4096
 const MATCH_BYTES_MIN = 3
@@ -139,4 +139,37 @@ const ZSTD: Codec = {
   },
 }
 
-export const PORTABLE_CODECS: Codecs = { deflate: DEFLATE, zstd: ZSTD }
+/** Method 8 with a window of 4 KiB, and a check of these two bytes (RFC 1950, 2.2). */
+const ZLIB_HEAD = [0x48, 0x89] as const
+const ZLIB_TAIL_BYTES = 4
+const ZLIB_METHOD_DEFLATE = 8
+const ZLIB_HAS_DICTIONARY = 32
+
+const ZLIB: StreamCodec = {
+  compress(input, output) {
+    const room = output.length - ZLIB_HEAD.length - ZLIB_TAIL_BYTES
+    const bytes = room <= 0 ? -1 : DEFLATE.compress(input, output.subarray(ZLIB_HEAD.length, ZLIB_HEAD.length + room))
+    if (bytes === -1) return -1
+    output.set(ZLIB_HEAD)
+    const endBytes = ZLIB_HEAD.length + bytes
+    assert(endBytes + ZLIB_TAIL_BYTES <= output.length, 'zlib-fits')
+    new DataView(output.buffer, output.byteOffset).setUint32(endBytes, adler32(input))
+    return endBytes + ZLIB_TAIL_BYTES
+  },
+  expand(input, output) {
+    const [method = 0, flags = 0] = input
+    const isZlib = (method & 15) === ZLIB_METHOD_DEFLATE && (method * 256 + flags) % 31 === 0
+    if (!isZlib || (flags & ZLIB_HAS_DICTIONARY) !== 0) return -1
+    try {
+      // What does not fit would be cut off without a word.
+      const plain = inflateSync(input.subarray(ZLIB_HEAD.length), { out: new Uint8Array(output.length + 1) })
+      if (plain.length > output.length) return -1
+      output.set(plain)
+      return plain.length
+    } catch {
+      return -1
+    }
+  },
+}
+
+export const PORTABLE_CODECS: Codecs = { deflate: DEFLATE, zstd: ZSTD, zlib: ZLIB }

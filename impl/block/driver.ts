@@ -38,6 +38,12 @@ export interface DriverInfo {
   subclusterBytes: number
 }
 
+/** What a format tells of an image beyond what all of them do: ImageInfoSpecific. */
+export interface FormatDetails {
+  type: string
+  data: Readonly<Record<string, unknown>>
+}
+
 /** How precise a status answer must be: `wantZero` asks whether holes read zero, otherwise only where data is allocated. */
 export type StatusMode = 'want-zero' | 'allocation-only'
 
@@ -104,6 +110,8 @@ export abstract class BlockDriver {
    * of the layers below.
    */
   readonly judgesStatus: boolean = false
+  /** Data can only be stored compressed, and only once in each place: whoever makes a copy writes whole clusters so. */
+  readonly needsCompressedWrites: boolean = false
   /** True if `debugEvent` has somebody to tell. */
   readonly hearsEvents: boolean = false
   /** Read-only only as long as nobody above has to write: `auto-read-only` of files. */
@@ -204,6 +212,11 @@ export abstract class BlockDriver {
 
   info(): DriverInfo {
     return { clusterBytes: 0, subclusterBytes: 0 }
+  }
+
+  /** null where there is nothing to tell. */
+  formatDetails(): FormatDetails | null {
+    return null
   }
 
   /** What the image takes on its medium now, or null where that is not known. */

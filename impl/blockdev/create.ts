@@ -120,6 +120,11 @@ export function* createBy(context: BlockdevContext, driver: BlockdevDriver, file
         opened.push(node)
         return node
       },
+      *openBelow(name) {
+        const node = yield* openBackingImage(context, combinePaths(filename, name), undefined)
+        opened.push(node)
+        return node
+      },
     })
     isDone = true
   } finally {

@@ -82,6 +82,8 @@ export interface Creating {
   makeFile(filename: string, sizeBytes: number): Co<void>
   /** Opens such a file for writing; it is released when the image has been made. */
   openFile(filename: string): Co<BlockNode>
+  /** Opens the image that will lie below, by its name in the new one; released like files. */
+  openBelow(name: string): Co<BlockNode>
 }
 
 export interface BlockdevDriver {
@@ -103,6 +105,8 @@ export interface BlockdevDriver {
   open(opening: Opening): Co<Opened>
   /** What can be said about a new image, in the order in which it is printed. Absent: images are not made. */
   readonly createOptions?: readonly CreateOption[]
+  /** Clusters may be stored compressed. */
+  readonly canCompress?: boolean
   /** Makes an image of this format under a name. Throws BlockError. */
   create?(creating: Creating): Co<void>
   /** Makes the file that an image lies in. Throws BlockError. */

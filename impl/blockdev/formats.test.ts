@@ -6,7 +6,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { BlockBackend, BlockError, type BlockNode, Permission, StatusFlag } from '../block'
 import { randomFrom } from '../block/drivers/qcow2/testing'
-import { type Co, OK } from '../co'
+import { type Co, EINVAL, EIO, OK } from '../co'
 import { releaseNode } from './close'
 import { createImage } from './create'
 import { openImage } from './open'
@@ -27,6 +27,11 @@ const SHAPES: readonly Shape[] = [
   { format: 'vdi', option: 'static=on', sizeBytes: 3 * MiB },
   { format: 'vpc', option: 'force_size=on', sizeBytes: 7 * MiB },
   { format: 'vpc', option: 'subformat=fixed,force_size=on', sizeBytes: 3 * MiB },
+  { format: 'vmdk', sizeBytes: 5 * MiB + 512 },
+  { format: 'vmdk', option: 'zeroed_grain=on', sizeBytes: 2 * MiB + 512 },
+  { format: 'vmdk', option: 'subformat=monolithicFlat', sizeBytes: 2 * MiB },
+  { format: 'vmdk', option: 'subformat=twoGbMaxExtentSparse', sizeBytes: 3 * MiB },
+  { format: 'vmdk', option: 'subformat=twoGbMaxExtentFlat', sizeBytes: 2 * MiB },
 ]
 
 interface Opened {
@@ -34,8 +39,8 @@ interface Opened {
   backend: BlockBackend
 }
 
-function open(bench: BlockdevBench, format: string): Opened {
-  const node = bench.run(openImage(bench.context, { filename: 'i', options: new Options([['driver', format]]) }))
+function open(bench: BlockdevBench, format: string, filename = 'i'): Opened {
+  const node = bench.run(openImage(bench.context, { filename, options: new Options([['driver', format]]) }))
   const backend = new BlockBackend(bench.graph, '')
   backend.attach(node, Permission.ConsistentRead | Permission.Write | Permission.Resize, Permission.All)
   return { node, backend }
@@ -197,6 +202,51 @@ test('vdi: what is wrong with the map is told and not repaired', () => {
   ])
   assert.is(result.corruptions, 3)
   close(bench, again)
+})
+
+test('vmdk: an overlay shows its base until that one has changed', () => {
+  const bench = blockdevBench()
+  bench.run(createImage(bench.context, { filename: 'base', format: 'vmdk', sizeBytes: MiB }))
+  const write = (filename: string, byte: number): void => {
+    const { node, backend } = open(bench, 'vmdk', filename)
+    assert.is(bench.run(backend.pwrite(1000, new Uint8Array(3000).fill(byte))), OK)
+    close(bench, { node, backend })
+  }
+  write('base', 1)
+  const given = { filename: 'i', format: 'vmdk', backingFilename: 'base', backingFormat: 'vmdk' }
+  bench.run(createImage(bench.context, given))
+  const above = open(bench, 'vmdk')
+  const bytes = new Uint8Array(4096)
+  assert.is(bench.run(above.backend.pwrite(2000, new Uint8Array(10).fill(7))), OK)
+  assert.is(bench.run(above.backend.pread(0, bytes)), OK)
+  assert.equal([bytes[999], bytes[1000], bytes[1999], bytes[2000], bytes[2010], bytes[4000]], [0, 1, 1, 7, 1, 0])
+  close(bench, above)
+  write('base', 2)
+  const again = open(bench, 'vmdk')
+  assert.is(bench.run(again.backend.pread(0, bytes)), OK, 'its own grain')
+  assert.is(bench.run(again.backend.pread(128 * KiB, bytes)), EINVAL)
+  assert.is(bench.run(again.backend.pwrite(128 * KiB, bytes)), EINVAL)
+  close(bench, again)
+  bench.run(createImage(bench.context, { filename: 'raw', format: 'raw', sizeBytes: MiB }))
+  const over = { ...given, filename: 'o', backingFilename: 'raw', backingFormat: 'raw' }
+  assert.throws(() => bench.run(createImage(bench.context, over)), /backing_file must be a vmdk image/)
+})
+
+test('vmdk: compressed grains are written whole and once', () => {
+  const bench = blockdevBench()
+  make(bench, { format: 'vmdk', option: 'subformat=streamOptimized', sizeBytes: 200 * KiB })
+  const { node, backend } = open(bench, 'vmdk')
+  const grain = new Uint8Array(64 * KiB).map((_, at) => (at >>> 7) & 255)
+  assert.is(node.driver.needsCompressedWrites, true)
+  assert.is(bench.run(backend.pwrite(0, grain.subarray(0, 512))), EINVAL)
+  assert.is(bench.run(backend.pwrite(0, grain)), OK)
+  assert.is(bench.run(backend.pwrite(0, grain)), EIO)
+  assert.is(bench.run(backend.pwrite(192 * KiB, grain.subarray(0, 8 * KiB))), OK, 'up to the end of the disk')
+  const read = new Uint8Array(64 * KiB)
+  assert.is(bench.run(backend.pread(0, read)), OK)
+  assert.is(Buffer.compare(read, grain), 0)
+  assert.ok(bench.files.contents.get('i')!.length < 128 * KiB)
+  close(bench, { node, backend })
 })
 
 test.run()

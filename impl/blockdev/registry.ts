@@ -17,6 +17,7 @@ import { RAW } from './drivers/raw'
 import { SNAPSHOT_ACCESS } from './drivers/snapshot_access'
 import { THROTTLE } from './drivers/throttle'
 import { VDI } from './drivers/vdi'
+import { VMDK } from './drivers/vmdk'
 import { VPC } from './drivers/vpc'
 
 export const DRIVERS: readonly BlockdevDriver[] = [
@@ -39,6 +40,7 @@ export const DRIVERS: readonly BlockdevDriver[] = [
   SNAPSHOT_ACCESS,
   THROTTLE,
   VDI,
+  VMDK,
   VPC,
 ]
 

@@ -39,4 +39,21 @@ test('garbage, data that does not shrink and frames that promise too much are re
   }
 })
 
+test('zlib streams say how long they are, and either codec reads those of the other', async () => {
+  const { zlib } = await loadCodecs()
+  for (const writer of [zlib!, PORTABLE_CODECS.zlib!]) {
+    const output = new Uint8Array(INPUT.length)
+    const length = writer.compress(INPUT, output)
+    assert.ok(length > 0 && length < INPUT.length / 2)
+    for (const reader of [zlib!, PORTABLE_CODECS.zlib!]) {
+      const plain = new Uint8Array(INPUT.length + 100)
+      assert.is(reader.expand(output.subarray(0, length), plain), INPUT.length)
+      assert.is(Buffer.compare(plain.subarray(0, INPUT.length), INPUT), 0)
+      assert.is(reader.expand(output.subarray(0, length), new Uint8Array(INPUT.length - 1)), -1)
+      assert.is(reader.expand(new Uint8Array(512).fill(0xff), new Uint8Array(512)), -1)
+    }
+    assert.is(writer.compress(INPUT, new Uint8Array(length - 1)), -1)
+  }
+})
+
 test.run()

@@ -3,7 +3,7 @@
  * images that need it cannot be read, ENOTSUP); data that is none is told by the result, never by an exception.
  */
 import * as zlib from 'node:zlib'
-import { type Codec, type Codecs, zstdFrameBytes } from '../block/codec'
+import { type Codec, type Codecs, type StreamCodec, zstdFrameBytes } from '../block/codec'
 
 /** What QEMU reads: a window of 4 KiB. */
 const WINDOW_BITS = 12
@@ -24,6 +24,24 @@ const DEFLATE: Codec = {
       return plain.length === output.length
     } catch {
       return false
+    }
+  },
+}
+
+const ZLIB: StreamCodec = {
+  compress(input, output) {
+    const packed = zlib.deflateSync(input)
+    if (packed.length > output.length) return -1
+    output.set(packed)
+    return packed.length
+  },
+  expand(input, output) {
+    try {
+      const plain = zlib.inflateSync(input, { finishFlush: zlib.constants.Z_SYNC_FLUSH, maxOutputLength: output.length })
+      output.set(plain)
+      return plain.length
+    } catch {
+      return -1
     }
   },
 }
@@ -72,14 +90,14 @@ function zstdContentBytes(input: Uint8Array): number {
 }
 
 /** Without Zstandard, at once. */
-export const HOST_CODECS: Codecs = { deflate: DEFLATE, zstd: null }
+export const HOST_CODECS: Codecs = { deflate: DEFLATE, zstd: null, zlib: ZLIB }
 
 /** All codecs of this machine. */
 export async function loadCodecs(): Promise<Codecs> {
   try {
     const zstd: Zstd = require('@bokuweb/zstd-wasm')
     await zstd.init()
-    return { deflate: DEFLATE, zstd: zstdCodec(zstd) }
+    return { deflate: DEFLATE, zstd: zstdCodec(zstd), zlib: ZLIB }
   } catch {
     return HOST_CODECS
   }

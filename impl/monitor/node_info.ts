@@ -178,5 +178,7 @@ function specificInfo(node: BlockNode): JsonObject | undefined {
     return jsonObject({ type: 'qcow2', data })
   }
   if (driver instanceof LuksDriver) return jsonObject({ type: 'luks', data: toJson(driver.specificInfo()) })
+  const details = driver.formatDetails()
+  if (details !== null) return jsonObject({ type: details.type, data: toJson(details.data) })
   return driver.name === 'file' || driver.name === 'host_device' ? jsonObject({ type: 'file', data: new Map() }) : undefined
 }

@@ -179,8 +179,8 @@ export class VdiDriver extends ClusterDriver {
   override hasZeroInit(): boolean {
     return this.header.isStatic ? this.file.node.driver.hasZeroInit() : true
   }
-  protected override dataStatus(): number {
-    return super.dataStatus() | (this.header.isStatic ? StatusFlag.Recurse : StatusFlag.None)
+  protected override dataStatus(cluster: number): number {
+    return super.dataStatus(cluster) | (this.header.isStatic ? StatusFlag.Recurse : StatusFlag.None)
   }
 
   protected *find(block: number): Co<Place> {

@@ -285,8 +285,8 @@ export class VpcDriver extends ClusterDriver {
   protected override attached(): void {
     this.table ??= new EntryCache(this.file, { entryBytes: 4, isLittleEndian: false })
   }
-  protected override dataStatus(): number {
-    return super.dataStatus() | (this.header.isFixed ? StatusFlag.Recurse : StatusFlag.None)
+  protected override dataStatus(cluster: number): number {
+    return super.dataStatus(cluster) | (this.header.isFixed ? StatusFlag.Recurse : StatusFlag.None)
   }
 
   protected *find(block: number): Co<Place> {

@@ -65,6 +65,7 @@ export const QCOW2: BlockdevDriver = {
   },
   open,
   createOptions: CREATE_OPTIONS,
+  canCompress: true,
   create,
 }
 

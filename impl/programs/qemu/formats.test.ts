@@ -25,44 +25,74 @@ function runner(command: (program: string) => string[]): Run {
 const ours = runner((program) => [process.execPath, PROGRAM, program])
 const theirs = runner((program) => [`qemu-${program}`])
 
-const SHAPES: ReadonlyArray<{ format: string; options: string; isChecked: boolean }> = [
+interface Shape {
+  format: string
+  options: string
+  isChecked: boolean
+  /** Only whole grains can be written, and only once. */
+  isPacked?: boolean
+}
+
+const SHAPES: readonly Shape[] = [
   { format: 'vdi', options: 'static=off', isChecked: true },
   { format: 'vdi', options: 'static=on', isChecked: true },
   { format: 'vpc', options: 'force_size=on', isChecked: false },
   { format: 'vpc', options: 'subformat=fixed,force_size=on', isChecked: false },
+  { format: 'vmdk', options: 'subformat=monolithicSparse', isChecked: true },
+  { format: 'vmdk', options: 'zeroed_grain=on,adapter_type=lsilogic', isChecked: true },
+  { format: 'vmdk', options: 'subformat=monolithicFlat', isChecked: true },
+  { format: 'vmdk', options: 'subformat=twoGbMaxExtentSparse', isChecked: true },
+  { format: 'vmdk', options: 'subformat=twoGbMaxExtentFlat', isChecked: true },
+  { format: 'vmdk', options: 'subformat=streamOptimized', isChecked: true, isPacked: true },
 ]
 
-/** What is said of an image, without what differs from one making to the next and what QEMU 7.2 does not tell. */
-function infoOf(run: Run, format: string): string {
-  const info = JSON.parse(run('img', 'info', '--output=json', '-f', format, 'i'))
-  const { children: _children, 'actual-size': _size, ...rest } = info
-  return JSON.stringify(rest).replace(/"cid":\d+/, '"cid":0')
+/** The same changes, in pieces or in whole grains. */
+function writesOf({ isPacked = false }: Shape): { first: string[]; second: string[]; third: string[] } {
+  if (isPacked) return { first: ['5 64k 320k', '6 5M 64k'], second: ['7 1536k 704k', '8 8M 64k'], third: ['9 3M 128k'] }
+  return { first: ['5 100k 300k', '6 5M 64k'], second: ['7 1500k 700k', '8 8M 512'], third: ['9 2999k 66k'] }
 }
-function mapOf(run: Run, format: string): string {
-  return run('img', 'map', '-f', format, 'i')
+function commands(verb: string, ranges: readonly string[]): string[] {
+  return ranges.flatMap((range) => ['-c', `${verb} -P ${range}`])
 }
 
-for (const { format, options, isChecked } of SHAPES) {
-  for (const [who, maker, reader] of [
-    ['ours', ours, theirs],
-    ['theirs', theirs, ours],
-  ] as const) {
-    qemuTest(`${format} with ${options}: ${who} are taken by the other side`, () => {
-      for (const name of fs.readdirSync(folder)) fs.rmSync(path.join(folder, name))
-      maker('img', 'create', '-q', '-f', format, '-o', options, 'i', '9M')
-      maker('io', '-f', format, '-c', 'write -P 5 100k 300k', '-c', 'write -P 6 5M 64k', 'i')
-      reader('io', '-f', format, '-c', 'read -P 5 100k 300k', '-c', 'read -P 0 0 100k', '-c', 'read -P 6 5M 64k', 'i')
-      reader('io', '-f', format, '-c', 'write -P 7 1500k 700k', '-c', 'write -P 8 8M 512', 'i')
-      maker('io', '-f', format, '-c', 'read -P 7 1500k 700k', '-c', 'read -P 8 8M 512', '-c', 'read -P 0 6M 1M', 'i')
-      if (isChecked) for (const run of [ours, theirs]) run('img', 'check', '-q', '-f', format, 'i')
-      assert.is(infoOf(ours, format), infoOf(theirs, format))
-      assert.is(mapOf(ours, format), mapOf(theirs, format))
-      maker('img', 'convert', '-f', format, '-O', 'raw', 'i', 'r')
-      reader('img', 'compare', '-q', '-f', format, '-F', 'raw', 'i', 'r')
-      reader('img', 'convert', '-f', 'raw', '-O', format, '-o', options, 'r', 'j')
-      maker('img', 'compare', '-q', '-f', format, '-F', format, 'i', 'j')
-    })
-  }
+/** What is said of an image, without what differs from one making to the next and what QEMU 7.2 does not tell. */
+function infoOf(run: Run, format: string, name: string): string {
+  const info = JSON.parse(run('img', 'info', '--output=json', '-f', format, name))
+  const { children: _children, 'actual-size': _size, ...rest } = info
+  return JSON.stringify(rest)
+}
+function agree(shape: Shape, name: string): void {
+  const { format, isPacked = false } = shape
+  assert.is(infoOf(ours, format, name), infoOf(theirs, format, name))
+  const map = ['img', 'map', '-f', format, name] as const
+  // QEMU 7.2 does not say in words where compressed data is.
+  if (!isPacked) assert.is(ours(...map), theirs(...map))
+}
+
+for (const shape of SHAPES) {
+  const { format, options, isChecked } = shape
+  qemuTest(`${format} with ${options}: each side takes and changes what the other one made`, () => {
+    for (const name of fs.readdirSync(folder)) fs.rmSync(path.join(folder, name))
+    const { first, second, third } = writesOf(shape)
+    ours('img', 'create', '-q', '-f', format, '-o', options, 'i', '9M')
+    ours('io', '-f', format, ...commands('write', first), 'i')
+    theirs('io', '-f', format, ...commands('read', [...first, '0 0 64k']), 'i')
+    theirs('io', '-f', format, ...commands('write', second), 'i')
+    ours('io', '-f', format, ...commands('read', [...first, ...second, '0 6M 1M']), 'i')
+    if (isChecked) for (const run of [ours, theirs]) run('img', 'check', '-q', '-f', format, 'i')
+    agree(shape, 'i')
+    theirs('img', 'convert', '-f', format, '-O', format, '-o', options, 'i', 'j')
+    ours('img', 'compare', '-q', '-f', format, '-F', format, 'i', 'j')
+    ours('io', '-f', format, ...commands('write', third), 'j')
+    theirs('io', '-f', format, ...commands('read', [...first, ...second, ...third]), 'j')
+    agree(shape, 'j')
+    ours('img', 'convert', '-f', format, '-O', 'raw', 'j', 'r')
+    theirs('img', 'compare', '-q', '-f', format, '-F', 'raw', 'j', 'r')
+    ours('img', 'convert', '-f', 'raw', '-O', format, '-o', options, 'r', 'k')
+    theirs('img', 'compare', '-q', '-f', format, '-F', 'raw', 'k', 'r')
+  })
+}
+for (const format of new Set(SHAPES.map((shape) => shape.format))) {
   qemuTest(`${format}: the options of creation are those of QEMU`, () => {
     assert.is(ours('img', 'create', '-f', format, '-o', 'help'), theirs('img', 'create', '-f', format, '-o', 'help'))
   })

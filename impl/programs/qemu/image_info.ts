@@ -44,6 +44,8 @@ export function specificInfo(node: BlockNode): JsonObject | null {
     return jsonObject({ type: 'qcow2', data })
   }
   if (driver instanceof LuksDriver) return jsonObject({ type: 'luks', data: toJson(driver.specificInfo()) })
+  const details = driver.formatDetails()
+  if (details !== null) return jsonObject({ type: details.type, data: toJson(details.data) })
   if (driver.name === 'file') return jsonObject({ type: 'file', data: new Map() })
   return null
 }

@@ -78,7 +78,7 @@ function* create(file: BlockChild, dataFile: BlockChild | null, options: Qcow2Cr
   yield* file.truncate(0, false, 'off')
   demand(yield* file.pwrite(clusterBytes, table), 'Could not write refcount table')
   demand(yield* file.pwrite(0, first), 'Could not write qcow2 header')
-  const codecs: Codecs = { deflate: null, zstd: null }
+  const codecs: Codecs = { deflate: null, zstd: null, zlib: null }
   const image = new Qcow2Image(file.node.kernel, header, settingsOf(header, { codecs }), codecs)
   image.attach(null, file, dataFile)
   const tableEntries = new Float64Array(clusterBytes / 8)

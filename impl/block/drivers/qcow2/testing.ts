@@ -3,6 +3,7 @@ import * as zlib from 'node:zlib'
 import { type Co, ENOSPC, type Errno, OK } from '../../../co'
 import { BlockBackend } from '../../backend'
 import type { Codecs } from '../../codec'
+import { PORTABLE_CODECS } from '../../codec_portable'
 import type { PreallocationMode } from '../../driver'
 import { Permission } from '../../flags'
 import type { BlockNode, NodeOptions } from '../../node'
@@ -30,6 +31,7 @@ export const TEST_CODECS: Codecs = {
     },
   },
   zstd: null,
+  zlib: PORTABLE_CODECS.zlib,
 }
 
 /** The medium is full then. */

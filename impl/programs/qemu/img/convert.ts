@@ -139,7 +139,7 @@ class Convert {
   private *create(options: CreateOptions): Co<void> {
     const { tool, given } = this
     const { driver } = creatorsOf(tool.context, given.targetFormat, given.targetName)
-    if (given.isCompressed && given.targetFormat !== 'qcow2') tool.fail('Compression not supported for this file format')
+    if (given.isCompressed && driver.canCompress !== true) tool.fail('Compression not supported for this file format')
     if (given.bitmaps && given.targetFormat !== 'qcow2') {
       tool.fail(`Format driver '${given.targetFormat}' does not support bitmaps`)
     }
@@ -154,7 +154,7 @@ class Convert {
 
   private checkTarget({ image }: Target): void {
     const { tool, given } = this
-    if (given.skipsCreation && given.isCompressed && image.node.driver.name !== 'qcow2') {
+    if (given.skipsCreation && given.isCompressed && findDriver(image.node.driver.name)?.canCompress !== true) {
       tool.fail('Compression not supported for this file format')
     }
     if (given.bitmaps && given.skipsCreation && image.node.driver.name !== 'qcow2') {
@@ -184,7 +184,7 @@ class Convert {
       {
         target: backend,
         isTargetZero,
-        isCompressed: given.isCompressed,
+        isCompressed: given.isCompressed || node.driver.needsCompressedWrites,
         minSparseBytes: given.minSparseBytes,
         isSalvaging: given.isSalvaging,
         isQuiet: given.isQuiet,

@@ -9,6 +9,9 @@ import { type ImgCommand, longOptions, type OutputFormat, outputFormat, parseOpt
 const LONG = longOptions('format=f:', 'image-opts', 'force-share=U', 'output:', 'start-offset=s:', 'max-length=l:')
 const ASKED_MAX_BYTES = 2 ** 30
 
+/** Formats whose data lies nowhere as it is only where it is compressed. */
+const PACKING_FORMATS: readonly string[] = ['qcow', 'vmdk']
+
 interface MapEntry {
   startBytes: number
   lengthBytes: number
@@ -47,7 +50,9 @@ function* entryAt(tool: Tool, top: BlockNode, startBytes: number, askedBytes: nu
   assert(lengthBytes > 0, 'map-progress')
   const hasOffset = (flags & StatusFlag.OffsetValid) !== 0
   const mayBeCompressed = (flags & StatusFlag.Data) !== 0 && !hasOffset
-  const isCompressed = mayBeCompressed && node.driver instanceof Qcow2Driver && (yield* node.driver.isCompressed(startBytes))
+  const { driver } = node
+  const isPacked = driver instanceof Qcow2Driver ? driver.isCompressed(startBytes) : PACKING_FORMATS.includes(driver.name)
+  const isCompressed = mayBeCompressed && (typeof isPacked === 'boolean' ? isPacked : yield* isPacked)
   return {
     startBytes,
     lengthBytes,
