@@ -4,9 +4,9 @@
  */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { BlockBackend, BlockError, type BlockNode, Permission, StatusFlag } from '../block'
+import { BlockBackend, BlockError, type BlockNode, Permission, RequestFlag, StatusFlag } from '../block'
 import { randomFrom } from '../block/drivers/qcow2/testing'
-import { type Co, EINVAL, EIO, OK } from '../co'
+import { type Co, EINVAL, EIO, ENOTSUP, OK } from '../co'
 import { releaseNode } from './close'
 import { createImage } from './create'
 import { openImage } from './open'
@@ -27,6 +27,9 @@ const SHAPES: readonly Shape[] = [
   { format: 'vdi', option: 'static=on', sizeBytes: 3 * MiB },
   { format: 'vpc', option: 'force_size=on', sizeBytes: 7 * MiB },
   { format: 'vpc', option: 'subformat=fixed,force_size=on', sizeBytes: 3 * MiB },
+  { format: 'qcow', sizeBytes: 3 * MiB + 512 },
+  { format: 'qed', sizeBytes: 5 * MiB + 512 },
+  { format: 'qed', option: 'cluster_size=4096,table_size=1', sizeBytes: 4 * MiB },
   { format: 'vmdk', sizeBytes: 5 * MiB + 512 },
   { format: 'vmdk', option: 'zeroed_grain=on', sizeBytes: 2 * MiB + 512 },
   { format: 'vmdk', option: 'subformat=monolithicFlat', sizeBytes: 2 * MiB },
@@ -182,6 +185,149 @@ function survivesDamage(shape: Shape, seed: number): number {
   close(bench, opened)
   return failures
 }
+
+for (const format of ['qcow', 'qed', 'vmdk']) {
+  test(`${format}: an overlay shows what lies below until it is written to, and keeps what surrounds a write`, () => {
+    for (let seed = 1; seed <= 4; seed++) {
+      const random = randomFrom(seed)
+      const bench = blockdevBench()
+      bench.run(createImage(bench.context, { filename: 'base', format, sizeBytes: 700 * KiB }))
+      const given = { filename: 'i', format, backingFilename: 'base', backingFormat: format, sizeBytes: MiB }
+      const model = new Uint8Array(MiB)
+      const change = (filename: string, limitBytes: number): void => {
+        const opened = open(bench, format, filename)
+        for (let step = 1; step <= 10; step++) {
+          const bytes = 1 + random(random(3) === 0 ? 200 * KiB : 2000)
+          const at = random(limitBytes - bytes)
+          const isZero = random(4) === 0
+          model.fill(isZero ? 0 : step + random(200), at, at + bytes)
+          const request = isZero
+            ? opened.backend.pwriteZeroes(at, bytes, random(2))
+            : opened.backend.pwrite(at, model.slice(at, at + bytes))
+          assert.is(bench.run(request), OK)
+        }
+        close(bench, opened)
+      }
+      change('base', 700 * KiB)
+      const base = bench.files.contents.get('base')!.slice()
+      bench.run(createImage(bench.context, given))
+      change('i', MiB)
+      change('i', MiB)
+      const opened = open(bench, format)
+      const read = new Uint8Array(MiB)
+      assert.is(bench.run(opened.backend.pread(0, read)), OK)
+      assert.is(Buffer.compare(read, model), 0, `seed ${seed}`)
+      bench.run(checkStatus(opened, model))
+      close(bench, opened)
+      assert.is(Buffer.compare(bench.files.contents.get('base')!, base), 0, 'nobody writes below')
+    }
+  })
+}
+
+test('qcow: compressed clusters are read, and replaced by plain ones when they are written to', () => {
+  const bench = blockdevBench()
+  make(bench, { format: 'qcow', sizeBytes: MiB })
+  const { node, backend } = open(bench, 'qcow')
+  const cluster = new Uint8Array(4096).map((_, at) => at >>> 5)
+  assert.is(bench.run(backend.pwrite(8192, cluster, RequestFlag.Compressed)), OK)
+  const packed = bench.run(node.blockStatus('want-zero', 8192, 4096))
+  assert.is(packed.flags & (StatusFlag.Data | StatusFlag.OffsetValid), StatusFlag.Data)
+  assert.is(bench.run(backend.pwrite(9000, new Uint8Array(10).fill(255))), OK)
+  cluster.fill(255, 808, 818)
+  const read = new Uint8Array(4096)
+  assert.is(bench.run(backend.pread(8192, read)), OK)
+  assert.is(Buffer.compare(read, cluster), 0)
+  const plain = bench.run(node.blockStatus('want-zero', 8192, 4096))
+  assert.is(plain.flags & StatusFlag.OffsetValid, StatusFlag.OffsetValid)
+  close(bench, { node, backend })
+})
+
+test('qcow: an emptied image shows what lies below again', () => {
+  const bench = blockdevBench()
+  make(bench, { format: 'qcow', sizeBytes: MiB })
+  const { node, backend } = open(bench, 'qcow')
+  const lengthBytes = (): number => bench.files.contents.get('i')!.length
+  const before = lengthBytes()
+  assert.is(bench.run(backend.pwrite(8192, new Uint8Array(5000).fill(1))), OK)
+  assert.ok(lengthBytes() > before)
+  assert.is(bench.run(node.driver.makeEmpty()), OK)
+  assert.ok(lengthBytes() <= before)
+  const read = new Uint8Array(5000)
+  assert.is(bench.run(backend.pread(8192, read)), OK)
+  assert.is(
+    read.findIndex((byte) => byte !== 0),
+    -1,
+  )
+  assert.is(bench.run(backend.pwrite(8192, read.fill(2))), OK)
+  close(bench, { node, backend })
+})
+
+/** An image of five clusters, of which the first and the last are used, and one is marked as zero. */
+function qedBench(): BlockdevBench {
+  const bench = blockdevBench()
+  make(bench, { format: 'qed', option: 'cluster_size=4096,table_size=1', sizeBytes: 20 * KiB })
+  const opened = open(bench, 'qed')
+  for (const at of [0, 16 * KiB]) assert.is(bench.run(opened.backend.pwrite(at, new Uint8Array(4096).fill(1))), OK)
+  assert.is(bench.run(opened.backend.pwriteZeroes(8 * KiB, 4096)), OK)
+  close(bench, opened)
+  return bench
+}
+const QED_TABLE_AT = 3 * 4096
+const QED_FEATURES_AT = 16
+
+test('qed: damage is counted, and entries that lead nowhere are emptied', () => {
+  const bench = qedBench()
+  const view = new DataView(bench.files.contents.get('i')!.buffer)
+  const counts = (fix: 'none' | 'all'): number[] => {
+    const opened = open(bench, 'qed')
+    const result = bench.run(opened.node.driver.checkImage(fix, () => {}))
+    close(bench, opened)
+    assert.is(result.errno, OK)
+    const { corruptions, leaks, corruptionsFixed, allocatedClusters, totalClusters } = result
+    return [corruptions, leaks, corruptionsFixed, allocatedClusters, totalClusters]
+  }
+  assert.equal(counts('none'), [0, 0, 0, 2, 5])
+  const first = view.getBigUint64(QED_TABLE_AT, true)
+  view.setBigUint64(QED_TABLE_AT + 8, first, true)
+  assert.equal(counts('none'), [1, 0, 0, 3, 5], 'one cluster for two places')
+  view.setBigUint64(QED_TABLE_AT, 0n, true)
+  view.setBigUint64(QED_TABLE_AT + 8, 77n, true)
+  assert.equal(counts('none'), [1, 1, 0, 2, 5])
+  assert.equal(counts('all'), [0, 1, 1, 2, 5])
+  assert.equal(counts('none'), [0, 1, 0, 1, 5])
+})
+
+test('qed: an image that was not closed is repaired when it is opened for writing, and says so until then', () => {
+  const bench = qedBench()
+  const bytes = bench.files.contents.get('i')!
+  assert.is(bytes[QED_FEATURES_AT], 0, 'closed cleanly')
+  bytes[QED_FEATURES_AT] = 2
+  new DataView(bytes.buffer).setBigUint64(QED_TABLE_AT, 77n, true)
+  const opened = open(bench, 'qed')
+  assert.is(bench.files.contents.get('i')![QED_FEATURES_AT], 0)
+  const read = new Uint8Array(4096).fill(9)
+  assert.is(bench.run(opened.backend.pread(0, read)), OK)
+  assert.is(read[0], 0)
+  assert.is(bench.run(opened.backend.pwrite(4096, read.fill(3))), OK)
+  assert.is(bench.files.contents.get('i')![QED_FEATURES_AT], 2, 'while new clusters are made')
+  close(bench, opened)
+  assert.is(bench.files.contents.get('i')![QED_FEATURES_AT], 0)
+})
+
+test('qed: grows, does not shrink, and changes the name of what lies below', () => {
+  const bench = qedBench()
+  const opened = open(bench, 'qed')
+  assert.is(bench.run(opened.backend.truncate(MiB, false, 'off')), OK)
+  assert.is(opened.node.lengthBytes, MiB)
+  assert.is(bench.run(opened.backend.truncate(4096, false, 'off')), ENOTSUP)
+  assert.is(bench.run(opened.backend.truncate(2 ** 50, false, 'off')), EINVAL)
+  assert.is(bench.run(opened.node.driver.changeBackingFile('below', 'raw')), OK)
+  close(bench, opened)
+  bench.run(createImage(bench.context, { filename: 'below', format: 'raw', sizeBytes: MiB }))
+  const again = open(bench, 'qed')
+  assert.is(again.node.backing?.node.driver.name, 'raw')
+  close(bench, again)
+})
 
 test('vdi: what is wrong with the map is told and not repaired', () => {
   const bench = blockdevBench()

@@ -11,7 +11,9 @@ import { LUKS } from './drivers/luks'
 import { NBD } from './drivers/nbd'
 import { NULL_AIO, NULL_CO } from './drivers/null'
 import { PREALLOCATE } from './drivers/preallocate'
+import { QCOW } from './drivers/qcow'
 import { QCOW2 } from './drivers/qcow2'
+import { QED } from './drivers/qed'
 import { QUORUM } from './drivers/quorum'
 import { RAW } from './drivers/raw'
 import { SNAPSHOT_ACCESS } from './drivers/snapshot_access'
@@ -34,7 +36,9 @@ export const DRIVERS: readonly BlockdevDriver[] = [
   NULL_AIO,
   NULL_CO,
   PREALLOCATE,
+  QCOW,
   QCOW2,
+  QED,
   QUORUM,
   RAW,
   SNAPSHOT_ACCESS,

@@ -124,7 +124,7 @@ function* create(creating: Creating): Co<void> {
     parentFilename: given.backingName,
     extents,
   })
-  const description = Buffer.from(text, 'latin1')
+  const description = Buffer.from(text)
   for (const extent of extents) {
     const isAlone = !given.isFlat && !given.isSplit
     const name = isAlone ? filename : combinePaths(filename, extent.filename)

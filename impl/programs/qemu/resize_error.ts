@@ -10,6 +10,7 @@ export function resizeErrorText(disk: BlockBackend, errno: Errno, preallocation:
   if (errno === ENOTSUP && preallocation !== 'off') return `Unsupported preallocation mode: ${preallocation}`
   if (errno === ENOTSUP && carrier.name === 'host_device') return 'Cannot grow device files'
   if (errno === ENOTSUP && carrier.name === 'qcow2') return "Can't resize an image which has snapshots"
+  if (errno === ENOTSUP && carrier.name === 'qed') return 'Shrinking images is currently not supported'
   if (errno === ENOTSUP) return 'Image format driver does not support resize'
   return `Failed to resize the image: ${strerror(errno)}`
 }

@@ -10,6 +10,10 @@ export function textOf(bytes: Uint8Array, fromBytes: number, lengthBytes: number
   for (let at = fromBytes; at < end; at++) text += String.fromCharCode(bytes[at]!)
   return text
 }
+/** A file name. */
+export function nameOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('utf8')
+}
 export function hasText(bytes: Uint8Array, fromBytes: number, text: string): boolean {
   return textOf(bytes, fromBytes, text.length) === text
 }

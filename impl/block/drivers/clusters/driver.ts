@@ -163,6 +163,9 @@ export abstract class ClusterDriver extends BlockDriver {
     return errno
   }
 
+  protected forgetUnpacked(): void {
+    this.unpacked = null
+  }
   private fileOf(place: Place): BlockChild {
     return place.file ?? this.file
   }

@@ -9,8 +9,8 @@ import type { BlockChild } from '../../node'
 
 const PAGE_BYTES = 4096
 const PAGES_MAX = 256
-/** A scan reads so much at once. */
-const SCAN_BYTES = 65536
+/** Entries that are read at once past the pages. */
+export const STEP_ENTRIES = 8192
 
 export interface EntryForm {
   entryBytes: 4 | 8
@@ -89,20 +89,33 @@ export class EntryCache {
 
   /** Shows the entries of a table one by one, past what is kept, until `visit` says false. Nobody may write meanwhile. */
   *scan(offsetBytes: number, count: number, visit: (index: number, value: number) => boolean): Co<Errno> {
-    const { entryBytes, isLittleEndian } = this.form
-    assert(entryBytes === 4 && Number.isSafeInteger(offsetBytes + count * entryBytes), 'scan-range')
-    const perChunk = SCAN_BYTES / entryBytes
-    const chunk = new Uint8Array(Math.min(SCAN_BYTES, count * entryBytes))
-    const view = new DataView(chunk.buffer)
-    for (let first = 0; first < count; first += perChunk) {
-      const entries = Math.min(perChunk, count - first)
-      const errno = yield* this.file.pread(offsetBytes + first * entryBytes, chunk.subarray(0, entries * entryBytes))
+    for (let first = 0; first < count; first += STEP_ENTRIES) {
+      const entries = Math.min(STEP_ENTRIES, count - first)
+      const { errno, values } = yield* this.values(offsetBytes + first * this.form.entryBytes, entries)
       if (errno !== OK) return errno
-      for (let index = 0; index < entries; index++) {
-        if (!visit(first + index, view.getUint32(index * entryBytes, isLittleEndian))) return OK
-      }
+      for (let index = 0; index < entries; index++) if (!visit(first + index, values[index]!)) return OK
     }
     return OK
+  }
+
+  /** A few entries from the file. Those of 8 bytes that are too large to count with are only about right. */
+  *values(offsetBytes: number, count: number): Co<{ errno: Errno; values: Float64Array }> {
+    const { entryBytes, isLittleEndian } = this.form
+    assert(count > 0 && count <= STEP_ENTRIES && Number.isSafeInteger(offsetBytes), 'values-range')
+    const bytes = new Uint8Array(count * entryBytes)
+    const view = new DataView(bytes.buffer)
+    const values = new Float64Array(count)
+    const errno = yield* this.file.pread(offsetBytes, bytes)
+    for (let index = 0; index < count; index++) {
+      const at = index * entryBytes
+      values[index] = entryBytes === 4 ? view.getUint32(at, isLittleEndian) : Number(view.getBigUint64(at, isLittleEndian))
+    }
+    return { errno, values }
+  }
+
+  /** Whoever writes to the tables past this says so. */
+  forget(): void {
+    this.pages.clear()
   }
 
   private decode(bytes: Uint8Array): bigint {

@@ -6,6 +6,7 @@
  */
 import { assert } from '../../../co'
 import { BlockError } from '../../error'
+import { nameOf } from '../clusters/bytes'
 
 /** So much of a description is read and written: 20 sectors. */
 export const DESCRIPTOR_BYTES = 20 * 512
@@ -56,13 +57,14 @@ export function parseDescriptor(text: string, hasExtents: boolean): Descriptor {
   if (createType === null && hasExtents) throw new BlockError('invalid VMDK image descriptor')
   const cid = identity(text, 'CID')
   if (cid === null && hasExtents) throw new BlockError('invalid VMDK image descriptor (no CID)')
+  const parentFilename = quoted(text, 'parentFileNameHint')
   const extents = hasExtents ? extentLines(text) : []
   assert(extents.length <= EXTENTS_MAX, 'vmdk-extents')
   return {
     cid: cid ?? 0,
     parentCid: identity(text, 'parentCID') ?? 0,
     createType: createType ?? '',
-    parentFilename: quoted(text, 'parentFileNameHint'),
+    parentFilename: parentFilename === null ? null : nameOf(Buffer.from(parentFilename, 'latin1')),
     extents,
   }
 }
@@ -89,7 +91,7 @@ function extentLines(text: string): ExtentLine[] {
     if (!Number.isSafeInteger(lengthBytes) || !Number.isSafeInteger(offsetBytes) || extents.length === EXTENTS_MAX) {
       throw new BlockError(`Invalid extent line: ${line}`)
     }
-    extents.push({ type, lengthBytes, filename: filename!, offsetBytes })
+    extents.push({ type, lengthBytes, filename: nameOf(Buffer.from(filename!, 'latin1')), offsetBytes })
   }
   return extents
 }
