@@ -100,8 +100,8 @@ export interface BlockdevDriver {
   readonly strongOptions: readonly string[]
   /** Puts what a file name means into `options`. Throws BlockError. */
   parseFilename?(filename: string, options: Options): void
-  /** How sure it is that a file beginning with `head` is one of its images: 0 to 100. */
-  probe?(head: Uint8Array): number
+  /** How sure it is that a file beginning with `head`, and of this name, is one of its images: 0 to 100. */
+  probe?(head: Uint8Array, filename: string): number
   open(opening: Opening): Co<Opened>
   /** What can be said about a new image, in the order in which it is printed. Absent: images are not made. */
   readonly createOptions?: readonly CreateOption[]

@@ -28,6 +28,8 @@ const SHAPES: readonly Shape[] = [
   { format: 'vpc', option: 'force_size=on', sizeBytes: 7 * MiB },
   { format: 'vpc', option: 'subformat=fixed,force_size=on', sizeBytes: 3 * MiB },
   { format: 'qcow', sizeBytes: 3 * MiB + 512 },
+  { format: 'parallels', sizeBytes: 3 * MiB + 512 },
+  { format: 'parallels', option: 'cluster_size=65536', sizeBytes: 2 * MiB + 512 },
   { format: 'qed', sizeBytes: 5 * MiB + 512 },
   { format: 'qed', option: 'cluster_size=4096,table_size=1', sizeBytes: 4 * MiB },
   { format: 'vmdk', sizeBytes: 5 * MiB + 512 },

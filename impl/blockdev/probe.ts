@@ -28,15 +28,15 @@ export function* probeFormat(file: BlockNode): Co<BlockdevDriver> {
   const errno = yield* edge.pread(0, head)
   file.graph.detach(edge)
   if (errno !== OK) throw new BlockError(`Could not read image for determining its format: ${strerror(errno)}`, { errno })
-  return formatOf(head)
+  return formatOf(head, file.driver.filename() ?? '')
 }
 
-/** The format that bytes from the beginning of an image belong to. */
-export function formatOf(head: Uint8Array): BlockdevDriver {
+/** The format that bytes from the beginning of an image belong to; a name helps where nothing else does. */
+export function formatOf(head: Uint8Array, filename = ''): BlockdevDriver {
   let best = findDriver('raw')!
   let bestScore = 0
   for (const driver of DRIVERS) {
-    const score = driver.probe?.(head) ?? 0
+    const score = driver.probe?.(head, filename) ?? 0
     if (score > bestScore) {
       best = driver
       bestScore = score

@@ -10,12 +10,14 @@ import { FILE, HOST_DEVICE } from './drivers/file'
 import { LUKS } from './drivers/luks'
 import { NBD } from './drivers/nbd'
 import { NULL_AIO, NULL_CO } from './drivers/null'
+import { PARALLELS } from './drivers/parallels'
 import { PREALLOCATE } from './drivers/preallocate'
 import { QCOW } from './drivers/qcow'
 import { QCOW2 } from './drivers/qcow2'
 import { QED } from './drivers/qed'
 import { QUORUM } from './drivers/quorum'
 import { RAW } from './drivers/raw'
+import { BOCHS, CLOOP, DMG } from './drivers/readonly_formats'
 import { SNAPSHOT_ACCESS } from './drivers/snapshot_access'
 import { THROTTLE } from './drivers/throttle'
 import { VDI } from './drivers/vdi'
@@ -24,6 +26,9 @@ import { VPC } from './drivers/vpc'
 
 export const DRIVERS: readonly BlockdevDriver[] = [
   BLKDEBUG,
+  BOCHS,
+  CLOOP,
+  DMG,
   BLKLOGWRITES,
   BLKVERIFY,
   COMPRESS,
@@ -36,6 +41,7 @@ export const DRIVERS: readonly BlockdevDriver[] = [
   NULL_AIO,
   NULL_CO,
   PREALLOCATE,
+  PARALLELS,
   QCOW,
   QCOW2,
   QED,

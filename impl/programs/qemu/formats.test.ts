@@ -5,6 +5,7 @@ import * as os from 'node:os'
 import * as path from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { FOREIGN_IMAGES } from '../../block/drivers/clusters/testing'
 
 const PROGRAM = path.resolve(__dirname, '../../../bin/mirrorsim.cjs')
 const hasQemu = spawnSync('qemu-img', ['--version'], { stdio: 'ignore' }).status === 0
@@ -41,6 +42,8 @@ const SHAPES: readonly Shape[] = [
   { format: 'qcow', options: '', isChecked: false },
   { format: 'qed', options: 'cluster_size=65536', isChecked: true },
   { format: 'qed', options: 'cluster_size=4096,table_size=2', isChecked: true },
+  { format: 'parallels', options: '', isChecked: true },
+  { format: 'parallels', options: 'cluster_size=65536', isChecked: true },
   { format: 'vmdk', options: 'subformat=monolithicSparse', isChecked: true },
   { format: 'vmdk', options: 'zeroed_grain=on,adapter_type=lsilogic', isChecked: true },
   { format: 'vmdk', options: 'subformat=monolithicFlat', isChecked: true },
@@ -96,6 +99,20 @@ for (const shape of SHAPES) {
     theirs('img', 'compare', '-q', '-f', format, '-F', 'raw', 'j', 'r')
     ours('img', 'convert', '-f', 'raw', '-O', format, ...madeWith(options), 'r', 'k')
     theirs('img', 'compare', '-q', '-f', format, '-F', 'raw', 'k', 'r')
+  })
+}
+for (const make of FOREIGN_IMAGES) {
+  const { format, filename, bytes, content } = make()
+  qemuTest(`${format}: both read the same`, () => {
+    fs.writeFileSync(path.join(folder, filename), bytes)
+    for (const run of [ours, theirs]) {
+      run('img', 'convert', '-f', format, '-O', 'raw', filename, 'plain')
+      assert.is(Buffer.compare(fs.readFileSync(path.join(folder, 'plain')), content), 0)
+    }
+    const info = [ours, theirs].map((run) => run('img', 'info', filename).replace(/^(Child node| {4}|disk size).*\n?/gm, ''))
+    assert.is(info[0], info[1])
+    const map = ['img', 'map', '--output=json', filename] as const
+    assert.is(ours(...map).replaceAll(', "compressed": false', ''), theirs(...map))
   })
 }
 for (const format of new Set(SHAPES.map((shape) => shape.format))) {

@@ -144,23 +144,23 @@ export abstract class ClusterDriver extends BlockDriver {
     const { within } = piece
     if (place.kind === 'data') return yield* this.fileOf(place).pread(place.offsetBytes + within, bytes)
     if (place.kind !== 'packed') return yield* this.readBelow(place.kind, piece.startBytes + within, bytes)
-    const whole = new Uint8Array(within + piece.restBytes)
-    const errno = yield* this.readPacked(piece, place, whole)
+    const { errno, whole } = yield* this.unpackWhole(piece, place)
     if (errno === OK) bytes.set(whole.subarray(within, within + bytes.length))
     return errno
   }
 
-  private *readPacked({ cluster, startBytes }: Cell, place: Place, whole: Uint8Array): Co<Errno> {
+  /** All of a compressed cluster; whoever gets it does not change it. */
+  private *unpackWhole({ cluster, startBytes, within, restBytes }: Piece, place: Place): Co<{ errno: Errno; whole: Uint8Array }> {
     const known = this.unpacked
     // A compressed cluster never changes where it lies.
     if (known !== null && known.cluster === cluster && known.offsetBytes === place.offsetBytes) {
-      whole.set(known.whole)
-      return OK
+      return { errno: OK, whole: known.whole }
     }
+    const whole = new Uint8Array(within + restBytes)
     assert(place.kind === 'packed' && whole.length > 0, 'unpack-packed')
     const errno = yield* this.unpack(place, { cluster, startBytes, bytes: whole.length }, whole)
-    if (errno === OK) this.unpacked = { cluster, offsetBytes: place.offsetBytes, whole: whole.slice() }
-    return errno
+    if (errno === OK) this.unpacked = { cluster, offsetBytes: place.offsetBytes, whole }
+    return { errno, whole }
   }
 
   protected forgetUnpacked(): void {
@@ -249,10 +249,11 @@ export abstract class ClusterDriver extends BlockDriver {
     const tail = within + bytes.length
     const file = this.fileOf(place)
     if (former.kind === 'packed') {
-      const whole = new Uint8Array(within + restBytes)
-      const errno = yield* this.readPacked(piece, former, whole)
-      whole.set(bytes, within)
-      return errno === OK ? yield* file.pwrite(place.offsetBytes, whole) : errno
+      const { errno, whole } = yield* this.unpackWhole(piece, former)
+      if (errno !== OK) return errno
+      const changed = whole.slice()
+      changed.set(bytes, within)
+      return yield* file.pwrite(place.offsetBytes, changed)
     }
     let errno = yield* this.copyUp(file, place.offsetBytes, startBytes, within)
     if (errno === OK) errno = yield* file.pwrite(place.offsetBytes + within, bytes)
