@@ -64,6 +64,7 @@ export const DIFFERENCES: readonly Difference[] = [
   replaced('registered', [/\[-abCqrv\]/g, '[-abCqv]'], [/\[-Cqrv\]/g, '[-Cqv]'], [/\[-Ciqrv\]/g, '[-Ciqv]']),
   replaced('registered-write', [/\[-bcCfnqruz\]/g, '[-bcCfnquz]'], [/\[-Cfqr\]/g, '[-Cfq]'], [/\[-Cfiqruz\]/g, '[-Cfiquz]']),
   replaced('disk-size', [/disk size: .*$/gm, 'disk size: N'], [/"actual-size": \d+/g, '"actual-size": N']),
+  replaced('identity', [/"(parent-)?cid": \d+/g, '"$1cid": N'], [/(parent )?cid: \d+/g, '$1cid: N']),
   replaced('node-names', [/#block\d+/g, '#block']),
   replaced('encryption', [/(uuid"?: ).*$/gm, '$1U'], [/(iters"?: )\d+/g, '$1N'], [/^ *"?detached.header"?: false,?\n/gm, '']),
   replaced('file-options', [/^ +(extent_size_hint|nocow)=[^\n]*\n/gm, '']),

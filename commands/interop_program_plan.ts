@@ -3,7 +3,7 @@ import seedrandom = require('seedrandom')
 
 import type { Conversation } from './interop_program_cases'
 
-class Draw {
+export class Draw {
   private readonly random: () => number
 
   constructor(seed: string) {
@@ -42,7 +42,8 @@ function extent(draw: Draw, lengthBytes: number, isWhole: boolean): string {
   return `${offset} ${bytes}`
 }
 
-function request(draw: Draw, lengthBytes: number, isWhole: boolean): string {
+/** A request of qemu-io at random. */
+export function request(draw: Draw, lengthBytes: number, isWhole: boolean): string {
   const range = extent(draw, lengthBytes, isWhole)
   const pattern = 1 + draw.below(255)
   switch (draw.below(10)) {

@@ -11,6 +11,7 @@ import { EXIT_CODES } from '../sim/verdict'
 import { EXIT_OK, type Streams, UsageError } from './cli'
 import { type Conversation, IMG_CONVERSATIONS } from './interop_program_cases'
 import { ENCRYPTED_CONVERSATIONS } from './interop_program_cases_crypt'
+import { drawFormatConversation, FORMAT_CONVERSATIONS } from './interop_program_cases_formats'
 import { IO_CONVERSATIONS } from './interop_program_cases_io'
 import { comparable } from './interop_program_differences'
 import { drawConversation } from './interop_program_plan'
@@ -91,12 +92,10 @@ function firstDifference(theirs: string, ours: string): string {
   return 'nothing'
 }
 
-function isQcow2(file: string): boolean {
-  const head = Buffer.alloc(4)
-  const descriptor = fs.openSync(file, 'r')
-  fs.readSync(descriptor, head, 0, 4, 0)
-  fs.closeSync(descriptor)
-  return head.toString('latin1') === 'QFI\xfb'
+/** As qemu-img guesses it. */
+function formatOf(file: string): string {
+  const { status, stdout } = spawnSync('qemu-img', ['info', '-U', '--output=json', file], { encoding: 'utf8' })
+  return status === 0 ? (JSON.parse(stdout) as { format: string }).format : 'raw'
 }
 
 /** Whether the image holds a LUKS header, whose keys are random. */
@@ -105,7 +104,7 @@ function hasOwnKeys(file: string): boolean {
   const descriptor = fs.openSync(file, 'r')
   fs.readSync(descriptor, head, 0, head.length, 0)
   fs.closeSync(descriptor)
-  return head.toString('latin1', 0, 4) === 'LUKS' || (isQcow2(file) && head.readUInt32BE(32) === 2)
+  return head.toString('latin1', 0, 4) === 'LUKS' || (head.toString('latin1', 0, 4) === 'QFI\xfb' && head.readUInt32BE(32) === 2)
 }
 
 /** Equal, apart from zeroes at the end of the longer one. */
@@ -133,7 +132,7 @@ function compareFiles(theirs: string, ours: string, conversation: Conversation, 
       continue
     }
     if (hasOwnKeys(theirFile) && hasOwnKeys(ourFile)) continue
-    const format = isQcow2(theirFile) ? 'qcow2' : 'raw'
+    const format = formatOf(theirFile)
     const checked =
       format === 'qcow2' ? spawnSync('qemu-img', ['check', '-q', '-f', format, ourFile], { cwd: ours, encoding: 'utf8' }) : null
     if (
@@ -183,8 +182,11 @@ export interface ProgramsArguments {
 /** Runs the list, and as many conversations drawn from the seed. */
 export async function comparePrograms({ seed, first, drawn, only }: ProgramsArguments): Promise<ProgramsResult> {
   const result: ProgramsResult = { conversations: 0, lines: 0, images: 0, equalImages: 0, differences: [] }
-  const listed = first === 0 ? [...IMG_CONVERSATIONS, ...IO_CONVERSATIONS, ...ENCRYPTED_CONVERSATIONS] : []
-  const all = [...listed, ...Array.from({ length: drawn }, (_, index) => drawConversation(`${seed}.${first + index}`))]
+  const listed =
+    first === 0 ? [...IMG_CONVERSATIONS, ...IO_CONVERSATIONS, ...ENCRYPTED_CONVERSATIONS, ...FORMAT_CONVERSATIONS] : []
+  // Every second one is about other formats.
+  const draws = [drawConversation, drawFormatConversation] as const
+  const all = [...listed, ...Array.from({ length: drawn }, (_, index) => draws[index % 2]!(`${seed}.${first + index}`))]
   for (const conversation of all) {
     if (only !== null && !conversation.name.includes(only)) continue
     result.conversations++
