@@ -1,6 +1,7 @@
 /**
  * The `parallels` format: a header, a table of 4 bytes for each cluster that says where it lies (0: nowhere), and the
- * clusters. Everything is little-endian. While an image is open for writing its header says so.
+ * clusters. Everything is little-endian. From the first write until it is closed the header says that the
+ * image is in use.
  *
  * What may fail: a header that promises what is not so, as BlockError with QEMU's texts; the file.
  */
@@ -155,8 +156,11 @@ export class ParallelsDriver extends ClusterDriver {
     if (this.header.isInUse) {
       throw new BlockError('parallels: Image was not closed correctly; cannot be opened read/write', { errno: EACCES })
     }
+  }
+  /** Before the first write: who only looks leaves no mark. */
+  override *pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
     const errno = yield* this.setInUse(true)
-    if (errno !== OK) throw new BlockError(`Could not update the header: ${strerror(errno)}`, { errno })
+    return errno === OK ? yield* super.pwrite(offsetBytes, buffer, flags) : errno
   }
   private *setInUse(isInUse: boolean): Co<Errno> {
     if (this.header.isInUse === isInUse) return OK
@@ -169,7 +173,7 @@ export class ParallelsDriver extends ClusterDriver {
     return errno
   }
   override *setReadOnly(isReadOnly: boolean): Co<void> {
-    const errno = isReadOnly === this.node.options.readOnly ? OK : yield* this.setInUse(!isReadOnly)
+    const errno = isReadOnly && !this.node.options.readOnly ? yield* this.setInUse(false) : OK
     if (errno !== OK) throw new BlockError(`Could not update the header: ${strerror(errno)}`, { errno })
   }
   override *close(): Co<Errno> {

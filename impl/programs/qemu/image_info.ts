@@ -111,6 +111,9 @@ function allocatedOf(node: BlockNode): number | null {
   return sumBytes
 }
 
+/** Formats that tell nothing about themselves (`bdrv_get_info`). */
+const SAYING_NOTHING: readonly string[] = ['bochs', 'cloop', 'dmg', 'parallels']
+
 /** BlockNodeInfo with `children`. */
 export function imageInfo(context: BlockdevContext, node: BlockNode): JsonObject {
   const allocatedBytes = allocatedOf(node)
@@ -125,7 +128,9 @@ export function imageInfo(context: BlockdevContext, node: BlockNode): JsonObject
   return jsonObject({
     filename: shownName(context, node),
     format: node.driver.name,
-    'dirty-flag': node.driver instanceof Qcow2Driver && isDirty(node.driver),
+    'dirty-flag': SAYING_NOTHING.includes(node.driver.name)
+      ? undefined
+      : node.driver instanceof Qcow2Driver && isDirty(node.driver),
     'actual-size': allocatedBytes ?? undefined,
     'virtual-size': node.lengthBytes,
     encrypted: isEncrypted(node) ? true : undefined,

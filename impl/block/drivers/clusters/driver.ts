@@ -182,7 +182,7 @@ export abstract class ClusterDriver extends BlockDriver {
     for (let at = 0; at < buffer.length; ) {
       const piece = this.piece(offsetBytes + at, buffer.length - at)
       const bytes = buffer.subarray(at, at + piece.bytes)
-      const isPacked = (flags & RequestFlag.Compressed) !== 0
+      const isPacked = (flags & RequestFlag.Compressed) !== 0 && this.pack !== null
       const errno = isPacked ? yield* this.packPiece(piece, bytes) : yield* this.writePiece(piece, bytes)
       if (errno !== OK) return errno
       at += piece.bytes

@@ -79,7 +79,8 @@ export class VmdkDriver extends ClusterDriver {
     this.clusterBytes = this.extents[0]?.sparse?.grainBytes ?? 0
     const sparse = this.extents.filter((extent) => extent.sparse !== null)
     this.needsCompressedWrites = sparse.length > 0 && this.extents.every((extent) => extent.sparse?.isCompressed === true)
-    this.supportedWriteFlags = this.needsCompressedWrites ? RequestFlag.Compressed : RequestFlag.None
+    // Elsewhere such data is stored as it is.
+    this.supportedWriteFlags = RequestFlag.Compressed
     this.pack = this.needsCompressedWrites ? (cell, former, whole) => this.packGrain(cell, former, whole) : null
     const canZero = sparse.some((extent) => extent.sparse!.hasZeroedGrains)
     this.markZero = canZero ? (cell, former) => this.zeroGrain(cell, former) : null
@@ -264,7 +265,7 @@ export class VmdkDriver extends ClusterDriver {
   override *pwrite(offsetBytes: number, buffer: Uint8Array, flags: number): Co<Errno> {
     const errno = yield* this.renew()
     if (errno !== OK) return errno
-    return yield* super.pwrite(offsetBytes, buffer, flags | this.supportedWriteFlags)
+    return yield* super.pwrite(offsetBytes, buffer, this.needsCompressedWrites ? flags | RequestFlag.Compressed : flags)
   }
   protected override *readBelow(kind: 'none' | 'zero', offsetBytes: number, piece: Uint8Array): Co<Errno> {
     const errno = kind === 'none' && this.node.backing !== null ? this.checkParent() : OK

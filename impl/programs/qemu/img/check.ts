@@ -13,7 +13,11 @@ const EXIT_LEAKS = 3
 const EXIT_NO_CHECK = 63
 
 function percent(part: number, whole: number): string {
-  return ((part * 100) / whole).toFixed(2)
+  const share = (part * 100) / whole
+  // What lies just between two is rounded to the even one.
+  const isBetween = (share * 8) % 2 === 1
+  const hundredths = Math.floor(share * 100)
+  return isBetween && hundredths % 2 === 0 ? (hundredths / 100).toFixed(2) : share.toFixed(2)
 }
 
 export function humanCheck(result: CheckResult): string {
