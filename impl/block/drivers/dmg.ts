@@ -88,6 +88,7 @@ export function chunksOf(list: string, dataOffsetBytes: number): Chunk[] {
 }
 
 function addChunks(chunks: Chunk[], block: Uint8Array, dataOffsetBytes: number): void {
+  assert(block.length >= BLOCK_AT.entries && dataOffsetBytes >= 0, 'dmg-block')
   const view = viewOf(block)
   const firstSector = readNumber64(view, BLOCK_AT.firstSector)
   const blockOffset = readNumber64(view, BLOCK_AT.dataOffset)
@@ -144,6 +145,7 @@ export class DmgDriver extends ClusterDriver {
       else high = middle - 1
     }
     const { startBytes, lengthBytes } = this.chunks[low]!
+    assert(startBytes <= offsetBytes && offsetBytes < startBytes + lengthBytes, 'dmg-cell')
     return { cluster: low, startBytes, bytes: lengthBytes }
   }
   protected *find(index: number): Co<Place> {

@@ -19,6 +19,8 @@ export function* checkQed(driver: QedDriver, file: BlockChild, repairs: boolean)
   const check = new QedCheck(driver, clusters, repairs)
   if (clusters > CLUSTERS_MAX) return { ...check.result, errno: EFBIG }
   const errno = yield* check.run()
+  const { corruptionsFixed, allocatedClusters, fragmentedClusters } = check.result
+  assert((repairs || corruptionsFixed === 0) && fragmentedClusters <= allocatedClusters, 'qed-checked')
   for (let cluster = header.headerClusters; cluster < clusters; cluster++) if (!check.isUsed(cluster)) check.result.leaks++
   return { ...check.result, errno }
 }
@@ -68,6 +70,7 @@ class QedCheck {
   /** Shows each entry of a table that is not empty; null: it stays as it is, false: it leads nowhere. */
   private *walk(tableAt: number, visit: (value: number) => Co<Errno | 'invalid'>): Co<Errno> {
     const { tables, entries } = this.driver
+    assert(entries > 0 && tableAt % this.driver.clusterBytes === 0, 'qed-walk-table')
     for (let first = 0; first < entries; first += STEP_ENTRIES) {
       const count = Math.min(STEP_ENTRIES, entries - first)
       const { errno, values } = yield* tables.values(tableAt + first * ENTRY_BYTES, count)
@@ -82,6 +85,7 @@ class QedCheck {
     return OK
   }
   private *drop(entryAt: number): Co<Errno> {
+    assert(entryAt % ENTRY_BYTES === 0, 'qed-drop-entry')
     if (this.repairs) this.result.corruptionsFixed++
     else this.result.corruptions++
     return this.repairs ? yield* this.driver.tables.write(entryAt, 0n) : OK
