@@ -3,8 +3,11 @@ import { BlockError, type BlockGraph, type FileTraits, type HostExtent, type Hos
 import { TEST_CRYPTOGRAPHY } from '../block/crypto/testing'
 import { TEST_CODECS } from '../block/drivers/qcow2/testing'
 import { type TestBench, testBench } from '../block/testing'
-import { type Co, EISDIR, ENOENT, ENOTSUP, type Errno, OK, strerror } from '../co'
+import { type Co, EISDIR, ENOENT, ENOSPC, ENOTSUP, type Errno, OK, strerror } from '../co'
 import { BlockdevContext } from './context'
+
+/** The medium is full then. */
+const MEMORY_BYTES_MAX = 128 * 2 ** 20
 
 class MemoryFile implements HostFile {
   readonly path: string
@@ -38,6 +41,7 @@ class MemoryFile implements HostFile {
     return OK
   }
   *pwrite(offsetBytes: number, buffer: Uint8Array): Co<Errno> {
+    if (offsetBytes + buffer.length > MEMORY_BYTES_MAX) return ENOSPC
     if (offsetBytes + buffer.length > this.data.length) this.resize(offsetBytes + buffer.length)
     this.data.set(buffer, offsetBytes)
     return OK
@@ -55,6 +59,7 @@ class MemoryFile implements HostFile {
     return ENOTSUP
   }
   *allocate(offsetBytes: number, lengthBytes: number): Co<Errno> {
+    if (offsetBytes + lengthBytes > MEMORY_BYTES_MAX) return ENOSPC
     if (offsetBytes + lengthBytes > this.data.length) this.resize(offsetBytes + lengthBytes)
     return OK
   }
@@ -62,6 +67,7 @@ class MemoryFile implements HostFile {
     return { errno: ENOTSUP, isData: true, endBytes: 0 }
   }
   *truncate(lengthBytes: number): Co<Errno> {
+    if (lengthBytes > MEMORY_BYTES_MAX) return ENOSPC
     this.resize(lengthBytes)
     return OK
   }
