@@ -113,6 +113,8 @@ export function newParallels(given: { sizeBytes: number; clusterBytes: number })
 
 export class ParallelsDriver extends ClusterDriver {
   readonly name = 'parallels'
+  /** What lies nowhere is told as an overlay tells it. */
+  override readonly supportsBacking = true
   readonly clusterBytes: number
   readonly header: ParallelsHeader
   private table: EntryCache | null = null
