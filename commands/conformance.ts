@@ -14,10 +14,12 @@ import { type Capabilities, OwnPrograms, Programs } from './against/programs'
 import { EXIT_OK, EXIT_USAGE, parseOrExitCode, runProgram, type Streams, wholeNumber } from './cli'
 import { compareImages, compareLines, type Difference, imagesAfter } from './conformance/compare'
 import { commonOf, converse } from './conformance/conversation'
+import { documentOf } from './conformance/document'
 import { type ConformancePlan, conformancePlans } from './conformance/plans'
 import { Reasons, readReasons } from './conformance/reasons'
 import { makeScratch, removeScratch, turnLoop, whileCleanedUp } from './interrupt'
 
+const PAGE = path.join(__dirname, '../docs/conformance.md')
 const EXIT_DIFFERS = 1
 const TOLD_EVERY_MS = 5000
 const PLANS_MAX = 10_000
@@ -33,6 +35,7 @@ interface Arguments {
   qemuBin?: string
   json?: boolean
   show?: boolean
+  document?: boolean
 }
 
 interface Found extends Difference {
@@ -137,6 +140,10 @@ export async function conform(
   return result
 }
 
+export function exitCodeOf({ unexplained, unused }: Conformance): number {
+  return unexplained.length + unused.length === 0 ? EXIT_OK : EXIT_DIFFERS
+}
+
 function textOf({ version, pairs, lines, reasons, unexplained, unused }: Conformance): string {
   const out = [`conformance: ${pairs} plans beside QEMU ${version}, ${lines} lines compared`]
   for (const [name, count] of Object.entries(reasons)) out.push(`  ${count} × ${name}`)
@@ -156,6 +163,7 @@ export function definition(): Command {
     .option('--only <names>', 'plans by name, with commas between them')
     .option('--qemu-bin <folder>', "where QEMU's programs are (default: on the path)")
     .option('--show', 'print the plans and do nothing')
+    .option('--document', 'write docs/conformance.md and do nothing else')
     .option('--json', 'print the result as one JSON object')
     .addHelpText('after', '\nExit codes: 0 the same, or not for a listed reason; 1 something else differs; 2 usage\n')
     .allowExcessArguments(false)
@@ -165,7 +173,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
   const command = definition()
   const exitCode = parseOrExitCode(command, args, streams)
   if (exitCode !== null) return exitCode
-  const { runs, only, qemuBin, json: isJson = false, show = false } = command.opts<Arguments>()
+  const { runs, only, qemuBin, json: isJson = false, show = false, document = false } = command.opts<Arguments>()
   const { out, err } = streams
   const names = only?.split(',')
   const all = conformancePlans()
@@ -173,6 +181,10 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
   if (strange !== undefined) {
     err.write(`conformance: there is no plan '${strange}'; there are ${all[0]!.name} to ${all.at(-1)!.name}\n`)
     return EXIT_USAGE
+  }
+  if (document) {
+    fs.writeFileSync(PAGE, documentOf(readReasons(), all.length))
+    return EXIT_OK
   }
   const plans = all.slice(0, runs).filter(({ name }) => names?.includes(name) ?? true)
   if (show) {
@@ -194,7 +206,7 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
       removeScratch(folder)
     }
   })
-  const code = result.unexplained.length + result.unused.length === 0 ? EXIT_OK : EXIT_DIFFERS
+  const code = exitCodeOf(result)
   out.write(isJson ? `${JSON.stringify({ ...result, exitCode: code })}\n` : textOf(result))
   return code
 }
