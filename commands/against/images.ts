@@ -10,7 +10,7 @@ import * as path from 'node:path'
 import { stampSectors, writerOf, ZERO_WRITER } from '../../model/stamp'
 import { makeImage, readImageAfresh } from '../../sim/fresh_open'
 import { emptyStores, type ImageStores } from '../../sim/image'
-import { type DiskName, type DiskPlan, type FormatPlan, SECTOR_BYTES } from '../../sim/plan'
+import { type DiskName, type DiskPlan, type FormatPlan, type Plan, SECTOR_BYTES } from '../../sim/plan'
 import { BufferPool } from '../../sim/pool'
 import type { DiskStore } from '../../sim/store'
 
@@ -26,6 +26,17 @@ export function filesOf(folder: string, { format }: DiskPlan): DiskFiles {
   const at = (name: string): string => path.join(folder, name)
   const hasData = format !== undefined && format.dataFile !== 'none'
   return { folder, image: at('image'), dataFile: hasData ? at('data') : null, backing: format?.backing ? at('backing') : null }
+}
+
+/** Both images of a plan in a fresh folder. `isMadeByDaemon`: the destination's file is, in a folder of its own. */
+export function makeBoth(folder: string, plan: Plan, isMadeByDaemon: boolean): Record<DiskName, DiskFiles> {
+  fs.rmSync(folder, { recursive: true, force: true })
+  fs.mkdirSync(folder)
+  const source = makeFiles('source', path.join(folder, 'source'), plan.source)
+  const target = path.join(folder, 'destination')
+  if (!isMadeByDaemon) return { source, destination: makeFiles('destination', target, plan.destination) }
+  fs.mkdirSync(target)
+  return { source, destination: filesOf(target, plan.destination) }
 }
 
 /** Makes the folder and the files in it. */

@@ -6,7 +6,6 @@
  * end, since everything that is waited for has a bound; a finding that is the fault of what ran before.
  */
 import * as fs from 'node:fs'
-import * as path from 'node:path'
 import { HostLoop } from '../../impl/host'
 import { ReferenceDisk } from '../../model/disk'
 import { writerOf, ZERO_WRITER } from '../../model/stamp'
@@ -15,7 +14,7 @@ import type { Plan } from '../../sim/plan'
 import type { Finding } from '../../sim/verdict'
 import type { Daemon } from './daemon'
 import { RealGuest } from './guest'
-import { type DiskFiles, filesOf, makeFiles } from './images'
+import { type DiskFiles, makeBoth } from './images'
 import { checkImage, type Ended, judgeImages } from './judge'
 import { Moments } from './moments'
 import { backingNodes, type DiskNodes, nodesOf, type Step } from './nodes'
@@ -129,14 +128,9 @@ class Lifecycle {
   private makeImages(): void {
     const { plan, options } = this
     const folder = this.folder
-    fs.rmSync(folder, { recursive: true, force: true })
-    fs.mkdirSync(folder)
-    this.source = makeFiles('source', path.join(folder, 'source'), plan.source)
-    const target = path.join(folder, 'destination')
-    if (options.command === 'drive-mirror-absolute-paths') {
-      fs.mkdirSync(target)
-      this.destination = filesOf(target, plan.destination)
-    } else this.destination = makeFiles('destination', target, plan.destination)
+    const files = makeBoth(folder, plan, options.command === 'drive-mirror-absolute-paths')
+    this.source = files.source
+    this.destination = files.destination
     this.model = new ReferenceDisk(plan.source.lengthBytes, writerNames(plan))
     const { format, initial } = plan.source
     for (const extent of [...(format?.backing?.initial ?? []), ...initial]) {

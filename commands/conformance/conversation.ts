@@ -6,15 +6,13 @@
  * What may fail: anything that the daemon does, which is told as the last line. What never may: a line that depends on time.
  */
 import { createHash } from 'node:crypto'
-import * as fs from 'node:fs'
-import * as path from 'node:path'
 import { strerror } from '../../impl/co'
 import { HostLoop } from '../../impl/host'
 import type { ClientConnection } from '../../impl/nbd/client'
 import type { GuestOperation } from '../../sim/plan'
 import type { Daemon } from '../against/daemon'
 import { connectTo, requestOf } from '../against/guest'
-import { type DiskFiles, filesOf, makeFiles } from '../against/images'
+import { type DiskFiles, makeBoth } from '../against/images'
 import { backingNodes, type DiskNodes, nodesOf, type QmpCommand } from '../against/nodes'
 import { JOB } from '../against/operator'
 import { DULL_OPTIONS, type RealOptions } from '../against/options'
@@ -88,14 +86,9 @@ export class Conversation {
   ) {
     const { plan, shape } = conformance
     this.options = { ...DULL_OPTIONS, command: shape.command }
-    fs.rmSync(folder, { recursive: true, force: true })
-    fs.mkdirSync(folder)
-    this.source = makeFiles('source', path.join(folder, 'source'), plan.source)
-    const target = path.join(folder, 'destination')
-    if (shape.command === 'drive-mirror-absolute-paths') {
-      fs.mkdirSync(target)
-      this.destination = filesOf(target, plan.destination)
-    } else this.destination = makeFiles('destination', target, plan.destination)
+    const files = makeBoth(folder, plan, shape.command === 'drive-mirror-absolute-paths')
+    this.source = files.source
+    this.destination = files.destination
     const { execute, arguments: args } = mirrorCommandOf(plan, shape.command, this.destination, common)
     this.start = { execute, arguments: shape.filter === 'named' ? { ...args, 'filter-node-name': 'filter' } : args }
   }

@@ -37,6 +37,18 @@ export function permissionNames(permissions: number): string {
     .join(', ')
 }
 
+/** Of a file that holds an image's tables: nobody else may write there, and a writable image always may. */
+export function tableFilePermissions(
+  image: BlockNode,
+  parentPermission: number,
+  parentShared: number,
+): { permission: number; shared: number } {
+  const own = image.options.readOnly ? Permission.None : Permission.Write | Permission.Resize
+  const shared = parentShared & ~(Permission.Write | Permission.Resize)
+  assert((shared & Permission.Write) === 0, 'tables-have-one-writer')
+  return { permission: parentPermission | Permission.ConsistentRead | own, shared }
+}
+
 /** Everything that any parent of `node` needs. */
 export function neededOf(node: BlockNode): number {
   let needed = 0

@@ -3,7 +3,7 @@
  * plots of those that change over time.
  */
 import { counted, grouped } from '../text'
-import { escaped, insideScript } from './document'
+import { escaped, insideScript, pageHead } from './document'
 
 /** What came in during some seconds. */
 export interface DashboardSample {
@@ -151,16 +151,7 @@ export function dashboardPage(dashboard: Dashboard, style: string, script: strin
     ([id, title]) => `<figure><figcaption>${title}</figcaption><div id="${id}" role="img" aria-label="${title}"></div></figure>`,
   )
   const json = JSON.stringify(dashboard.samples).replace(/</g, '\\u003c')
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'">
-<title>${escaped(dashboard.title)} - mirrorsim</title>
-<style>${style}</style>
-</head>
-<body>
+  return `${pageHead(dashboard.title, style)}<body>
 <header><h1>${escaped(dashboard.title)}</h1>
 <dl class="facts">${facts}</dl></header>
 <main>

@@ -29,6 +29,20 @@ export interface PageParts {
   scripts: readonly string[]
 }
 
+/** What stands before the body of a page that loads nothing from anywhere. */
+export function pageHead(title: string, style: string): string {
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'">
+<title>${escaped(title)} - mirrorsim</title>
+<style>${style}</style>
+</head>
+`
+}
+
 export function escaped(text: string): string {
   return text.replace(/[&<>"]/g, (letter) => `&#${letter.charCodeAt(0)};`)
 }
@@ -63,16 +77,7 @@ export function pageOf({ data, style, scripts }: PageParts): string {
     .join('')
   const details = (failure.details ?? []).map((line) => `<li>${escaped(line)}</li>`).join('')
   const json = JSON.stringify(data).replace(/</g, '\\u003c')
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'">
-<title>${escaped(failure.key)} - mirrorsim</title>
-<style>${style}</style>
-</head>
-<body>
+  return `${pageHead(failure.key, style)}<body>
 <header>
 <h1><span class="class">${escaped(failure.class)}</span> ${escaped(failure.key)}</h1>
 <p class="text">${escaped(failure.text)}</p>

@@ -12,8 +12,9 @@
  */
 import { assert, type Co, EINVAL, EIO, ENOTSUP, type Errno, Mutex, OK } from '../../../co'
 import { BlockDriver, type BlockStatus, type DriverInfo, type StatusMode, statusError, statusOf } from '../../driver'
-import { type BlockLimits, Permission, RequestFlag, StatusFlag } from '../../flags'
+import { type BlockLimits, RequestFlag, StatusFlag } from '../../flags'
 import type { BlockChild, BlockNode } from '../../node'
+import { tableFilePermissions } from '../../permissions'
 
 export const SECTOR_BYTES = 512
 /** A status answer joins no more clusters than this. */
@@ -108,16 +109,13 @@ export abstract class ClusterDriver extends BlockDriver {
     this.attached()
   }
 
-  /** The file holds tables: nobody else may write there, and a writable image always may. */
   override childPermissions(
     child: BlockChild,
     parentPermission: number,
     parentShared: number,
   ): { permission: number; shared: number } {
     if (child.role === 'cow') return super.childPermissions(child, parentPermission, parentShared)
-    const own = this.node.options.readOnly ? Permission.None : Permission.Write | Permission.Resize
-    const shared = parentShared & ~(Permission.Write | Permission.Resize)
-    return { permission: parentPermission | Permission.ConsistentRead | own, shared }
+    return tableFilePermissions(this.node, parentPermission, parentShared)
   }
 
   override info(): DriverInfo {

@@ -23,8 +23,9 @@ import {
   statusOf,
 } from '../../driver'
 import { BlockError } from '../../error'
-import { type BlockLimits, Permission, RequestFlag, StatusFlag } from '../../flags'
+import { type BlockLimits, RequestFlag, StatusFlag } from '../../flags'
 import type { BlockChild, BlockNode } from '../../node'
+import { tableFilePermissions } from '../../permissions'
 import { writeImage } from './allocate'
 import { amendImage, type Qcow2AmendOptions } from './amend'
 import { BITMAP_AUTO, BITMAP_IN_USE, type StoredBitmap } from './bitmap_directory'
@@ -165,16 +166,13 @@ export class Qcow2Driver extends BlockDriver {
     limits.pdiscardAlignmentBytes = this.image.geometry.clusterBytes
   }
 
-  /** The files hold metadata: nobody else may write there, and a writable image always may. */
   override childPermissions(
     child: BlockChild,
     parentPermission: number,
     parentShared: number,
   ): { permission: number; shared: number } {
     if (child.role === 'cow') return super.childPermissions(child, parentPermission, parentShared)
-    const own = this.node.options.readOnly ? Permission.None : Permission.Write | Permission.Resize
-    const shared = parentShared & ~(Permission.Write | Permission.Resize)
-    return { permission: parentPermission | Permission.ConsistentRead | own, shared }
+    return tableFilePermissions(this.node, parentPermission, parentShared)
   }
 
   /** The second half of opening: what has to be written before the image is used. Throws BlockError. */
