@@ -1,5 +1,8 @@
 // npm run build:library: what `import … from 'mirrorsim'` finds, in dist/library: one CommonJS file, a thin ES module over
 // it that names what it exports, and the types. Packages of others stay outside: they are dependencies.
+//
+// With --prepare it is built where npm installs from git, which runs nothing else. It takes ten seconds, so that `npm ci` goes
+// without; before the package is packed it is built in any case (`prepack`).
 'use strict'
 const { spawnSync } = require('node:child_process')
 const fs = require('node:fs')
@@ -74,7 +77,16 @@ function removeEmptyFolders(at) {
   if (fs.readdirSync(at).length === 0) fs.rmdirSync(at)
 }
 
-fs.rmSync(folder, { recursive: true, force: true })
-fs.mkdirSync(folder, { recursive: true })
-bundle()
-writeTypes()
+/** Whether there is nothing to do now. */
+function isNeedless() {
+  if (process.argv[2] !== '--prepare') return false
+  if (['ci', 'pack', 'publish'].includes(process.env.npm_command)) return true
+  return ['esbuild', 'typescript'].some((name) => !fs.existsSync(path.join(root, 'node_modules', name)))
+}
+
+if (!isNeedless()) {
+  fs.rmSync(folder, { recursive: true, force: true })
+  fs.mkdirSync(folder, { recursive: true })
+  bundle()
+  writeTypes()
+}
