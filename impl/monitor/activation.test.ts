@@ -132,4 +132,20 @@ test('a node can be opened inactive, and nothing active stands on it', () => {
   assert.is(bench.graph.findNode('disk')!.isInactive, false)
 })
 
+test('a mirror that is ready rests with its disks, and ends well afterwards', () => {
+  const bench = monitorBench()
+  const disk = (name: string): string =>
+    request('blockdev-add', { driver: 'null-co', 'node-name': name, size: MIB, 'read-zeroes': true })
+  const mirror = request('blockdev-mirror', { 'job-id': 'm', device: 'a', target: 'b', sync: 'full' })
+  answersOf(bench, disk('a'), disk('b'), mirror)
+  const job = bench.environment.jobs.find('m')
+  assert.is(job.status, 'ready')
+  assert.equal(refusalsOf(bench, setActive(false)), [undefined])
+  assert.ok([...bench.graph.nodes.values()].every(({ isInactive }) => isInactive))
+  assert.is(job.status, 'ready')
+  assert.equal(refusalsOf(bench, request('block-job-cancel', { device: 'm' })), [undefined])
+  assert.equal([job.status, job.errorText], ['null', null])
+  assert.equal(refusalsOf(bench, setActive(true)), [undefined])
+})
+
 test.run()

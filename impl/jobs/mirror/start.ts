@@ -66,6 +66,8 @@ function* insert(
   filter.isImplicit = filterNodeName === undefined
   filter.neverFrozen = true
   const targetBackend = new BlockBackend(graph, '', job.targetHooks())
+  // A copy that is complete rests with the machine when that moves: nothing is dirty that could still be written.
+  targetBackend.letsGo = commit === undefined
   targetBackend.queuesWhileDrained = false
   const jobBackend = new BlockBackend(graph, '', job.sourceHooks())
   assert(filter.filtered !== null, 'filter-filters')
