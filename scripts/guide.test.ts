@@ -12,7 +12,8 @@ const GUIDES = [
   ['docs/campaign.md', 14],
 ] as const
 const SCRATCH = path.join(root, 'reports/out/guide')
-const TIMEOUT_MS = 180_000
+/** Some 20 s of work each, on a machine that may be busy. */
+const TIMEOUT_MS = 600_000
 
 interface Line {
   command: string
