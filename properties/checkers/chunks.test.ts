@@ -131,6 +131,18 @@ test('a job with nothing left to do calls itself synced before time goes by', ()
   assert.is(made.after(), null)
 })
 
+test('an error at the end of a job takes it out of step for as long as it may wait', () => {
+  const made = world()
+  made.jobStatus = 'ready'
+  for (let round = 0; round < 4; round++) {
+    made.timeNs = round * 1_000_000
+    made.fake.activelySynced = true
+    assert.is(made.after(), null)
+    made.fake.activelySynced = false
+    assert.is(made.after(), null, String(round))
+  }
+})
+
 test('in background mode nobody can call himself synced', () => {
   const made = world()
   made.fake.copyMode = 'background'

@@ -97,6 +97,7 @@ class ChunkChecker implements Checker {
       this.isCopying = true
       setAll(this.pending, mirror.chunkCount)
     }
+    if (mirror.activelySynced) this.unsyncedSinceNs = -1
     const finding = mirror.activelySynced ? checkSynced(mirror) : this.checkUnsynced(mirror)
     if (finding !== null) return finding
     return this.checkPending(mirror, inFlightWords)
