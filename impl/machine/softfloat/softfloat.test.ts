@@ -1,13 +1,142 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { firstMismatch, OPERATIONS } from './testing_operations'
+import * as f32 from './f32'
+import * as f64 from './f64'
+import { flags, NEAREST_EVEN, result } from './state'
+import { BINARY64, type Format, signOf } from './testing'
+import { OperandSource, powerOf, specialsOf } from './testing_operands'
+import { firstMismatch, mismatch, nextOperands, OPERATIONS, type Operation } from './testing_operations'
 
 const CASES = 2000
+const MODES = [0, 1, 2, 3, 4]
 
 for (const operation of OPERATIONS) {
   test(`${operation.name} is what the definition gives`, () => {
     assert.is(firstMismatch(operation, 1, CASES), undefined)
   })
 }
+
+function bothSigns(format: Format): bigint[] {
+  return specialsOf(format).flatMap((magnitude) => [magnitude, magnitude | signOf(format)])
+}
+
+function checkAll(operation: Operation, cases: bigint[][], modes: number[]): void {
+  for (const operands of cases) {
+    for (const mode of modes) assert.is(mismatch(operation, operands, mode), undefined)
+  }
+}
+
+test('every pair of special operands gives what the definition gives', () => {
+  for (const operation of OPERATIONS) {
+    const [format] = operation.operands
+    if (operation.operands.length > 2 || typeof format !== 'object') continue
+    const specials = bothSigns(format)
+    const cases =
+      operation.operands.length === 1 ? specials.map((a) => [a]) : specials.flatMap((a) => specials.map((b) => [a, b]))
+    checkAll(operation, cases, operation.hasMode ? MODES : [0])
+  }
+})
+
+test('every triple of special operands gives what the definition gives', () => {
+  for (const operation of OPERATIONS.filter(({ name }) => name.endsWith(' madd'))) {
+    const format = operation.operands[0] as Format
+    const specials = bothSigns(format)
+    for (const [at, a] of specials.entries()) {
+      const cases = specials.flatMap((b) => specials.map((c) => [a, b, c]))
+      checkAll(operation, cases, [at % 5])
+    }
+  }
+})
+
+test('sums at every distance of exponents are rounded once, with the right exceptions', () => {
+  for (const operation of OPERATIONS.filter(({ name }) => / (add|sub|madd)$/.test(name))) {
+    const format = operation.operands[0] as Format
+    const one = powerOf(format, 0)
+    const half = 1n << BigInt(format.precision - 2)
+    for (let distance = 0; distance <= Math.min(140, format.exponentMax); distance++) {
+      const large = powerOf(format, distance)
+      for (const a of [large, large + 1n, large + half]) {
+        for (const b of [one, one + 1n, one + half]) {
+          const cases =
+            operation.operands.length === 3
+              ? [
+                  [one, a, b],
+                  [one, b, a],
+                  [one + 1n, b, a],
+                ]
+              : [
+                  [a, b],
+                  [b, a],
+                ]
+          checkAll(operation, cases, MODES)
+        }
+      }
+    }
+  }
+})
+
+test('the last digit of a long product decides a tie, however far below the addend it lies', () => {
+  // (2^26 + 1) * (2^52 - 2^26 + 1) = 2^78 + 1, and half an ulp of 2^131 is 2^78.
+  const short = powerOf(BINARY64, 26) + (1n << 26n)
+  const long = powerOf(BINARY64, 51) + (((1n << 51n) - (1n << 26n) + 1n) << 1n)
+  const operation = OPERATIONS.find(({ name }) => name === 'f64 madd')!
+  for (let exponent = 100; exponent < 160; exponent++) {
+    for (let ulps = 0n; ulps < 4n; ulps++) {
+      const addend = powerOf(BINARY64, exponent) + ulps
+      checkAll(
+        operation,
+        [
+          [short, long, addend],
+          [long, short, addend | signOf(BINARY64)],
+        ],
+        MODES,
+      )
+    }
+  }
+})
+
+test('an f32 stands boxed in a register, and what is not boxed is a NaN', () => {
+  flags[0] = 0
+  f32.boxF32(0x3f800000)
+  assert.equal([...result], [0x3f800000, -1])
+  assert.is(f32.unboxF32(0x3f800000, -1), 0x3f800000)
+  assert.is(f32.unboxF32(0x3f800000, 0x7fffffff), 0x7fc00000)
+  assert.is(f32.unboxF32(0x3f800000, 0), 0x7fc00000)
+  assert.is(flags[0], 0)
+})
+
+test('no operation is left out', () => {
+  const exported = [...Object.keys(f32), ...Object.keys(f64)].filter((name) => !/box/i.test(name))
+  assert.is(exported.length, OPERATIONS.length)
+})
+
+test('results of f64 are those of the host, which rounds to nearest even', () => {
+  const source = new OperandSource(7)
+  const host = new Float64Array(2)
+  const words = new Int32Array(host.buffer)
+  const bits = new BigUint64Array(host.buffer)
+  const operations: [string, (a: number, b: number) => number][] = [
+    ['f64 add', (a, b) => a + b],
+    ['f64 sub', (a, b) => a - b],
+    ['f64 mul', (a, b) => a * b],
+    ['f64 div', (a, b) => a / b],
+    ['f64 sqrt', (a) => Math.sqrt(a)],
+  ]
+  for (const [name, compute] of operations) {
+    const operation = OPERATIONS.find((one) => one.name === name)!
+    for (let at = 0; at < CASES; at++) {
+      const operands = nextOperands(operation, source)
+      bits[0] = operands[0]!
+      bits[1] = operands[1] ?? 0n
+      const given = [...words]
+      const value = compute(host[0]!, host[1]!)
+      host[0] = value
+      flags[0] = 0
+      operation.run(given, NEAREST_EVEN)
+      const expected = Number.isNaN(value) ? [0, 0x7ff80000] : [words[0], words[1]]
+      assert.equal([...result], expected, `${name} ${operands.map((operand) => operand.toString(16))}`)
+    }
+  }
+})
 
 test.run()

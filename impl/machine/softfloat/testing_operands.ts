@@ -8,6 +8,23 @@ import { expectAdd, expectMultiply, type Format, infinityOf, signOf } from './te
 
 export type OperandType = Format | 'i32' | 'i64'
 
+/** Positive data with rules of their own, and those beside them. */
+export function specialsOf(format: Format): bigint[] {
+  const infinity = infinityOf(format)
+  const leastNormal = 1n << BigInt(format.precision - 1)
+  const quiet = leastNormal >> 1n
+  const one = BigInt(format.exponentMax) << BigInt(format.precision - 1)
+  const subnormal = [0n, 1n, leastNormal - 1n]
+  const normal = [leastNormal, leastNormal + 1n, one - 1n, one, one + 1n, one + quiet, infinity - 1n]
+  const signalling = [infinity + 1n, infinity + quiet - 1n]
+  return [...subnormal, ...normal, infinity, ...signalling, infinity + quiet, infinity + quiet + 1n, infinity + leastNormal - 1n]
+}
+
+/** 2^exponent. */
+export function powerOf(format: Format, exponent: number): bigint {
+  return BigInt(format.exponentMax + exponent) << BigInt(format.precision - 1)
+}
+
 export class OperandSource {
   private counter = 0
   private readonly seed: number
@@ -66,33 +83,19 @@ export class OperandSource {
   }
 
   private special(format: Format): bigint {
-    const infinity = infinityOf(format)
-    const leastNormal = 1n << BigInt(format.precision - 1)
-    const quiet = leastNormal >> 1n
-    const values = [
-      0n,
-      1n,
-      leastNormal - 1n,
-      leastNormal,
-      leastNormal + 1n,
-      infinity - 1n,
-      infinity,
-      infinity + 1n,
-      infinity + quiet,
-      infinity + quiet + 1n,
-      infinity + leastNormal - 1n,
-      infinity + quiet - 1n,
-      BigInt(format.exponentMax) << BigInt(format.precision - 1),
-    ]
+    const values = specialsOf(format)
     return values[this.below(values.length)]!
   }
 
   float(format: Format): bigint {
     const sign = this.below(2) === 0 ? 0n : signOf(format)
     const digits = format.precision - 1
-    switch (this.below(8)) {
+    switch (this.below(9)) {
       case 0:
         return sign | this.special(format)
+      case 3:
+        // Few digits: sums of such numbers are often exact, however far apart they are.
+        return sign | (this.exponentField(format) << BigInt(digits)) | (this.bits(3) << BigInt(digits - 3))
       case 1:
         return this.bits(format.widthBits)
       case 2: {
@@ -140,6 +143,16 @@ export class OperandSource {
       default:
         return this.near(format, one)
     }
+  }
+
+  /** Factors beside powers of two, and an addend that the product is about half an ulp of: ties but for the last digits. */
+  nearTie(format: Format): bigint[] {
+    const digits = format.precision
+    const exponents = [this.below(20) - 10, this.below(20) - 10] as const
+    const factors = exponents.map((exponent) => powerOf(format, exponent) + BigInt(this.below(7) - 3))
+    const distance = exponents[0] + exponents[1] + digits + this.below(5) - 2
+    const sign = this.below(2) === 0 ? signOf(format) : 0n
+    return [...factors, sign | (powerOf(format, distance) + BigInt(this.below(7) - 3))]
   }
 
   /** A number that makes the first operand of a quotient, or the radicand of a root, from the others. */

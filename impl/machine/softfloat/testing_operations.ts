@@ -389,6 +389,7 @@ export function nextOperands(operation: Operation, source: OperandSource): bigin
   }
   const [format] = operation.operands
   if (typeof format !== 'object' || source.below(4) !== 0) return operands
+  if (operands.length === 3) return source.nearTie(format)
   // Quotients and roots beside a number that the format has.
   if (operation.name.endsWith('div')) operands[0] = source.product(format, source.float(format), operands[1]!)
   if (operation.name.endsWith('sqrt')) operands[0] = source.product(format, operands[0]!, operands[0]!)
