@@ -20,9 +20,10 @@ import {
   type Format,
   signOf,
 } from './testing'
-import { OperandSource, type OperandType } from './testing_operands'
+import type { OperandSource, OperandType } from './testing_operands'
 
 export interface Operation {
+  /** The instruction's mnemonic. */
   name: string
   operands: OperandType[]
   hasMode: boolean
@@ -41,7 +42,7 @@ function arithmetic32(): Operation[] {
   const two = [F, F]
   const three = [F, F, F]
   const row = (name: string, operands: Format[], run: Operation['run'], expect: Operation['expect']): Operation => ({
-    name: `f32 ${name}`,
+    name: `f${name}.s`,
     operands,
     hasMode: true,
     run,
@@ -123,7 +124,7 @@ function arithmetic64(): Operation[] {
     operands: Format[],
     run: (w: number[], m: number) => void,
     expect: Operation['expect'],
-  ): Operation => ({ name: `f64 ${name}`, operands, hasMode: true, run: stored(run), expect })
+  ): Operation => ({ name: `f${name}.d`, operands, hasMode: true, run: stored(run), expect })
   const ternary = (call: typeof f64.f64MulAdd) => (w: number[], m: number) => call(w[0]!, w[1]!, w[2]!, w[3]!, w[4]!, w[5]!, m)
   const binary = (call: typeof f64.f64Add) => (w: number[], m: number) => call(w[0]!, w[1]!, w[2]!, w[3]!, m)
   return [
@@ -156,14 +157,14 @@ function unrounded(): Operation[] {
   const [S, D] = [BINARY32, BINARY64]
   const compared32 = (name: 'eq' | 'lt' | 'le', call: typeof f32.f32Eq) =>
     row(
-      `f32 ${name}`,
+      `f${name}.s`,
       [S, S],
       (w) => asNumber(call(w[0]!, w[2]!)),
       ([a, b]) => expectCompare(S, name, a!, b!),
     )
   const compared64 = (name: 'eq' | 'lt' | 'le', call: typeof f64.f64Eq) =>
     row(
-      `f64 ${name}`,
+      `f${name}.d`,
       [D, D],
       (w) => asNumber(call(w[0]!, w[1]!, w[2]!, w[3]!)),
       ([a, b]) => expectCompare(D, name, a!, b!),
@@ -171,7 +172,7 @@ function unrounded(): Operation[] {
   const exact = (bits: bigint): Expected => ({ bits, flags: 0 })
   const signed = (format: Format, call32: Operation['run'], name: string, sign: (a: bigint, b: bigint) => bigint) => {
     const top = signOf(format)
-    return row(`${format === S ? 'f32' : 'f64'} ${name}`, [format, format], call32, ([a, b]) =>
+    return row(`f${name}.${format === S ? 's' : 'd'}`, [format, format], call32, ([a, b]) =>
       exact((a! & (top - 1n)) | (sign(a!, b!) & top)),
     )
   }
@@ -183,37 +184,37 @@ function unrounded(): Operation[] {
     compared64('lt', f64.f64Lt),
     compared64('le', f64.f64Le),
     row(
-      'f32 min',
+      'fmin.s',
       [S, S],
       (w) => f32.f32Min(w[0]!, w[2]!),
       ([a, b]) => expectExtreme(S, false, a!, b!),
     ),
     row(
-      'f32 max',
+      'fmax.s',
       [S, S],
       (w) => f32.f32Max(w[0]!, w[2]!),
       ([a, b]) => expectExtreme(S, true, a!, b!),
     ),
     row(
-      'f64 min',
+      'fmin.d',
       [D, D],
       stored((w) => f64.f64Min(w[0]!, w[1]!, w[2]!, w[3]!)),
       ([a, b]) => expectExtreme(D, false, a!, b!),
     ),
     row(
-      'f64 max',
+      'fmax.d',
       [D, D],
       stored((w) => f64.f64Max(w[0]!, w[1]!, w[2]!, w[3]!)),
       ([a, b]) => expectExtreme(D, true, a!, b!),
     ),
     row(
-      'f32 class',
+      'fclass.s',
       [S],
       (w) => f32.f32Classify(w[0]!),
       ([a]) => expectClass(S, a!),
     ),
     row(
-      'f64 class',
+      'fclass.d',
       [D],
       (w) => f64.f64Classify(w[0]!, w[1]!),
       ([a]) => expectClass(D, a!),
@@ -276,100 +277,100 @@ function conversions(): Operation[] {
   return [
     to(
       S,
-      'f32 to i32',
+      'fcvt.w.s',
       stored((w, m) => f32.f32ToI32(w[0]!, m)),
       32,
       true,
     ),
     to(
       S,
-      'f32 to u32',
+      'fcvt.wu.s',
       stored((w, m) => f32.f32ToU32(w[0]!, m)),
       32,
       false,
     ),
     to(
       S,
-      'f32 to i64',
+      'fcvt.l.s',
       stored((w, m) => f32.f32ToI64(w[0]!, m)),
       64,
       true,
     ),
     to(
       S,
-      'f32 to u64',
+      'fcvt.lu.s',
       stored((w, m) => f32.f32ToU64(w[0]!, m)),
       64,
       false,
     ),
     to(
       D,
-      'f64 to i32',
+      'fcvt.w.d',
       stored((w, m) => f64.f64ToI32(w[0]!, w[1]!, m)),
       32,
       true,
     ),
     to(
       D,
-      'f64 to u32',
+      'fcvt.wu.d',
       stored((w, m) => f64.f64ToU32(w[0]!, w[1]!, m)),
       32,
       false,
     ),
     to(
       D,
-      'f64 to i64',
+      'fcvt.l.d',
       stored((w, m) => f64.f64ToI64(w[0]!, w[1]!, m)),
       64,
       true,
     ),
     to(
       D,
-      'f64 to u64',
+      'fcvt.lu.d',
       stored((w, m) => f64.f64ToU64(w[0]!, w[1]!, m)),
       64,
       false,
     ),
-    from('i32', 'i32 to f32', (w, m) => f32.i32ToF32(w[0]!, m), S, true),
-    from('i32', 'u32 to f32', (w, m) => f32.u32ToF32(w[0]!, m), S, false),
-    from('i64', 'i64 to f32', (w, m) => f32.i64ToF32(w[0]!, w[1]!, m), S, true),
-    from('i64', 'u64 to f32', (w, m) => f32.u64ToF32(w[0]!, w[1]!, m), S, false),
+    from('i32', 'fcvt.s.w', (w, m) => f32.i32ToF32(w[0]!, m), S, true),
+    from('i32', 'fcvt.s.wu', (w, m) => f32.u32ToF32(w[0]!, m), S, false),
+    from('i64', 'fcvt.s.l', (w, m) => f32.i64ToF32(w[0]!, w[1]!, m), S, true),
+    from('i64', 'fcvt.s.lu', (w, m) => f32.u64ToF32(w[0]!, w[1]!, m), S, false),
     from(
       'i32',
-      'i32 to f64',
+      'fcvt.d.w',
       stored((w) => f64.i32ToF64(w[0]!)),
       D,
       true,
     ),
     from(
       'i32',
-      'u32 to f64',
+      'fcvt.d.wu',
       stored((w) => f64.u32ToF64(w[0]!)),
       D,
       false,
     ),
     from(
       'i64',
-      'i64 to f64',
+      'fcvt.d.l',
       stored((w, m) => f64.i64ToF64(w[0]!, w[1]!, m)),
       D,
       true,
     ),
     from(
       'i64',
-      'u64 to f64',
+      'fcvt.d.lu',
       stored((w, m) => f64.u64ToF64(w[0]!, w[1]!, m)),
       D,
       false,
     ),
     row(
-      'f32 to f64',
+      'fcvt.d.s',
       S,
       stored((w) => f32.f32ToF64(w[0]!)),
       ([a], m) => expectConvert(S, D, a!, m),
     ),
     row(
-      'f64 to f32',
+      'fcvt.s.d',
       D,
       (w, m) => f64.f64ToF32(w[0]!, w[1]!, m),
       ([a], m) => expectConvert(D, S, a!, m),
@@ -391,34 +392,52 @@ export function nextOperands(operation: Operation, source: OperandSource): bigin
   if (typeof format !== 'object' || source.below(4) !== 0) return operands
   if (operands.length === 3) return source.nearTie(format)
   // Quotients and roots beside a number that the format has.
-  if (operation.name.endsWith('div')) operands[0] = source.product(format, source.float(format), operands[1]!)
-  if (operation.name.endsWith('sqrt')) operands[0] = source.product(format, operands[0]!, operands[0]!)
+  if (operation.name.startsWith('fdiv')) operands[0] = source.product(format, source.float(format), operands[1]!)
+  if (operation.name.startsWith('fsqrt')) operands[0] = source.product(format, operands[0]!, operands[0]!)
   return operands
 }
 
-/** What is wrong with a case, or undefined. It runs with no exception raised before, and with NX raised, where hosts help. */
-export function mismatch(operation: Operation, operands: bigint[], mode: number): string | undefined {
+export interface Case {
+  operands: bigint[]
+  mode: number
+}
+
+export function nextCase(operation: Operation, source: OperandSource): Case {
+  return { operands: nextOperands(operation, source), mode: operation.hasMode ? source.below(5) : 0 }
+}
+
+/** What the implementation gives, with the exceptions `before` raised already. */
+export function given(operation: Operation, { operands, mode }: Case, before: number): Expected {
   const words = operands.flatMap((operand) => [toI32(operand), toI32(operand >> 32n)])
-  const expected = operation.expect(operands, mode)
+  flags[0] = before
+  const value = operation.run(words, mode)
+  const wide = (BigInt(result[1]! >>> 0) << 32n) | BigInt(result[0]! >>> 0)
+  return { bits: value === undefined ? wide : BigInt.asUintN(32, BigInt(value)), flags: flags[0]! }
+}
+
+/** A result beside another, in words. */
+export function differenceText(operation: Operation, { operands, mode }: Case, is: Expected, expected: Expected): string {
+  const hex = (bits: bigint) => `0x${bits.toString(16)}`
+  const what = `${operation.name} ${operands.map(hex).join(', ')}, mode ${mode}`
+  return `${what}: ${hex(is.bits)} with flags ${is.flags}, expected ${hex(expected.bits)} with flags ${expected.flags}`
+}
+
+/** What is wrong with a case, or undefined. It runs with no exception raised before, and with NX raised, where hosts help. */
+export function mismatch(operation: Operation, one: Case): string | undefined {
+  const expected = operation.expect(one.operands, one.mode)
   for (const before of [0, INEXACT]) {
-    flags[0] = before
-    const value = operation.run(words, mode)
-    const wide = (BigInt(result[1]! >>> 0) << 32n) | BigInt(result[0]! >>> 0)
-    const bits = value === undefined ? wide : BigInt.asUintN(32, BigInt(value))
-    const isRight = bits === expected.bits && flags[0] === (expected.flags | before)
-    if (isRight) continue
-    const given = operands.map((operand) => `0x${operand.toString(16)}`).join(', ')
-    return `${operation.name} ${given}, mode ${mode}, flags before ${before}: 0x${bits.toString(16)} with flags ${flags[0]}, expected 0x${expected.bits.toString(16)} with ${expected.flags | before}`
+    const is = given(operation, one, before)
+    if (is.bits === expected.bits && is.flags === (expected.flags | before)) continue
+    const text = differenceText(operation, one, is, { bits: expected.bits, flags: expected.flags | before })
+    return `${text}, before ${before}`
   }
   return undefined
 }
 
-/** Checks cases of one operation; the first mismatch, or undefined. `seed` and `count` tell the cases. */
-export function firstMismatch(operation: Operation, seed: number, count: number): string | undefined {
-  const source = new OperandSource(seed)
+/** Checks the next cases of one operation; the first mismatch, or undefined. */
+export function firstMismatch(operation: Operation, source: OperandSource, count: number): string | undefined {
   for (let at = 0; at < count; at++) {
-    const operands = nextOperands(operation, source)
-    const wrong = mismatch(operation, operands, operation.hasMode ? source.below(5) : 0)
+    const wrong = mismatch(operation, nextCase(operation, source))
     if (wrong !== undefined) return wrong
   }
   return undefined
