@@ -21,12 +21,13 @@ import {
   setNormalised,
   ZERO,
 } from './unpacked'
+import { compare128, multiply64, subtract128 } from './words'
 
 const TWO_32 = 4294967296
 const DIGIT_BITS = 21
 const DIGIT = 1 << DIGIT_BITS
 
-/** The remainder of the division or root under way: below 2^64, the high word first. */
+/** The remainder of the division under way: below 2^64, the high word first. */
 const remainder = new Int32Array(2)
 
 export function divide(): void {
@@ -105,59 +106,55 @@ export function squareRoot(): void {
   else rootFinite()
 }
 
+/** The radicand less the square of the root, and bounds to compare it with: four words, the highest first. */
+const rest = new Int32Array(4)
+const square = new Int32Array(4)
+const bound = new Int32Array(4)
+
+function setBound(value: number): void {
+  bound[2] = Math.floor(value / TWO_32)
+  bound[3] = value
+}
+
+/** Sets `rest` to what a root of at most 2^53 leaves of the radicand; false if that is less than nothing. */
+function setRest(radicandHigh: number, radicandLow: number, root: number): boolean {
+  const rootHigh = Math.floor(root / TWO_32)
+  multiply64(square, rootHigh, root | 0, rootHigh, root | 0)
+  // 62 bits after the point become 104, the square of 52.
+  rest[0] = radicandHigh >>> 22
+  rest[1] = (radicandHigh << 10) | (radicandLow >>> 22)
+  rest[2] = radicandLow << 10
+  rest[3] = 0
+  if (compare128(square, rest) > 0) return false
+  subtract128(rest, square)
+  return true
+}
+
 /**
- * The first 26 bits of the root come from 52 bits of the radicand, which a double holds; the other 30 one at a time, by the
- * rule that (2r + 1)^2 = 4r^2 + (4r + 1). 56 bits and a jammed one are more than either format keeps.
+ * The root to 52 bits after the point is the whole number r with r^2 <= radicand < (r + 1)^2. The host's root is a guess at
+ * it, and what the guess leaves of the radicand is exact: the result does not depend on how good the guess was. The rest r'
+ * tells the digits that follow: they are above a half exactly if r' > r, since (r + 1/2)^2 = r^2 + r + 1/4, and never a half.
  */
 function rootFinite(): void {
   const exponent = first[EXPONENT]!
   const isOdd = (exponent & 1) !== 0
-  // The radicand as a fixed-point number in [1, 4), with 62 bits after the point; the low word's lowest bits are zero anyway.
+  // The radicand as a fixed-point number in [1, 4) with 62 bits after the point; of its digits at most the first 53 are set.
   const high = isOdd ? first[HIGH]! : first[HIGH]! >>> 1
   const low = isOdd ? first[LOW]! : (first[LOW]! >>> 1) | (first[HIGH]! << 31)
-  const leading = (high >>> 0) * 1048576 + (low >>> 12)
-  let root = Math.floor(Math.sqrt(leading))
-  while (root * root > leading) root--
-  while ((root + 1) * (root + 1) <= leading) root++
-  let rest = leading - root * root
-  // Two bits of the radicand a step: the 12 that are left, then zeros. Root and rest stay below 2^53 until the last steps,
-  // where they go on as pairs of words.
-  let pending = low << 20
-  for (let step = 0; step < 24; step++) {
-    rest = rest * 4 + (pending >>> 30)
-    pending <<= 2
-    const trial = root * 4 + 1
-    root *= 2
-    if (rest >= trial) {
-      rest -= trial
-      root++
-    }
+  let root = Math.floor(Math.sqrt(((high >>> 0) * TWO_32 + (low >>> 0)) / 2 ** 62) * 2 ** 52)
+  while (!setRest(high, low, root)) root--
+  setBound(2 * root)
+  while (compare128(rest, bound) > 0) {
+    root++
+    setRest(high, low, root)
+    setBound(2 * root)
   }
-  finishRoot(exponent >> 1, root, rest)
-}
-
-/** The last 6 bits of a root of 56, for which doubles are too short. */
-function finishRoot(exponent: number, leadingRoot: number, leadingRest: number): void {
-  let rootHigh = Math.floor(leadingRoot / TWO_32)
-  let rootLow = leadingRoot >>> 0
-  let restHigh = Math.floor(leadingRest / TWO_32)
-  let restLow = leadingRest >>> 0
-  for (let step = 0; step < 6; step++) {
-    restHigh = (restHigh << 2) | (restLow >>> 30)
-    restLow = (restLow << 2) >>> 0
-    const trialHigh = (rootHigh << 2) | (rootLow >>> 30)
-    const trialLow = ((rootLow << 2) | 1) >>> 0
-    rootHigh = (rootHigh << 1) | (rootLow >>> 31)
-    rootLow = (rootLow << 1) >>> 0
-    if (restHigh > trialHigh || (restHigh === trialHigh && restLow >= trialLow)) {
-      restHigh -= trialHigh + (restLow < trialLow ? 1 : 0)
-      restLow = (restLow - trialLow) >>> 0
-      rootLow++
-    }
-  }
+  setBound(root)
+  const isAboveHalf = compare128(rest, bound) > 0
+  const isExact = (rest[0]! | rest[1]! | rest[2]! | rest[3]!) === 0
   outcome[KIND] = FINITE
   outcome[SIGN] = 0
-  outcome[EXPONENT] = exponent
-  outcome[HIGH] = (rootHigh << 8) | (rootLow >>> 24)
-  outcome[LOW] = (rootLow << 8) | ((restHigh | restLow) !== 0 ? 1 : 0)
+  outcome[EXPONENT] = exponent >> 1
+  outcome[HIGH] = (Math.floor(root / TWO_32) << 11) | ((root | 0) >>> 21)
+  outcome[LOW] = ((root | 0) << 11) | (isAboveHalf ? 0x401 : isExact ? 0 : 1)
 }
