@@ -6,7 +6,8 @@
 import { add } from './add'
 import { fromInteger64, passOn, toInteger } from './convert'
 import { divide, squareRoot } from './divide'
-import { ADD, DIVIDE, hostF32, hostF32Bits, MULTIPLY, SUBTRACT } from './host'
+import { ADD, DIVIDE, hostF32, MULTIPLY, SUBTRACT } from './host'
+import { hostFusedF32 } from './host_fused'
 import { multiply, multiplyAdd } from './multiply'
 import { flags, INVALID, NAN_F32, result } from './state'
 import { first, pack32, pack64, second, third, unpack32 } from './unpacked'
@@ -14,7 +15,7 @@ import { first, pack32, pack64, second, third, unpack32 } from './unpacked'
 const SIGN_BIT = -0x80000000
 
 export function f32Add(a: number, b: number, mode: number): number {
-  if (hostF32(ADD, a, b, mode)) return hostF32Bits()
+  if (hostF32(ADD, a, b, mode)) return result[0]!
   unpack32(first, a)
   unpack32(second, b)
   add(mode)
@@ -22,7 +23,7 @@ export function f32Add(a: number, b: number, mode: number): number {
 }
 
 export function f32Sub(a: number, b: number, mode: number): number {
-  if (hostF32(SUBTRACT, a, b, mode)) return hostF32Bits()
+  if (hostF32(SUBTRACT, a, b, mode)) return result[0]!
   unpack32(first, a)
   unpack32(second, b ^ SIGN_BIT)
   add(mode)
@@ -30,7 +31,7 @@ export function f32Sub(a: number, b: number, mode: number): number {
 }
 
 export function f32Mul(a: number, b: number, mode: number): number {
-  if (hostF32(MULTIPLY, a, b, mode)) return hostF32Bits()
+  if (hostF32(MULTIPLY, a, b, mode)) return result[0]!
   unpack32(first, a)
   unpack32(second, b)
   multiply()
@@ -38,7 +39,7 @@ export function f32Mul(a: number, b: number, mode: number): number {
 }
 
 export function f32Div(a: number, b: number, mode: number): number {
-  if (hostF32(DIVIDE, a, b, mode)) return hostF32Bits()
+  if (hostF32(DIVIDE, a, b, mode)) return result[0]!
   unpack32(first, a)
   unpack32(second, b)
   divide()
@@ -53,6 +54,7 @@ export function f32Sqrt(a: number, mode: number): number {
 
 /** fmadd: a * b + c, rounded once. */
 export function f32MulAdd(a: number, b: number, c: number, mode: number): number {
+  if (hostFusedF32(a, b, c, mode)) return result[0]!
   unpack32(first, a)
   unpack32(second, b)
   unpack32(third, c)

@@ -7,6 +7,7 @@ import { add } from './add'
 import { fromInteger64, passOn, toInteger } from './convert'
 import { divide, squareRoot } from './divide'
 import { ADD, DIVIDE, hostF64, MULTIPLY, SUBTRACT } from './host'
+import { hostFusedF64 } from './host_fused'
 import { multiply, multiplyAdd } from './multiply'
 import { flags, INVALID, NAN_F64_HIGH, result } from './state'
 import { first, pack32, pack64, second, third, unpack64 } from './unpacked'
@@ -66,6 +67,7 @@ export function f64MulAdd(
   cHigh: number,
   mode: number,
 ): void {
+  if (hostFusedF64(aLow, aHigh, bLow, bHigh, cLow, cHigh, mode)) return
   unpack64(first, aLow, aHigh)
   unpack64(second, bLow, bHigh)
   unpack64(third, cLow, cHigh)

@@ -7,7 +7,8 @@
  *   the integer path, as is a result that may have been tiny before or after rounding.
  * - binary32: rounding an operation's binary64 result again to binary32 gives the correctly rounded result, because 53 >=
  *   2 * 24 + 2 (S. A. Figueroa, "When is double rounding innocuous?", 1995), and no binary64 result here is subnormal: the
- *   smallest product of two f32 is 2^-298. This does not hold for fused operations.
+ *   smallest product of two f32 is 2^-298. This does not hold for fused operations, see
+ *   host_fused.ts.
  *
  * ECMAScript leaves Math.sqrt to the implementation, so square roots take the integer path.
  */
@@ -50,16 +51,14 @@ export function hostF64(operation: number, aLow: number, aHigh: number, bLow: nu
   return true
 }
 
-/** Whether the host did the operation: `hostF32Bits()` then has its result. */
+/** Whether the host did the operation: the bits of its result are then in `result[0]`. */
 export function hostF32(operation: number, a: number, b: number, mode: number): boolean {
   if (mode !== NEAREST_EVEN || (flags[0]! & INEXACT) === 0) return false
   singleWords[0] = a
   singleWords[1] = b
   singles[0] = compute(operation, singles[0]!, singles[1]!)
   const magnitude = Math.abs(singles[0]!)
-  return magnitude > NORMAL_MIN_F32 && magnitude < Infinity
-}
-
-export function hostF32Bits(): number {
-  return singleWords[0]!
+  if (!(magnitude > NORMAL_MIN_F32 && magnitude < Infinity)) return false
+  result[0] = singleWords[0]!
+  return true
 }

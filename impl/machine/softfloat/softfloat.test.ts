@@ -95,6 +95,19 @@ test('the last digit of a long product decides a tie, however far below the adde
   }
 })
 
+test("the host's square root is but a guess", () => {
+  const { sqrt } = Math
+  const operation = OPERATIONS.find(({ name }) => name === 'fsqrt.d')!
+  try {
+    for (const factor of [1 + 2 ** -51, 1 - 2 ** -51]) {
+      Math.sqrt = (value) => sqrt(value) * factor
+      assert.is(firstMismatch(operation, new OperandSource(3), 200), undefined)
+    }
+  } finally {
+    Math.sqrt = sqrt
+  }
+})
+
 test('an f32 stands boxed in a register, and what is not boxed is a NaN', () => {
   flags[0] = 0
   f32.boxF32(0x3f800000)
