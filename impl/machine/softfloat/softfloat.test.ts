@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert'
 import * as f32 from './f32'
 import * as f64 from './f64'
 import { flags, NEAREST_EVEN, result } from './state'
-import { BINARY64, type Format, signOf } from './testing'
+import { BINARY32, BINARY64, type Format, signOf } from './testing'
 import { OperandSource, powerOf, specialsOf } from './testing_operands'
 import { firstMismatch, mismatch, nextOperands, OPERATIONS, type Operation } from './testing_operations'
 
@@ -75,24 +75,43 @@ test('sums at every distance of exponents are rounded once, with the right excep
   }
 })
 
-test('the last digit of a long product decides a tie, however far below the addend it lies', () => {
-  // (2^26 + 1) * (2^52 - 2^26 + 1) = 2^78 + 1, and half an ulp of 2^131 is 2^78.
-  const short = powerOf(BINARY64, 26) + (1n << 26n)
-  const long = powerOf(BINARY64, 51) + (((1n << 51n) - (1n << 26n) + 1n) << 1n)
+test('the last digits of a long product decide a tie, however far below the addend they lie', () => {
+  // (2^25 + 1) * (2^50 - 2^25 + 1) = 2^75 + 1, and half an ulp of 2^128 is 2^75. A little more in the second factor moves the
+  // product up by quarters of that half's ulp.
+  const short = powerOf(BINARY64, 25) + (1n << 27n)
+  const long = powerOf(BINARY64, 49) + (((1n << 49n) - (1n << 25n) + 1n) << 3n)
   const operation = OPERATIONS.find(({ name }) => name === 'fmadd.d')!
-  for (let exponent = 100; exponent < 160; exponent++) {
-    for (let ulps = 0n; ulps < 4n; ulps++) {
+  const cases: bigint[][] = []
+  const scaled = (bits: bigint, exponent: number) => bits + (BigInt(exponent) << 52n)
+  for (let ulps = 0n; ulps < 4n; ulps++) {
+    for (let exponent = 100; exponent < 160; exponent++) {
       const addend = powerOf(BINARY64, exponent) + ulps
-      checkAll(
-        operation,
-        [
-          [short, long, addend],
-          [long, short, addend | signOf(BINARY64)],
-        ],
-        MODES,
-      )
+      cases.push([short, long + ulps, addend], [long + ulps, short, addend | signOf(BINARY64)])
+    }
+    // The same where the last digits of the product lie below the least subnormal number.
+    for (let exponent = -1021; exponent < -946; exponent++) {
+      const addend = powerOf(BINARY64, exponent) + ulps
+      cases.push([scaled(short, -560), scaled(long + ulps, exponent - 128 + 560), addend])
     }
   }
+  checkAll(operation, cases, MODES)
+})
+
+test('a sum that the host rounds to a digit beside a tie of f32 stays off the tie', () => {
+  // Products just below 2^-24 * (1 + 2^-28), so that beside 1 a double rounds them up to a digit of its own.
+  const operation = OPERATIONS.find(({ name }) => name === 'fmadd.s')!
+  const target = 2 ** 46 + 2 ** 18 - 2 ** 16
+  let found = 0
+  for (let step = 0; step < 4000; step++) {
+    const first = 2 ** 23 + 2 * step + 1
+    const second = Math.floor(target / first)
+    if (Math.abs(first * second - target) >= 2 ** 16) continue
+    found++
+    // Each times 2^-35; the second has one digit less.
+    const factors = [powerOf(BINARY32, -12) + BigInt(first - 2 ** 23), powerOf(BINARY32, -13) + BigInt(2 * second - 2 ** 23)]
+    for (const addend of [powerOf(BINARY32, 0), powerOf(BINARY32, 0) + 1n]) checkAll(operation, [[...factors, addend]], MODES)
+  }
+  assert.ok(found > 5, `${found} products`)
 })
 
 test("the host's square root is but a guess", () => {
