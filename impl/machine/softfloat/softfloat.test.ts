@@ -2,6 +2,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import * as f32 from './f32'
 import * as f64 from './f64'
+import * as index from './index'
 import { flags, NEAREST_EVEN, result } from './state'
 import { BINARY32, BINARY64, type Format, signOf } from './testing'
 import { OperandSource, powerOf, specialsOf } from './testing_operands'
@@ -140,6 +141,10 @@ test('an f32 stands boxed in a register, and what is not boxed is a NaN', () => 
 test('no operation is left out', () => {
   const exported = [...Object.keys(f32), ...Object.keys(f64)].filter((name) => !/box/i.test(name))
   assert.is(exported.length, OPERATIONS.length)
+  assert.equal(
+    [...Object.keys(f32), ...Object.keys(f64)].filter((name) => !Object.hasOwn(index, name)),
+    [],
+  )
 })
 
 test('results of f64 are those of the host, which rounds to nearest even', () => {
