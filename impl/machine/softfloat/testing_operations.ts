@@ -35,7 +35,6 @@ export interface Operation {
 const toI32 = (value: bigint) => Number(BigInt.asIntN(32, value))
 const asNumber = (holds: boolean) => (holds ? 1 : 0)
 
-/** Widens a run on f32 operands that names its words one by one. */
 function arithmetic32(): Operation[] {
   const F = BINARY32
   const flip = signOf(F)
@@ -145,232 +144,148 @@ function arithmetic64(): Operation[] {
   ]
 }
 
-/** Comparisons and what else takes no rounding mode. */
-function unrounded(): Operation[] {
-  const row = (name: string, operands: Format[], run: Operation['run'], expect: Operation['expect']): Operation => ({
-    name,
-    operands,
-    hasMode: false,
-    run,
-    expect,
+const S = BINARY32
+const D = BINARY64
+
+/** An operation on operands of one format that takes no rounding mode. */
+function unrounded(name: string, format: Format, count: number, run: Operation['run'], expect: Operation['expect']): Operation {
+  const operands = Array.from({ length: count }, () => format)
+  return { name: `${name}.${format === S ? 's' : 'd'}`, operands, hasMode: false, run, expect }
+}
+
+function comparisons(): Operation[] {
+  const relations = ['eq', 'lt', 'le'] as const
+  const singles = [f32.f32Eq, f32.f32Lt, f32.f32Le]
+  const doubles = [f64.f64Eq, f64.f64Lt, f64.f64Le]
+  return relations.flatMap((relation, at) => [
+    unrounded(
+      `f${relation}`,
+      S,
+      2,
+      (w) => asNumber(singles[at]!(w[0]!, w[2]!)),
+      ([a, b]) => expectCompare(S, relation, a!, b!),
+    ),
+    unrounded(
+      `f${relation}`,
+      D,
+      2,
+      (w) => asNumber(doubles[at]!(w[0]!, w[1]!, w[2]!, w[3]!)),
+      ([a, b]) => expectCompare(D, relation, a!, b!),
+    ),
+  ])
+}
+
+function extremesAndClasses(): Operation[] {
+  const singles = [f32.f32Min, f32.f32Max]
+  const doubles = [f64.f64Min, f64.f64Max]
+  const extremes = ['fmin', 'fmax'].flatMap((name, at) => {
+    const single: Operation['run'] = (w) => singles[at]!(w[0]!, w[2]!)
+    const double = stored((w) => doubles[at]!(w[0]!, w[1]!, w[2]!, w[3]!))
+    return [
+      unrounded(name, S, 2, single, ([a, b]) => expectExtreme(S, at === 1, a!, b!)),
+      unrounded(name, D, 2, double, ([a, b]) => expectExtreme(D, at === 1, a!, b!)),
+    ]
   })
-  const [S, D] = [BINARY32, BINARY64]
-  const compared32 = (name: 'eq' | 'lt' | 'le', call: typeof f32.f32Eq) =>
-    row(
-      `f${name}.s`,
-      [S, S],
-      (w) => asNumber(call(w[0]!, w[2]!)),
-      ([a, b]) => expectCompare(S, name, a!, b!),
-    )
-  const compared64 = (name: 'eq' | 'lt' | 'le', call: typeof f64.f64Eq) =>
-    row(
-      `f${name}.d`,
-      [D, D],
-      (w) => asNumber(call(w[0]!, w[1]!, w[2]!, w[3]!)),
-      ([a, b]) => expectCompare(D, name, a!, b!),
-    )
-  const exact = (bits: bigint): Expected => ({ bits, flags: 0 })
-  const signed = (format: Format, call32: Operation['run'], name: string, sign: (a: bigint, b: bigint) => bigint) => {
-    const top = signOf(format)
-    return row(`f${name}.${format === S ? 's' : 'd'}`, [format, format], call32, ([a, b]) =>
-      exact((a! & (top - 1n)) | (sign(a!, b!) & top)),
-    )
-  }
   return [
-    compared32('eq', f32.f32Eq),
-    compared32('lt', f32.f32Lt),
-    compared32('le', f32.f32Le),
-    compared64('eq', f64.f64Eq),
-    compared64('lt', f64.f64Lt),
-    compared64('le', f64.f64Le),
-    row(
-      'fmin.s',
-      [S, S],
-      (w) => f32.f32Min(w[0]!, w[2]!),
-      ([a, b]) => expectExtreme(S, false, a!, b!),
-    ),
-    row(
-      'fmax.s',
-      [S, S],
-      (w) => f32.f32Max(w[0]!, w[2]!),
-      ([a, b]) => expectExtreme(S, true, a!, b!),
-    ),
-    row(
-      'fmin.d',
-      [D, D],
-      stored((w) => f64.f64Min(w[0]!, w[1]!, w[2]!, w[3]!)),
-      ([a, b]) => expectExtreme(D, false, a!, b!),
-    ),
-    row(
-      'fmax.d',
-      [D, D],
-      stored((w) => f64.f64Max(w[0]!, w[1]!, w[2]!, w[3]!)),
-      ([a, b]) => expectExtreme(D, true, a!, b!),
-    ),
-    row(
-      'fclass.s',
-      [S],
+    ...extremes,
+    unrounded(
+      'fclass',
+      S,
+      1,
       (w) => f32.f32Classify(w[0]!),
       ([a]) => expectClass(S, a!),
     ),
-    row(
-      'fclass.d',
-      [D],
+    unrounded(
+      'fclass',
+      D,
+      1,
       (w) => f64.f64Classify(w[0]!, w[1]!),
       ([a]) => expectClass(D, a!),
-    ),
-    signed(
-      S,
-      (w) => f32.f32SignInject(w[0]!, w[2]!),
-      'sgnj',
-      (_, b) => b,
-    ),
-    signed(
-      S,
-      (w) => f32.f32SignInjectNegated(w[0]!, w[2]!),
-      'sgnjn',
-      (_, b) => ~b,
-    ),
-    signed(
-      S,
-      (w) => f32.f32SignInjectXor(w[0]!, w[2]!),
-      'sgnjx',
-      (a, b) => a ^ b,
-    ),
-    signed(
-      D,
-      stored((w) => f64.f64SignInject(w[0]!, w[1]!, w[3]!)),
-      'sgnj',
-      (_, b) => b,
-    ),
-    signed(
-      D,
-      stored((w) => f64.f64SignInjectNegated(w[0]!, w[1]!, w[3]!)),
-      'sgnjn',
-      (_, b) => ~b,
-    ),
-    signed(
-      D,
-      stored((w) => f64.f64SignInjectXor(w[0]!, w[1]!, w[3]!)),
-      'sgnjx',
-      (a, b) => a ^ b,
     ),
   ]
 }
 
-function conversions(): Operation[] {
-  const [S, D] = [BINARY32, BINARY64]
-  const row = (name: string, operand: OperandType, run: Operation['run'], expect: Operation['expect']): Operation => ({
-    name,
-    operands: [operand],
-    hasMode: true,
-    run,
-    expect,
-  })
-  const to = (format: Format, name: string, run: Operation['run'], widthBits: number, isSigned: boolean) =>
-    row(name, format, run, ([a], m) => expectToInteger(format, a!, widthBits, isSigned, m))
-  const from = (operand: 'i32' | 'i64', name: string, run: Operation['run'], format: Format, isSigned: boolean) =>
-    row(name, operand, run, ([a], m) => {
-      const width = operand === 'i32' ? 32 : 64
-      return expectFromInteger(format, isSigned ? BigInt.asIntN(width, a!) : a!, m)
+function signInjections(): Operation[] {
+  const names = ['fsgnj', 'fsgnjn', 'fsgnjx']
+  const singles = [f32.f32SignInject, f32.f32SignInjectNegated, f32.f32SignInjectXor]
+  const doubles = [f64.f64SignInject, f64.f64SignInjectNegated, f64.f64SignInjectXor]
+  const signs = [(_: bigint, b: bigint) => b, (_: bigint, b: bigint) => ~b, (a: bigint, b: bigint) => a ^ b]
+  return names.flatMap((name, at) => {
+    const expect = (top: bigint, a: bigint, b: bigint): Expected => ({
+      bits: (a & (top - 1n)) | (signs[at]!(a, b) & top),
+      flags: 0,
     })
+    const double = stored((w) => doubles[at]!(w[0]!, w[1]!, w[3]!))
+    return [
+      unrounded(
+        name,
+        S,
+        2,
+        (w) => singles[at]!(w[0]!, w[2]!),
+        ([a, b]) => expect(signOf(S), a!, b!),
+      ),
+      unrounded(name, D, 2, double, ([a, b]) => expect(signOf(D), a!, b!)),
+    ]
+  })
+}
+
+/** Integers by the letters of their mnemonics. */
+const INTEGERS = [
+  { letters: 'w', type: 'i32', widthBits: 32, isSigned: true },
+  { letters: 'wu', type: 'i32', widthBits: 32, isSigned: false },
+  { letters: 'l', type: 'i64', widthBits: 64, isSigned: true },
+  { letters: 'lu', type: 'i64', widthBits: 64, isSigned: false },
+] as const
+
+function conversion(name: string, operand: OperandType, run: Operation['run'], expect: Operation['expect']): Operation {
+  return { name: `fcvt.${name}`, operands: [operand], hasMode: true, run, expect }
+}
+
+function toIntegers(): Operation[] {
+  const singles = [f32.f32ToI32, f32.f32ToU32, f32.f32ToI64, f32.f32ToU64]
+  const doubles = [f64.f64ToI32, f64.f64ToU32, f64.f64ToI64, f64.f64ToU64]
+  return INTEGERS.flatMap(({ letters, widthBits, isSigned }, at) => {
+    const single = stored((w, m) => singles[at]!(w[0]!, m))
+    const double = stored((w, m) => doubles[at]!(w[0]!, w[1]!, m))
+    return [
+      conversion(`${letters}.s`, S, single, ([a], m) => expectToInteger(S, a!, widthBits, isSigned, m)),
+      conversion(`${letters}.d`, D, double, ([a], m) => expectToInteger(D, a!, widthBits, isSigned, m)),
+    ]
+  })
+}
+
+function fromIntegers(): Operation[] {
+  const singles: Operation['run'][] = [
+    (w, m) => f32.i32ToF32(w[0]!, m),
+    (w, m) => f32.u32ToF32(w[0]!, m),
+    (w, m) => f32.i64ToF32(w[0]!, w[1]!, m),
+    (w, m) => f32.u64ToF32(w[0]!, w[1]!, m),
+  ]
+  const doubles: Operation['run'][] = [
+    stored((w) => f64.i32ToF64(w[0]!)),
+    stored((w) => f64.u32ToF64(w[0]!)),
+    stored((w, m) => f64.i64ToF64(w[0]!, w[1]!, m)),
+    stored((w, m) => f64.u64ToF64(w[0]!, w[1]!, m)),
+  ]
+  return INTEGERS.flatMap(({ letters, type, widthBits, isSigned }, at) => {
+    const integerOf = (bits: bigint) => (isSigned ? BigInt.asIntN(widthBits, bits) : bits)
+    return [
+      conversion(`s.${letters}`, type, singles[at]!, ([a], m) => expectFromInteger(S, integerOf(a!), m)),
+      conversion(`d.${letters}`, type, doubles[at]!, ([a], m) => expectFromInteger(D, integerOf(a!), m)),
+    ]
+  })
+}
+
+function betweenFormats(): Operation[] {
   return [
-    to(
-      S,
-      'fcvt.w.s',
-      stored((w, m) => f32.f32ToI32(w[0]!, m)),
-      32,
-      true,
-    ),
-    to(
-      S,
-      'fcvt.wu.s',
-      stored((w, m) => f32.f32ToU32(w[0]!, m)),
-      32,
-      false,
-    ),
-    to(
-      S,
-      'fcvt.l.s',
-      stored((w, m) => f32.f32ToI64(w[0]!, m)),
-      64,
-      true,
-    ),
-    to(
-      S,
-      'fcvt.lu.s',
-      stored((w, m) => f32.f32ToU64(w[0]!, m)),
-      64,
-      false,
-    ),
-    to(
-      D,
-      'fcvt.w.d',
-      stored((w, m) => f64.f64ToI32(w[0]!, w[1]!, m)),
-      32,
-      true,
-    ),
-    to(
-      D,
-      'fcvt.wu.d',
-      stored((w, m) => f64.f64ToU32(w[0]!, w[1]!, m)),
-      32,
-      false,
-    ),
-    to(
-      D,
-      'fcvt.l.d',
-      stored((w, m) => f64.f64ToI64(w[0]!, w[1]!, m)),
-      64,
-      true,
-    ),
-    to(
-      D,
-      'fcvt.lu.d',
-      stored((w, m) => f64.f64ToU64(w[0]!, w[1]!, m)),
-      64,
-      false,
-    ),
-    from('i32', 'fcvt.s.w', (w, m) => f32.i32ToF32(w[0]!, m), S, true),
-    from('i32', 'fcvt.s.wu', (w, m) => f32.u32ToF32(w[0]!, m), S, false),
-    from('i64', 'fcvt.s.l', (w, m) => f32.i64ToF32(w[0]!, w[1]!, m), S, true),
-    from('i64', 'fcvt.s.lu', (w, m) => f32.u64ToF32(w[0]!, w[1]!, m), S, false),
-    from(
-      'i32',
-      'fcvt.d.w',
-      stored((w) => f64.i32ToF64(w[0]!)),
-      D,
-      true,
-    ),
-    from(
-      'i32',
-      'fcvt.d.wu',
-      stored((w) => f64.u32ToF64(w[0]!)),
-      D,
-      false,
-    ),
-    from(
-      'i64',
-      'fcvt.d.l',
-      stored((w, m) => f64.i64ToF64(w[0]!, w[1]!, m)),
-      D,
-      true,
-    ),
-    from(
-      'i64',
-      'fcvt.d.lu',
-      stored((w, m) => f64.u64ToF64(w[0]!, w[1]!, m)),
-      D,
-      false,
-    ),
-    row(
-      'fcvt.d.s',
+    conversion(
+      'd.s',
       S,
       stored((w) => f32.f32ToF64(w[0]!)),
       ([a], m) => expectConvert(S, D, a!, m),
     ),
-    row(
-      'fcvt.s.d',
+    conversion(
+      's.d',
       D,
       (w, m) => f64.f64ToF32(w[0]!, w[1]!, m),
       ([a], m) => expectConvert(D, S, a!, m),
@@ -378,7 +293,16 @@ function conversions(): Operation[] {
   ]
 }
 
-export const OPERATIONS: Operation[] = [...arithmetic32(), ...arithmetic64(), ...unrounded(), ...conversions()]
+export const OPERATIONS: Operation[] = [
+  ...arithmetic32(),
+  ...arithmetic64(),
+  ...comparisons(),
+  ...extremesAndClasses(),
+  ...signInjections(),
+  ...toIntegers(),
+  ...fromIntegers(),
+  ...betweenFormats(),
+]
 
 /** Operands of the next case. */
 export function nextOperands(operation: Operation, source: OperandSource): bigint[] {
