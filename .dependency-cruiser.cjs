@@ -20,6 +20,7 @@ module.exports = {
     ),
     only('^impl/jobs/', ['^impl/(jobs|block|co)/'], 'jobs see the graph, never the machine'),
     only('^impl/virtio/', ['^impl/(virtio|block|co)/'], 'a device sees guest memory and a backend'),
+    only('^impl/machine/', ['^impl/(machine|virtio|block|co)/'], 'a board sees its devices and a backend'),
     only('^impl/nbd/', ['^impl/(nbd|block|co)/'], 'NBD sees byte streams and the graph, never sockets'),
     only('^impl/json/', ['^impl/(json|co)/'], 'text and values'),
     only('^impl/qapi/', ['^impl/(qapi|json|co)/', '^impl/block/error[.]ts$'], 'declarations, and values checked against them'),
