@@ -40,4 +40,18 @@ test('a reason beyond the end of the disk does no harm', () => {
   assert.is(bound.firstExcess(units(7)), -1)
 })
 
+test('a block that holds something is filled by whoever changes a part of it', () => {
+  const allocated = new Uint8Array(32)
+  allocated[15] = 1
+  const bound = new AllocationBound(32 * 512, 512, [])
+  bound.allowUnits(allocated, 4096)
+  allocated.fill(1, 8, 16)
+  assert.is(bound.firstExcess(allocated), -1)
+  allocated[16] = 1
+  assert.is(bound.firstExcess(allocated), 16)
+  const alone = new AllocationBound(32 * 512, 512, [])
+  alone.allowUnits(new Uint8Array(32).fill(1, 15, 16), 512)
+  assert.is(alone.firstExcess(allocated), 8)
+})
+
 test.run()

@@ -33,9 +33,18 @@ export class AllocationBound {
     this.allowExactly(start, end)
   }
 
-  /** Of each unit: 1 where it is allocated already. */
-  allowUnits(allocated: Uint8Array): void {
-    for (let unit = 0; unit < allocated.length; unit++) this.reasons[unit]! |= allocated[unit]!
+  /**
+   * Of each unit: 1 where it is allocated already. Blocks are written as a whole: whoever changes a part of one that holds
+   * something fills all of it.
+   */
+  allowUnits(allocated: Uint8Array, blockBytes: number): void {
+    const { unitBytes } = this
+    for (let unit = 0; unit < allocated.length; unit++) {
+      if (allocated[unit] === 0) continue
+      const startBytes = unit * unitBytes
+      if (blockBytes <= unitBytes) this.reasons[unit] = 1
+      else this.allowExactly(startBytes - (startBytes % blockBytes), startBytes - (startBytes % blockBytes) + blockBytes)
+    }
   }
 
   allowAll(): void {

@@ -107,7 +107,7 @@ class SparsenessChecker implements Checker {
     const readsZero = isZeroRange(bytes, 0, bytes.length)
     this.initial = readsZero && !punches ? destination.allocated.slice() : null
     // What the destination holds already it need not give back.
-    this.bound.allowUnits(destination.allocated)
+    this.bound.allowUnits(destination.allocated, plan.destination.requestAlignmentBytes)
     if (plan.mirror.sync === 'none') return
     const { reportsHoles, holesReadZero } = plan.destination
     const isUnknown = plan.destination.format?.backing !== undefined
