@@ -1,0 +1,5 @@
+export { assemble, disassemble, encode } from './assembler'
+export { expand } from './compressed'
+export { csrName, csrNumber } from './csr_names'
+export { FLOAT_NAMES, INTEGER_NAMES, OPERANDS, type Operand } from './operands'
+export { decode, type Extension, INSTRUCTIONS, type Instruction, instructionNamed } from './table'
