@@ -141,6 +141,23 @@ export const SETTINGS: readonly Setting[] = [
     },
   },
   {
+    // Of the disk only what the guest writes is to be copied: the second chunk of it a tenth of a second after the first.
+    name: 'a speed that nothing but the guest’s data may use up',
+    change: (plan) => {
+      const holes = withDisk(withDisk(plan, 'source', { initial: [] }), 'destination', { initial: [] })
+      const { granularityBytes } = plan.mirror
+      const mirror = { ...plan.mirror, speedBytesPerSecond: 10 * granularityBytes }
+      return { ...holes, mirror, bounds: { ...plan.bounds, timeMaxNs: 250_000_000 } }
+    },
+  },
+  {
+    name: 'the destination is a sector longer',
+    change: (plan) => {
+      const lengthBytes = plan.destination.lengthBytes + SECTOR_BYTES
+      return withDisk(plan, 'destination', { lengthBytes, initial: [{ id: 'd1', offsetBytes: 0, lengthBytes, content: 'data' }] })
+    },
+  },
+  {
     name: 'an image is copied to a plain disk',
     change: (plan) => withDisk(plan, 'source', { format: image(SECTOR_BYTES) }),
   },
