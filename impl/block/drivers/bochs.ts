@@ -4,15 +4,15 @@
  *
  * What may fail: a header that promises what is not so, as BlockError with QEMU's texts; the file.
  */
-import { assert, type Co, EACCES, EINVAL, type Errno, OK } from '../../co'
-import { type BlockStatus, type DriverInfo, statusOf } from '../driver'
+import { assert, type Co, EINVAL, OK } from '../../co'
+import type { DriverInfo } from '../driver'
 import { BlockError } from '../error'
-import { StatusFlag } from '../flags'
 import type { BlockNode } from '../node'
 import { hasText, readNumber64, viewOf } from './clusters/bytes'
-import { ClusterDriver, type Place, placeAt, placeError, SECTOR_BYTES, ZEROED } from './clusters/driver'
+import { type Place, placeAt, placeError, SECTOR_BYTES, ZEROED } from './clusters/driver'
 import { EntryCache } from './clusters/entries'
 import { readHead } from './clusters/head'
+import { ReadOnlyClusterDriver } from './clusters/read_only'
 
 const HEADER_BYTES = 512
 const MAGIC = 'Bochs Virtual HD Image\0'
@@ -83,7 +83,7 @@ export function decodeBochsHeader(head: Uint8Array): BochsHeader {
   }
 }
 
-export class BochsDriver extends ClusterDriver {
+export class BochsDriver extends ReadOnlyClusterDriver {
   readonly name = 'bochs'
   /** Each sector may be there or not. */
   readonly clusterBytes = SECTOR_BYTES
@@ -122,15 +122,5 @@ export class BochsDriver extends ClusterDriver {
     if (bits.errno !== OK) return placeError(bits.errno)
     if (((bits.value >> BigInt(within % BITS)) & 1n) === 0n) return ZEROED
     return placeAt(bitmapAt + SECTOR_BYTES * (bitmapSectors + within))
-  }
-  protected *reserve(_sector: number): Co<Place> {
-    return placeError(EACCES)
-  }
-  protected *publish(_sector: number, _offsetBytes: number): Co<Errno> {
-    return EACCES
-  }
-  /** QEMU looks at no bitmap for this, and takes all for data. */
-  override *blockStatus(_mode: unknown, _offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
-    return statusOf(StatusFlag.Allocated | StatusFlag.Data, lengthBytes)
   }
 }

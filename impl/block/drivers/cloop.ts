@@ -5,16 +5,16 @@
  * What may fail: a header that promises what is not so, as BlockError with QEMU's texts; offsets that are none, and
  * streams that hold another length (EIO).
  */
-import { assert, type Co, EACCES, EFBIG, EINVAL, EIO, ENOTSUP, type Errno, OK } from '../../co'
+import { assert, type Co, EFBIG, EINVAL, EIO, ENOTSUP, type Errno, OK } from '../../co'
 import type { StreamCodec } from '../codec'
-import { type BlockStatus, type DriverInfo, statusOf } from '../driver'
+import type { DriverInfo } from '../driver'
 import { BlockError } from '../error'
-import { StatusFlag } from '../flags'
 import type { BlockNode } from '../node'
 import { hasText, viewOf } from './clusters/bytes'
-import { type Cell, ClusterDriver, type Place, placeError, SECTOR_BYTES } from './clusters/driver'
+import { type Cell, type Place, placeError, SECTOR_BYTES } from './clusters/driver'
 import { EntryCache } from './clusters/entries'
 import { readHead } from './clusters/head'
+import { ReadOnlyClusterDriver } from './clusters/read_only'
 
 const MAGIC = '#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n'
 const HEAD_AT = 128
@@ -72,7 +72,7 @@ function* checkOffsets(file: BlockNode, { blockBytes, blocks }: CloopDriver): Co
   assert(blockBytes > 0, 'cloop-checked')
 }
 
-export class CloopDriver extends ClusterDriver {
+export class CloopDriver extends ReadOnlyClusterDriver {
   readonly name = 'cloop'
   readonly clusterBytes: number
   readonly blocks: number
@@ -117,14 +117,5 @@ export class CloopDriver extends ClusterDriver {
     const errno = yield* this.file.pread(place.offsetBytes, packed)
     if (errno !== OK) return errno
     return this.codec.expand(packed, whole) === whole.length ? OK : EIO
-  }
-  protected *reserve(_block: number): Co<Place> {
-    return placeError(EACCES)
-  }
-  protected *publish(_block: number, _offsetBytes: number): Co<Errno> {
-    return EACCES
-  }
-  override *blockStatus(_mode: unknown, _offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
-    return statusOf(StatusFlag.Allocated | StatusFlag.Data, lengthBytes)
   }
 }

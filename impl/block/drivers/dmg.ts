@@ -5,15 +5,15 @@
  * What may fail: a trailer or list that promises what is not so, as BlockError; the file; chunks that are compressed by
  * another method (ENOTSUP), and parts of the disk that no chunk describes (EIO).
  */
-import { assert, type Co, EACCES, EINVAL, EIO, ENOTSUP, type Errno, OK } from '../../co'
+import { assert, type Co, EINVAL, EIO, ENOTSUP, type Errno, OK } from '../../co'
 import type { StreamCodec } from '../codec'
-import { type BlockStatus, type DriverInfo, statusOf } from '../driver'
+import type { DriverInfo } from '../driver'
 import { BlockError } from '../error'
-import { StatusFlag } from '../flags'
 import type { BlockNode } from '../node'
 import { hasText, readNumber64, textOf, viewOf } from './clusters/bytes'
-import { type Cell, ClusterDriver, type Place, placeAt, placeError, SECTOR_BYTES, ZEROED } from './clusters/driver'
+import { type Cell, type Place, placeAt, placeError, SECTOR_BYTES, ZEROED } from './clusters/driver'
 import { readHead } from './clusters/head'
+import { ReadOnlyClusterDriver } from './clusters/read_only'
 
 const TRAILER_BYTES = 512
 const TRAILER_MAGIC = 'koly'
@@ -114,7 +114,7 @@ function addChunks(chunks: Chunk[], block: Uint8Array, dataOffsetBytes: number):
   }
 }
 
-export class DmgDriver extends ClusterDriver {
+export class DmgDriver extends ReadOnlyClusterDriver {
   readonly name = 'dmg'
   /** Chunks have lengths of their own. */
   readonly clusterBytes = SECTOR_BYTES
@@ -165,14 +165,5 @@ export class DmgDriver extends ClusterDriver {
     const errno = yield* this.file.pread(place.offsetBytes, packed)
     if (errno !== OK) return errno
     return this.codec.expand(packed, whole) === whole.length ? OK : EIO
-  }
-  protected *reserve(_index: number): Co<Place> {
-    return placeError(EACCES)
-  }
-  protected *publish(_index: number, _offsetBytes: number): Co<Errno> {
-    return EACCES
-  }
-  override *blockStatus(_mode: unknown, _offsetBytes: number, lengthBytes: number): Co<BlockStatus> {
-    return statusOf(StatusFlag.Allocated | StatusFlag.Data, lengthBytes)
   }
 }
